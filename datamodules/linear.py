@@ -1,0 +1,54 @@
+"""Made rows for linear regression."""
+
+import torch
+
+from datamodules.base import Splits, TensorDataModule, Tensors, at_least_one, draw
+
+WEIGHTS = (2.0, -3.0)
+BIAS = 10.0
+NOISE = 2.0  # standard deviation, so that no model's mean squared error is below 4
+
+
+class LinearDataModule(TensorDataModule):
+    """``y = 2·x1 - 3·x2 + 10 + N(0, 2²)`` with both x uniform on (-5, 5).
+
+    ``num_rows`` rows are split into training and validation; the test set is ``test_rows`` fresh
+    ones. x has shape ``(N, 2)``, y has shape ``(N, 1)``, both float32.
+
+    Args:
+        num_rows: rows for training and validation.
+        test_rows: rows of the test set.
+        val_fraction: share of ``num_rows`` for validation.
+        batch_size: rows in a global batch.
+        seed: seed of the rows, of the split and of the order.
+
+    Raises:
+        ValueError: a number of rows below 1, or a fraction that leaves a part empty.
+    """
+
+    def __init__(
+        self,
+        num_rows: int = 400,
+        test_rows: int = 10_000,
+        val_fraction: float = 0.3,
+        batch_size: int = 10,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed)
+        at_least_one(num_rows=num_rows, test_rows=test_rows)
+        self.num_rows, self.test_rows, self.val_fraction = num_rows, test_rows, val_fraction
+        self.save_hyperparameters()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {"num_features": len(WEIGHTS)}
+
+    def load(self) -> Splits:
+        return draw(sample, self.num_rows, self.test_rows, self.val_fraction, self.seed)
+
+
+def sample(rows: int, generator: torch.Generator) -> Tensors:
+    """Draws rows of the line and its noise: x of shape ``(rows, 2)`` and y of shape ``(rows, 1)``."""
+    x = torch.rand(rows, len(WEIGHTS), generator=generator) * 10 - 5
+    noise = NOISE * torch.randn(rows, 1, generator=generator)
+    return x, x @ torch.tensor(WEIGHTS)[:, None] + BIAS + noise

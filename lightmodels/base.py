@@ -1,0 +1,169 @@
+"""LightModel: a LightningModule of which only ``shared_step`` and the optimizer are left to write."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from lightmodels.batches import batch_size, inputs_of
+from lightmodels.callbacks import EpochTable
+from lightmodels.epoch_means import EpochMeans, MetricState, put_state, take_state
+from lightmodels.history import History, Row
+
+
+class LightModel(pl.LightningModule):
+    """A LightningModule whose training, validation and test steps are one ``shared_step``.
+
+    Subclass it and write ``shared_step(batch) -> dict`` and ``configure_optimizers``; or wrap a
+    net, ``Model(net)``, and ``forward`` calls it. A subclass that overrides one of the hooks
+    below calls ``super()``'s too, as the epoch's values are gathered there.
+
+    ``shared_step`` returns ``"loss"`` and any number of metrics, each a scalar tensor (the mean
+    over the batch), a ``(sum, count)`` pair, or a ``torchmetrics.Metric`` of the model that the
+    step has updated; and, if the number of samples cannot be read off the batch, ``"size"``.
+    Their exact values over all samples of the epoch are known to callbacks and loggers as
+    ``train_loss``, ``val_loss``, ``test_loss``, ``train_acc``, and so on.
+
+    Args:
+        net: the network that ``forward`` calls; left out if the subclass defines ``forward``.
+
+    Attributes:
+        history: the ``History`` of all epochs trained, in the checkpoint and resumed with it.
+        max_epochs: epochs that the training recipe of this class is made for.
+    """
+
+    max_epochs: ClassVar[int] = 10
+
+    def __init__(self, net: nn.Module | None = None) -> None:
+        super().__init__()
+        self.net = net
+        self.history = History()
+        self._means = {stage: EpochMeans() for stage in ("train", "val", "test")}
+        self._row: Row = {}  # of the epoch under way
+        self._set_aside: list[MetricState] = []
+        self._epoch_started = self._validation_started = self._validation_seconds = 0.0
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """Calls the wrapped net.
+
+        Raises:
+            NotImplementedError: no net was given and the subclass has no ``forward``.
+        """
+        if self.net is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} needs a net, LightModel(net), or its own forward"
+            )
+        return self.net(*inputs, **named)
+
+    def shared_step(self, batch: Any) -> dict[str, Any]:
+        """The one step to write: a batch in, ``{"loss": …, "acc": …, …}`` out."""
+        raise NotImplementedError(f"{type(self).__name__} must define shared_step(batch) -> dict")
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        tables = [callback for callback in callbacks if isinstance(callback, EpochTable)]
+        return [] if any(table.history is self.history for table in tables) else [EpochTable(self.history)]
+
+    # Steps
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss: Tensor = self._step("train", batch)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._step("val", batch)
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._step("test", batch)
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        """``forward`` of the batch's inputs: of all its parts but the last, the target."""
+        args, kwargs = inputs_of(batch, self.forward)
+        return self(*args, **kwargs)
+
+    def _step(self, stage: str, batch: Any) -> Any:
+        values = self.shared_step(batch)
+        if not isinstance(values, Mapping) or "loss" not in values:
+            got = f"the keys {sorted(values)}" if isinstance(values, Mapping) else type(values).__name__
+            raise ValueError(f"{type(self).__name__}.shared_step must return a dict with 'loss', got {got}")
+        values = dict(values)
+        size = values.pop("size", None)
+        self._means[stage].update(values, batch_size(batch) if size is None else int(size))
+        return values["loss"]
+
+    # Epochs
+
+    def on_train_epoch_start(self) -> None:
+        self._means["train"].reset()
+        self._row = {}
+        self._epoch_started = time.perf_counter()
+        self._validation_seconds = 0.0
+
+    def on_validation_epoch_start(self) -> None:
+        self._validation_started = time.perf_counter()
+        self._set_aside = [take_state(metric) for metric in self._metrics()]
+
+    def on_validation_epoch_end(self) -> None:
+        values = self._finish("val")
+        for metric, state in zip(self._metrics(), self._set_aside, strict=True):
+            put_state(metric, state)
+        if not self.trainer.sanity_checking:
+            self._row |= values
+            self._publish(values)
+            self._validation_seconds += time.perf_counter() - self._validation_started
+
+    def on_test_epoch_end(self) -> None:
+        self._publish(self._finish("test"), logger=True)
+
+    def on_train_epoch_end(self) -> None:
+        samples = self._over_processes(torch.tensor(float(self._means["train"].samples)))
+        values = self._finish("train")
+        epoch = int(self.history[-1]["epoch"]) + 1 if self.history else 1
+        if not math.isfinite(values["train_loss"]):
+            raise FloatingPointError(f"train_loss is {values['train_loss']} in epoch {epoch}")
+        self._publish(values)
+        seconds = time.perf_counter() - self._epoch_started
+        row = {"epoch": epoch, **values, **self._row, **self._learning_rate(), "seconds": seconds}
+        row["samples_per_second"] = samples.item() / (seconds - self._validation_seconds)
+        self.history.append(row)
+        for logger in self.loggers:
+            logger.log_metrics({name: row[name] for name in row if name != "epoch"}, step=epoch)
+
+    def _metrics(self) -> list[Metric]:
+        return [module for module in self.modules() if isinstance(module, Metric)]
+
+    def _finish(self, stage: str) -> Row:
+        values = self._means[stage].compute(self._over_processes)
+        self._means[stage].reset()
+        return {f"{stage}_{name}": value for name, value in values.items()}
+
+    def _over_processes(self, sums: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return sums
+        total: Tensor = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
+        return total
+
+    def _publish(self, values: Row, logger: bool = False) -> None:
+        """Makes the values known to callbacks: monitors, early stopping, ``trainer.callback_metrics``."""
+        # The largest of the epoch's one value is that value in float64; a mean would be float32.
+        exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+        self.log_dict(exact, logger=logger, reduce_fx="max", batch_size=1)
+
+    def _learning_rate(self) -> Row:
+        optimizers = self.trainer.optimizers
+        return {"lr": float(optimizers[0].param_groups[0]["lr"])} if optimizers else {}
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["model_class"] = type(self).__name__
+        checkpoint["history"] = self.history.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "history" in checkpoint:
+            self.history.load_state_dict(checkpoint["history"])

@@ -1,0 +1,55 @@
+"""What can be read off a batch: how many samples it has, and which of its parts go into ``forward``."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def batch_size(batch: Any) -> int:
+    """The length of the first tensor found in a tensor, a sequence or a mapping of batches.
+
+    Raises:
+        ValueError: there is no tensor with a first dimension in it.
+    """
+    size = _first_length(batch)
+    if size is None:
+        raise ValueError(
+            "the number of samples cannot be read off the batch: return it as 'size' from shared_step"
+        )
+    return size
+
+
+def _first_length(batch: Any) -> int | None:
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.dim() else None
+    if isinstance(batch, Mapping):
+        batch = batch.values()
+    elif not isinstance(batch, (tuple, list)):
+        return None
+    return next((size for part in batch if (size := _first_length(part)) is not None), None)
+
+
+def inputs_of(batch: Any, forward: Callable[..., Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of ``forward`` in a batch, positional and named.
+
+    Of a sequence, all parts but the last (the target), or its only part; of a mapping, the
+    entries that ``forward`` has parameters for; anything else as it is.
+    """
+    if isinstance(batch, Mapping):
+        return (), {name: batch[name] for name in inspect.signature(forward).parameters if name in batch}
+    if isinstance(batch, (tuple, list)):
+        return tuple(batch[:-1] or batch), {}
+    return (batch,), {}
+
+
+def join(batches: Sequence[Any]) -> Any:
+    """One result of many batches: tensors end to end, mappings entry by entry; other kinds stay a list."""
+    first = batches[0]
+    if isinstance(first, Tensor):
+        return torch.cat([batch if batch.dim() else batch[None] for batch in batches])
+    if isinstance(first, Mapping):
+        return {name: join([batch[name] for batch in batches]) for name in first}
+    return list(batches)

@@ -1,0 +1,110 @@
+"""EpochMeans: the exact value of every metric over all samples of an epoch."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+MetricState = dict[str, Any]
+MetricValue = Tensor | float | tuple[Any, Any] | Metric
+
+
+class EpochMeans:
+    """Sums and counts over an epoch, kept on the device; nothing waits for the device until ``compute``.
+
+    ``update`` takes what a step returns: a scalar (a mean over the batch, weighted by the batch's
+    size), a ``(sum, count)`` pair, or a ``torchmetrics.Metric`` that the step has updated. Sums are
+    float64 (float32 where the device has no float64), so that a batch of 50 and one of 3 count as
+    50 and 3, and the order of magnitude of the data set does not matter.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, Tensor | float] = {}
+        self._metrics: dict[str, Metric] = {}
+        self.samples = 0
+
+    def reset(self) -> None:
+        """Forgets everything; metrics that steps have handed in are reset too."""
+        for metric in self._metrics.values():
+            metric.reset()
+        self.__init__()  # type: ignore[misc]
+
+    def update(self, values: Mapping[str, MetricValue], size: int) -> None:
+        """Adds one batch.
+
+        Args:
+            values: name -> scalar, ``(sum, count)`` or Metric.
+            size: samples in the batch, the weight of the scalars.
+
+        Raises:
+            TypeError: a value of another kind, or a tensor that is no scalar.
+        """
+        self.samples += size
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                self._add(name, value, size, size)
+            elif isinstance(value, Metric):
+                self._metrics[name] = value
+            elif isinstance(value, tuple) and len(value) == 2:
+                self._add(name, torch.as_tensor(value[0]), 1, value[1])
+            elif isinstance(value, (int, float)):
+                self._add(name, torch.tensor(value, dtype=torch.float64), size, size)
+            else:
+                raise TypeError(_wrong_kind(name, type(value).__name__))
+
+    def compute(self, reduce: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
+        """The values over the epoch so far, as plain numbers; a count of zero gives ``nan``.
+
+        Args:
+            reduce: adds up a float64 tensor of shape ``(2, metrics)`` over all processes.
+        """
+        if self._sums:
+            sums = torch.stack([total.double().cpu() for total in self._sums.values()])
+            counts = torch.stack([torch.as_tensor(c).double().cpu() for c in self._counts.values()])
+            sums, counts = reduce(torch.stack([sums, counts]))
+            means = dict(zip(self._sums, (sums / counts).tolist(), strict=True))
+        else:
+            means = {}
+        return means | {name: float(metric.compute()) for name, metric in self._metrics.items()}
+
+    def _add(self, name: str, value: Tensor, weight: float, count: Tensor | float) -> None:
+        value = value.detach()
+        if value.dim():
+            if value.numel() != 1:
+                raise TypeError(_wrong_kind(name, f"a tensor of shape {tuple(value.shape)}"))
+            value = value.reshape(())
+        if name not in self._sums:
+            self._sums[name] = torch.zeros((), dtype=_sum_dtype(value.device), device=value.device)
+            self._counts[name] = 0
+        self._sums[name].add_(value, alpha=weight)
+        if isinstance(count, Tensor):
+            count = count.detach().reshape(()).to(_sum_dtype(count.device))
+        self._counts[name] = self._counts[name] + count
+
+
+def take_state(metric: Metric) -> MetricState:
+    """Resets a metric and returns what it held, so that another stage can use the same metric."""
+    state: MetricState = {
+        name: list(part) if isinstance(part, list) else part for name, part in metric.metric_state.items()
+    }
+    state["_update_count"] = metric.update_count
+    metric.reset()
+    return state
+
+
+def put_state(metric: Metric, state: MetricState) -> None:
+    """Gives a metric back what ``take_state`` took."""
+    metric.reset()
+    for name, part in state.items():
+        setattr(metric, name, part)
+
+
+def _sum_dtype(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def _wrong_kind(name: str, got: str) -> str:
+    return f"{name!r} must be a scalar tensor, a (sum, count) pair or a torchmetrics.Metric, got {got}"

@@ -1,0 +1,99 @@
+"""History: what each epoch reached, one row an epoch."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+Row = dict[str, float]
+
+
+class History(Sequence[Row]):
+    """Rows of plain numbers, one an epoch.
+
+    A row holds ``epoch`` (counted from 1), the ``train_*`` and ``val_*`` values, ``lr`` (the rate
+    at the epoch's end), ``seconds`` (training and validation) and ``samples_per_second`` (training
+    rows over training time). ``history[-1]`` is the last row, ``history["val_loss"]`` a column.
+    An epoch without validation has no ``val_*``.
+    """
+
+    def __init__(self, rows: Sequence[Row] = ()) -> None:
+        self._rows: list[Row] = [dict(row) for row in rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows)
+
+    @overload
+    def __getitem__(self, key: int) -> Row: ...
+    @overload
+    def __getitem__(self, key: slice) -> list[Row]: ...
+    @overload
+    def __getitem__(self, key: str) -> list[float]: ...
+    def __getitem__(self, key: int | slice | str) -> Row | list[Row] | list[float]:
+        if isinstance(key, str):
+            if key not in self.columns:
+                raise KeyError(f"{key} is not in the history; it has {', '.join(self.columns) or 'no rows'}")
+            return [row.get(key, float("nan")) for row in self._rows]
+        return self._rows[key]
+
+    def __repr__(self) -> str:
+        return f"History({self._rows!r})"
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of all values, in the order in which they first came up."""
+        return list(dict.fromkeys(name for row in self._rows for name in row))
+
+    def append(self, row: Row) -> None:
+        """Adds the row of an epoch."""
+        self._rows.append(dict(row))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows, as plain data."""
+        return {"rows": [dict(row) for row in self._rows]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replaces the rows by those that ``state_dict`` gave."""
+        self._rows[:] = [dict(row) for row in state["rows"]]
+
+    def to_csv(self, path: str | Path) -> None:
+        """Writes the rows under a line of column names; a missing value is left empty."""
+        with Path(path).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(self._rows)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The rows as a pandas DataFrame.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(self._rows, columns=self.columns)
+
+    def plot(self) -> "Figure":
+        """A figure with one panel a metric: its training and validation values over the epochs."""
+        from matplotlib.figure import Figure
+
+        metrics = list(
+            dict.fromkeys(n.partition("_")[2] for n in self.columns if n.startswith(("train_", "val_")))
+        )
+        figure = Figure(figsize=(4.8 * max(len(metrics), 1), 3.6), layout="constrained")
+        for position, metric in enumerate(metrics, start=1):
+            axes = figure.add_subplot(1, len(metrics), position)
+            for name in (f"train_{metric}", f"val_{metric}"):
+                if name in self.columns:
+                    axes.plot(self["epoch"], self[name], marker=".", label=name)
+            axes.set(xlabel="epoch", ylabel=metric)
+            axes.grid(alpha=0.3)
+            axes.legend()
+        return figure

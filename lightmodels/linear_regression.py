@@ -1,0 +1,48 @@
+"""Linear regression: 400 rows of y = 2·x1 - 3·x2 + 10 + noise of variance 4; 3 parameters.
+
+Reached with the defaults: the least squares solution of the same rows; see the README's table.
+"""
+
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from lightmodels import hyperparameters
+from lightmodels.base import LightModel
+from lightmodels.epoch_means import MetricValue
+from lightmodels.schedules import one_cycle
+
+
+class LinearRegression(LightModel):
+    """``y = x·w + b``, trained on the mean squared error; metrics mae and mape.
+
+    A batch is ``(x, y)``: x of shape ``(B, num_features)``, y of shape ``(B, 1)``.
+
+    Args:
+        num_features: inputs of a row.
+        lr: Adam's peak learning rate; it rises, then falls to zero.
+
+    Raises:
+        ValueError: a size below 1 or a rate that is no finite number above 0.
+    """
+
+    max_epochs = 40
+
+    def __init__(self, num_features: int = 2, lr: float = 0.1) -> None:
+        hyperparameters.positive(num_features=num_features, lr=lr)
+        super().__init__(nn.Linear(num_features, 1))
+        self.save_hyperparameters()
+
+    def shared_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, MetricValue]:
+        x, y = batch
+        error = self(x) - y  # (B, 1)
+        # As scikit-learn and torchmetrics do, keep a target of zero from dividing by it.
+        relative = error.detach() / y.abs().clamp_min(torch.finfo(y.dtype).eps)
+        return {
+            "loss": error.square().mean(),
+            "mae": (error.detach().abs().sum(), len(x)),
+            "mape": (relative.abs().sum(), len(x)),
+        }
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return one_cycle(self, torch.optim.Adam(self.parameters(), lr=self.hparams["lr"]))

@@ -1,0 +1,110 @@
+"""A one-dimensional convolutional net for the topics of newswires; 332,856 parameters."""
+
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightmodels import hyperparameters
+from lightmodels.base import LightModel
+from lightmodels.epoch_means import MetricValue
+from lightmodels.schedules import one_cycle
+
+UNKNOWN = 2  # the token of words outside the vocabulary
+
+
+class ReutersConv1D(LightModel):
+    """Word embeddings, two convolutions and a dense layer; cross-entropy, accuracy, top-5 accuracy.
+
+    A batch is ``(x, y)``: x of shape ``(B, length)`` with word numbers below ``num_words``, y of
+    shape ``(B,)`` with the topics. ``forward`` gives logits of shape ``(B, num_classes)``.
+
+    Weights start as Keras starts them. While training, words are replaced by "unknown" at random:
+    the net learns not to lean on single words, and what to make of words that it never saw.
+
+    Args:
+        num_words: size of the vocabulary.
+        num_classes: topics.
+        length: words of a wire.
+        lr: NAdam's peak learning rate; it rises, then falls to zero.
+        weight_decay: NAdam's, decoupled.
+        masking: probability of a word's being replaced while training.
+        label_smoothing: share of the target spread over all topics while training.
+
+    Raises:
+        ValueError: a size below 1, or a rate, weight decay or probability out of range.
+    """
+
+    max_epochs = 10
+
+    def __init__(
+        self,
+        num_words: int = 30_982,
+        num_classes: int = 46,
+        length: int = 300,
+        lr: float = 0.002,
+        weight_decay: float = 0.01,
+        masking: float = 0.2,
+        label_smoothing: float = 0.1,
+    ) -> None:
+        hyperparameters.positive(num_words=num_words, num_classes=num_classes, lr=lr)
+        hyperparameters.not_negative(weight_decay=weight_decay)
+        hyperparameters.probability(masking=masking, label_smoothing=label_smoothing)
+        pooled = ((length - 4) // 2 - 2) // 2
+        if pooled < 1:
+            raise ValueError(f"length must be at least 12 for two convolutions and poolings, got {length}")
+        super().__init__(
+            nn.Sequential(
+                nn.Embedding(num_words, 7),  # (B, length, 7)
+                Transpose(),  # (B, 7, length)
+                nn.Conv1d(7, 64, kernel_size=5),  # (B, 64, length - 4)
+                nn.ReLU(),
+                nn.MaxPool1d(2),  # (B, 64, 148) for a length of 300
+                nn.Conv1d(64, 32, kernel_size=3),  # (B, 32, 146)
+                nn.ReLU(),
+                nn.MaxPool1d(2),  # (B, 32, 73)
+                nn.Flatten(),  # (B, 2336)
+                nn.Linear(32 * pooled, num_classes),  # (B, num_classes)
+            )
+        )
+        self.apply(initialize_like_keras)
+        self.save_hyperparameters()
+
+    def shared_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, MetricValue]:
+        x, y = batch
+        if self.training:
+            x = x.masked_fill(torch.rand(x.shape, device=x.device) < self.hparams["masking"], UNKNOWN)
+        logits = self(x)
+        smoothing = self.hparams["label_smoothing"] if self.training else 0.0
+        hits = logits.topk(min(5, logits.shape[1]), dim=1).indices == y[:, None]  # (B, 5), best first
+        return {
+            "loss": F.cross_entropy(logits, y, label_smoothing=smoothing),
+            "acc": (hits[:, 0].sum(), len(x)),
+            "top5_acc": (hits.sum(), len(x)),
+        }
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = torch.optim.NAdam(
+            self.parameters(),
+            lr=self.hparams["lr"],
+            weight_decay=self.hparams["weight_decay"],
+            decoupled_weight_decay=True,
+        )
+        return one_cycle(self, optimizer)
+
+
+class Transpose(nn.Module):
+    """``(B, length, channels)`` to ``(B, channels, length)``, as convolutions want it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)
+
+
+def initialize_like_keras(layer: nn.Module) -> None:
+    """Embeddings uniform in ±0.05, weights Glorot-uniform, biases zero."""
+    if isinstance(layer, nn.Embedding):
+        nn.init.uniform_(layer.weight, -0.05, 0.05)
+    elif isinstance(layer, (nn.Conv1d, nn.Linear)):
+        nn.init.xavier_uniform_(layer.weight)
+        assert layer.bias is not None
+        nn.init.zeros_(layer.bias)

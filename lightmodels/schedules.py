@@ -1,0 +1,29 @@
+"""Learning-rate schedules that are pure functions of the step, so that a resumed run meets the same rates."""
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def one_cycle(model: pl.LightningModule, optimizer: Optimizer, warmup: float = 0.3) -> OptimizerLRScheduler:
+    """What ``configure_optimizers`` returns for a rate that rises linearly and then falls to zero.
+
+    The optimizer's rate is the peak, reached after the share ``warmup`` of all the steps that the
+    trainer will make. A run without a limit keeps the peak.
+
+    Args:
+        model: the model that is being fitted; its trainer knows the number of steps.
+        optimizer: whose rate is set.
+        warmup: share of the steps, above 0 and below 1.
+    """
+    steps = model.trainer.estimated_stepping_batches
+    scheduler = LambdaLR(optimizer, lambda step: one_cycle_factor(step, steps, warmup))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def one_cycle_factor(step: int, steps: float, warmup: float) -> float:
+    """The share of the peak rate at step ``0 <= step < steps``; above zero at both ends, zero beyond."""
+    rising = (step + 1) / (warmup * steps + 1)
+    falling = (steps - step) / ((1 - warmup) * steps)
+    return max(0.0, min(1.0, rising, falling)) if steps < float("inf") else 1.0

@@ -1,0 +1,69 @@
+"""What all commands share: exit codes, one-line errors, and Lightning's banners kept quiet."""
+
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from datamodules.files import DataError
+from lightmodels.checkpoints import CheckpointError
+from lightmodels.run_directory import RunDirectoryError
+
+INPUT_WRONG, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+
+
+class UsageError(Exception):
+    """Something that was typed, or a file that was named, is wrong; one line that says which."""
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """Runs a command and exits: 0 done, 2 wrong input, 1 anything else, 130 Ctrl-C, 143 SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    quiet()
+    try:
+        main(sys.argv[1:])
+    except (UsageError, DataError, RunDirectoryError) as error:
+        leave(INPUT_WRONG, error)
+    except CheckpointError as error:
+        leave(FAILED, error)
+    except KeyboardInterrupt:
+        leave(INTERRUPTED, "interrupted")
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning makes a SystemExit(1) of Ctrl-C
+            leave(INTERRUPTED, "interrupted")
+        raise
+
+
+def leave(code: int, reason: object) -> None:
+    """Says in one line why, and exits."""
+    print(f"{Path(sys.argv[0]).name}: {' '.join(str(reason).split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+@contextmanager
+def names_flags(prefix: str, names: Sequence[str], plain: Sequence[str] = ()) -> Iterator[None]:
+    """Turns a ValueError whose message starts with an argument's name into one that names the flag.
+
+    Args:
+        prefix: what stands before the names on the command line, such as ``--model.``.
+        names: the arguments.
+        plain: those of them that have a flag of their own, without the prefix.
+    """
+    try:
+        yield
+    except ValueError as error:
+        name = str(error).replace("=", " ").split(" ")[0]
+        if name not in names:
+            raise
+        raise UsageError(f"{'--' if name in plain else prefix}{error}") from error
+
+
+def quiet() -> None:
+    """Leaves out Lightning's banners and tips, and the warnings that our own design answers."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # we log every epoch
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own affair

@@ -1,0 +1,162 @@
+"""The flags of train.py: a few plain ones, and dotted ones from the constructors' signatures."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from console import UsageError
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from tasks import TASKS
+
+from lightmodels import Trainer
+
+PLAIN_DATA = ("seed", "data_dir")  # arguments of data modules that have a plain flag
+OURS = ("gpus", "tpu_cores", "run_dir", "max_epochs", "callbacks", "logger", "plugins", "default_root_dir")
+NOT_SAVED = ("config", "run_dir", "resume", "print_config")
+
+
+KINDS = {
+    "<class 'float'>": "a finite number",
+    "<class 'int'>": "a whole number",
+    "<class 'bool'>": "true or false",
+    "<class 'str'>": "text",
+}
+
+
+class Parser(ArgumentParser):
+    """A parser whose errors are one line each."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UsageError(self._one_line(message)) from ex
+
+    def _one_line(self, message: str) -> str:
+        if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
+            flag = unknown[1].partition("=")[0]
+            near = difflib.get_close_matches(flag, self._option_string_actions, n=1)
+            return f"unknown flag {flag}" + (f"; did you mean {near[0]}?" if near else "")
+        if key := re.search(r'Parser key "([^"]+)":', message):
+            value = re.search(r"(?:Given|Got) value: (.*)", message)
+            found = re.findall(r"Expected an? (.+?)(?:\. Got.*)?$", message, re.MULTILINE)
+            kinds = " or ".join(
+                dict.fromkeys(
+                    KINDS.get(kind, kind.replace("typing.Literal", "one of "))
+                    for kind in found
+                    if "None" not in kind
+                )
+            )
+            if value and kinds:
+                return f"--{key[1]} must be {kinds}, got {value[1]}"
+        return message.removeprefix("argument ")
+
+
+def parse(argv: Sequence[str]) -> tuple[Namespace, Parser]:
+    """Reads the command line of train.py.
+
+    Returns:
+        The options, and the parser, which can dump them.
+
+    Raises:
+        UsageError: a flag or a value that is not known; the line names it.
+    """
+    argv = [with_underscores(arg) for arg in argv]
+    task = chosen_task(argv)
+    parser = make_parser(task)
+    options = parser.parse_args(argv)
+    options.max_epochs = TASKS[task][0].max_epochs if options.max_epochs is None else options.max_epochs
+    for name, least in (("max_epochs", 1), ("seed", 0)):
+        if options[name] < least:
+            raise UsageError(f"--{name} must be at least {least}, got {options[name]}")
+    return options, parser
+
+
+def with_underscores(arg: str) -> str:
+    """``--max-epochs=3`` as ``--max_epochs=3``: the two characters mean the same in a flag's name."""
+    if not arg.startswith("--"):
+        return arg
+    name, equals, value = arg[2:].partition("=")
+    return "--" + name.replace("-", "_") + equals + value
+
+
+def chosen_task(argv: Sequence[str]) -> str:
+    """The task named on the command line, else in the configuration file, else ring."""
+    named = {flag: flag_value(argv, flag) for flag in ("--task", "--config")}
+    task = named["--task"] or configured_task(named["--config"]) or "ring"
+    if task not in TASKS:
+        raise UsageError(f"--task must be one of {', '.join(TASKS)}, got {task}")
+    return task
+
+
+def flag_value(argv: Sequence[str], flag: str) -> str | None:
+    """The last value that the command line gives to a flag."""
+    value = None
+    for arg, following in zip(argv, [*argv[1:], None], strict=True):
+        if arg == flag:
+            value = following
+        elif arg.startswith(flag + "="):
+            value = arg[len(flag) + 1 :]
+    return value
+
+
+def configured_task(path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"--config {path} cannot be read ({getattr(error, 'strerror', 'not text')})"
+        ) from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"--config {path} is no YAML file") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"--config {path} holds no options")
+    return content.get("task")
+
+
+def make_parser(task: str) -> Parser:
+    model, data = TASKS[task]
+    parser = Parser(
+        prog="train.py",
+        description="Trains one of the tasks; every constructor's argument is a flag.",
+        exit_on_error=True,
+    )
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file of options; flags after it win")
+    parser.add_argument("--task", choices=list(TASKS), default=task, help="what to train (default: ring)")
+    parser.add_argument(
+        "--gpus",
+        type=int | str | None,
+        help="GPUs: a count, -1 for all, 0,1 for those; 0 is the CPU",
+    )
+    parser.add_argument(
+        "--tpu_cores", type=int | str | None, help="TPU cores: a count, -1 for all, 0,1 for those"
+    )
+    parser.add_argument(
+        "--max_epochs", type=int | None, help=f"epochs to train (default: {model.max_epochs})"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of data, weights and order")
+    parser.add_argument("--data_dir", type=str, default="data", help="where the data files are, or are put")
+    parser.add_argument(
+        "--run_dir", type=str | None, help="directory of this run (default: the next of runs/TASK/1, 2, …)"
+    )
+    parser.add_argument("--resume", type=str | None, help="checkpoint to go on from, or 'last'")
+    parser.add_class_arguments(model, "model")
+    parser.add_class_arguments(data, "data", skip=set(PLAIN_DATA))
+    parser.add_class_arguments(Trainer, "trainer", skip=set(OURS), fail_untyped=False)
+    return parser
+
+
+def typed(parser: Parser, options: Namespace, group: str) -> dict[str, Any]:
+    """The options of a group that differ from their defaults."""
+    defaults = parser.get_defaults()[group]
+    return {name: value for name, value in vars(options[group]).items() if value != defaults[name]}
+
+
+def dump(parser: Parser, options: Namespace) -> str:
+    """The options as the YAML text of ``config.yaml``, good for ``--config``."""
+    saved = options.clone()
+    for name in NOT_SAVED:
+        saved.pop(name, None)
+    return parser.dump(saved, skip_validation=True)
