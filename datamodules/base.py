@@ -30,18 +30,22 @@ class TensorDataModule(pl.LightningDataModule):
 
     Args:
         batch_size: rows in a global batch, over all devices.
+        val_fraction: share of the training rows that a subclass carves out for validation.
         seed: seed of the splits, of made data and of the order of the training rows.
 
     Raises:
-        ValueError: ``batch_size < 1`` or a negative ``seed``.
+        ValueError: ``batch_size < 1``, a fraction that is not between 0 and 1, or a negative ``seed``.
     """
 
-    def __init__(self, batch_size: int = 32, seed: int = 0) -> None:
+    def __init__(self, batch_size: int = 32, val_fraction: float = 0.1, seed: int = 0) -> None:
         super().__init__()
         at_least_one(batch_size=batch_size)
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
         if seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}")
         self.batch_size = batch_size
+        self.val_fraction = val_fraction
         self.seed = seed
         self._splits: Splits | None = None
 
@@ -107,7 +111,7 @@ def carve(tensors: Tensors, fraction: float, seed: int) -> tuple[Tensors, Tensor
         ValueError: a fraction that leaves either part without a row.
     """
     rows = len(tensors[0])
-    count = round(fraction * rows) if 0 < fraction < 1 else 0
+    count = round(fraction * rows)
     if not 0 < count < rows:
         raise ValueError(
             f"val_fraction must leave rows for training and for validation, got {fraction} of {rows} rows"

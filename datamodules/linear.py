@@ -34,9 +34,9 @@ class LinearDataModule(TensorDataModule):
         batch_size: int = 10,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size=batch_size, seed=seed)
+        super().__init__(batch_size=batch_size, val_fraction=val_fraction, seed=seed)
         at_least_one(num_rows=num_rows, test_rows=test_rows)
-        self.num_rows, self.test_rows, self.val_fraction = num_rows, test_rows, val_fraction
+        self.num_rows, self.test_rows = num_rows, test_rows
         self.save_hyperparameters()
 
     @property

@@ -46,6 +46,7 @@ class LightModel(pl.LightningModule):
         self._means = {stage: EpochMeans() for stage in ("train", "val", "test")}
         self._row: Row = {}  # of the epoch under way
         self._set_aside: list[MetricState] = []
+        self._rate = math.nan  # of the last step, or a tensor
         self._epoch_started = self._validation_started = self._validation_seconds = 0.0
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
@@ -72,6 +73,7 @@ class LightModel(pl.LightningModule):
     # Steps
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self._rate = self._param_groups[0]["lr"]
         loss: Tensor = self._step("train", batch)
         return loss
 
@@ -98,6 +100,10 @@ class LightModel(pl.LightningModule):
 
     # Epochs
 
+    def on_train_start(self) -> None:
+        optimizers = self.trainer.optimizers
+        self._param_groups = optimizers[0].param_groups if optimizers else [{"lr": math.nan}]
+
     def on_train_epoch_start(self) -> None:
         self._means["train"].reset()
         self._row = {}
@@ -118,7 +124,7 @@ class LightModel(pl.LightningModule):
             self._validation_seconds += time.perf_counter() - self._validation_started
 
     def on_test_epoch_end(self) -> None:
-        self._publish(self._finish("test"), logger=True)
+        self._publish(self._finish("test"), logger=None)  # what is not for loggers, test does not return
 
     def on_train_epoch_end(self) -> None:
         samples = self._over_processes(torch.tensor(float(self._means["train"].samples)))
@@ -128,7 +134,7 @@ class LightModel(pl.LightningModule):
             raise FloatingPointError(f"train_loss is {values['train_loss']} in epoch {epoch}")
         self._publish(values)
         seconds = time.perf_counter() - self._epoch_started
-        row = {"epoch": epoch, **values, **self._row, **self._learning_rate(), "seconds": seconds}
+        row = {"epoch": epoch, **values, **self._row, "lr": float(self._rate), "seconds": seconds}
         row["samples_per_second"] = samples.item() / (seconds - self._validation_seconds)
         self.history.append(row)
         for logger in self.loggers:
@@ -148,15 +154,10 @@ class LightModel(pl.LightningModule):
         total: Tensor = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
         return total
 
-    def _publish(self, values: Row, logger: bool = False) -> None:
+    def _publish(self, values: Row, logger: bool | None = False) -> None:
         """Makes the values known to callbacks: monitors, early stopping, ``trainer.callback_metrics``."""
-        # The largest of the epoch's one value is that value in float64; a mean would be float32.
         exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
-        self.log_dict(exact, logger=logger, reduce_fx="max", batch_size=1)
-
-    def _learning_rate(self) -> Row:
-        optimizers = self.trainer.optimizers
-        return {"lr": float(optimizers[0].param_groups[0]["lr"])} if optimizers else {}
+        self.log_dict(exact, logger=logger, batch_size=1)
 
     # Checkpoints
 

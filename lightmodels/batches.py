@@ -37,9 +37,18 @@ def inputs_of(batch: Any, forward: Callable[..., Any]) -> tuple[tuple[Any, ...],
 
     Of a sequence, all parts but the last (the target), or its only part; of a mapping, the
     entries that ``forward`` has parameters for; anything else as it is.
+
+    Raises:
+        ValueError: no entry of a mapping has the name of one of ``forward``'s parameters.
     """
     if isinstance(batch, Mapping):
-        return (), {name: batch[name] for name in inspect.signature(forward).parameters if name in batch}
+        names = list(inspect.signature(forward).parameters)
+        named = {name: batch[name] for name in names if name in batch}
+        if not named:
+            raise ValueError(
+                f"forward takes {', '.join(names)}, but the batch has {', '.join(map(str, batch))}"
+            )
+        return (), named
     if isinstance(batch, (tuple, list)):
         return tuple(batch[:-1] or batch), {}
     return (batch,), {}

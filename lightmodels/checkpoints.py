@@ -31,7 +31,7 @@ def save(checkpoint: dict[str, Any], path: str | Path) -> None:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, lambda file: torch.save(checkpoint, file))
+        _replace(path, lambda temporary: _write(checkpoint, temporary))
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{path}: the checkpoint cannot be written ({error})") from error
 
@@ -102,7 +102,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
             self.best_model_path = str(best)
         trainer.save_checkpoint(last, weights_only=False)
         if improved and trainer.is_global_zero:
-            _replace(best, lambda file: shutil.copyfileobj(last.open("rb"), file))
+            _replace(best, lambda temporary: _link(last, temporary))
         trainer.strategy.barrier("BestAndLast")
 
     def state_dict(self) -> dict[str, Any]:
@@ -126,24 +126,35 @@ class BestAndLast(pl.callbacks.Checkpoint):
         return False
 
 
-def _replace(path: Path, write: Callable[[Any], object]) -> None:
-    """Writes a file beside ``path``, forces it to the disk and puts it in the place of ``path``."""
+def _replace(path: Path, make: Callable[[Path], None]) -> None:
+    """Makes a file beside ``path`` and puts it in the place of ``path``, there to stay."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with temporary.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+        make(temporary)
         temporary.replace(path)
-    except BaseException:
+    finally:
         with suppress(OSError):
             temporary.unlink()
-        raise
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _write(checkpoint: dict[str, Any], path: Path) -> None:
+    with path.open("xb") as file:
+        torch.save(checkpoint, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _link(existing: Path, path: Path) -> None:
+    """A second name for a file that is never written to again, or a copy where there are no links."""
+    try:
+        os.link(existing, path)
+    except OSError:
+        shutil.copyfile(existing, path)
 
 
 def _first_line(error: Exception) -> str:

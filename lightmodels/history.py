@@ -16,7 +16,7 @@ class History(Sequence[Row]):
     """Rows of plain numbers, one an epoch.
 
     A row holds ``epoch`` (counted from 1), the ``train_*`` and ``val_*`` values, ``lr`` (the rate
-    at the epoch's end), ``seconds`` (training and validation) and ``samples_per_second`` (training
+    of the epoch's last step), ``seconds`` (training and validation) and ``samples_per_second`` (training
     rows over training time). ``history[-1]`` is the last row, ``history["val_loss"]`` a column.
     An epoch without validation has no ``val_*``.
     """

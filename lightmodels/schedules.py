@@ -6,7 +6,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 
-def one_cycle(model: pl.LightningModule, optimizer: Optimizer, warmup: float = 0.3) -> OptimizerLRScheduler:
+def one_cycle(model: pl.LightningModule, optimizer: Optimizer, warmup: float = 0.2) -> OptimizerLRScheduler:
     """What ``configure_optimizers`` returns for a rate that rises linearly and then falls to zero.
 
     The optimizer's rate is the peak, reached after the share ``warmup`` of all the steps that the

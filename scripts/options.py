@@ -9,13 +9,14 @@ from typing import Any, NoReturn
 import yaml
 from console import UsageError
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from resume import find_checkpoint, refuse_conflicts
 from tasks import TASKS
 
-from lightmodels import Trainer
+from lightmodels import Trainer, checkpoints
 
 PLAIN_DATA = ("seed", "data_dir")  # arguments of data modules that have a plain flag
 OURS = ("gpus", "tpu_cores", "run_dir", "max_epochs", "callbacks", "logger", "plugins", "default_root_dir")
-NOT_SAVED = ("config", "run_dir", "resume", "print_config")
+NOT_SAVED = ("config", "run_dir", "resume", "override", "print_config")
 
 
 KINDS = {
@@ -64,12 +65,30 @@ def parse(argv: Sequence[str]) -> tuple[Namespace, Parser]:
     argv = [with_underscores(arg) for arg in argv]
     task = chosen_task(argv)
     parser = make_parser(task)
-    options = parser.parse_args(argv)
+    resume = flag_value(argv, "--resume")
+    options = parse_resumed(parser, argv, resume, task) if resume else parser.parse_args(argv)
     options.max_epochs = TASKS[task][0].max_epochs if options.max_epochs is None else options.max_epochs
     for name, least in (("max_epochs", 1), ("seed", 0)):
         if options[name] < least:
             raise UsageError(f"--{name} must be at least {least}, got {options[name]}")
     return options, parser
+
+
+def parse_resumed(parser: "Parser", argv: Sequence[str], resume: str, task: str) -> Namespace:
+    """The options of the run that is resumed, with those on the command line over them."""
+    checkpoint = find_checkpoint(resume, flag_value(argv, "--run_dir"), task)
+    run_dir = checkpoint.parent.parent
+    config = ["--config", str(run_dir / "config.yaml")]
+    options = parser.parse_args([*config, *argv])
+    if not options.override:
+        refuse_conflicts(parser.parse_args(config), options)
+    done = len(checkpoints.load(checkpoint)["history"]["rows"])
+    if options.max_epochs <= done:
+        raise UsageError(
+            f"--resume {resume}: {done} epochs are done, raise --max_epochs {options.max_epochs}"
+        )
+    options.resume, options.run_dir = str(checkpoint), str(run_dir)
+    return options
 
 
 def with_underscores(arg: str) -> str:
@@ -82,8 +101,12 @@ def with_underscores(arg: str) -> str:
 
 def chosen_task(argv: Sequence[str]) -> str:
     """The task named on the command line, else in the configuration file, else ring."""
-    named = {flag: flag_value(argv, flag) for flag in ("--task", "--config")}
-    task = named["--task"] or configured_task(named["--config"]) or "ring"
+    task = (
+        flag_value(argv, "--task")
+        or configured_task(flag_value(argv, "--config"))
+        or resumed_task(argv)
+        or "ring"
+    )
     if task not in TASKS:
         raise UsageError(f"--task must be one of {', '.join(TASKS)}, got {task}")
     return task
@@ -98,6 +121,14 @@ def flag_value(argv: Sequence[str], flag: str) -> str | None:
         elif arg.startswith(flag + "="):
             value = arg[len(flag) + 1 :]
     return value
+
+
+def resumed_task(argv: Sequence[str]) -> str | None:
+    """The task in the configuration of the run that the command line names for ``--resume``."""
+    resume, run_dir = flag_value(argv, "--resume"), flag_value(argv, "--run_dir")
+    named = None if resume in (None, "last") else Path(str(resume)).parent.parent
+    config = (Path(run_dir) if run_dir else named or Path()) / "config.yaml"
+    return configured_task(str(config)) if resume and config.is_file() else None
 
 
 def configured_task(path: str | None) -> str | None:
@@ -142,6 +173,7 @@ def make_parser(task: str) -> Parser:
         "--run_dir", type=str | None, help="directory of this run (default: the next of runs/TASK/1, 2, …)"
     )
     parser.add_argument("--resume", type=str | None, help="checkpoint to go on from, or 'last'")
+    parser.add_argument("--override", action="store_true", help="resume with other settings than before")
     parser.add_class_arguments(model, "model")
     parser.add_class_arguments(data, "data", skip=set(PLAIN_DATA))
     parser.add_class_arguments(Trainer, "trainer", skip=set(OURS), fail_untyped=False)

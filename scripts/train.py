@@ -28,12 +28,12 @@ def main(argv: Sequence[str]) -> None:
     data = make_data(options)
     model = make_model(options, parser, data)
     trainer = make_trainer(options, parser)
-    run_dir = trainer.open_run()
+    run_dir = trainer.open_run(options.resume)
     (run_dir / "config.yaml").write_text(dump(parser, options), encoding="utf-8")
     if trainer.is_global_zero:
         print(headline(options.task, model, data, trainer), flush=True)
     started = time.perf_counter()
-    history = fit(trainer, model, data)
+    history = fit(trainer, model, data, options.resume)
     seconds = time.perf_counter() - started
     tested = trainer.test(model, datamodule=data, verbose=False)[0]
     if trainer.is_global_zero:
@@ -73,13 +73,14 @@ def make_trainer(options: Namespace, parser: Parser) -> Trainer:
         raise UsageError(f"--trainer: {error}") from error
 
 
-def fit(trainer: Trainer, model: LightModel, data: TensorDataModule) -> Any:
-    """Trains; a run that the input stopped leaves no directory behind."""
+def fit(trainer: Trainer, model: LightModel, data: TensorDataModule, resume: str | None) -> Any:
+    """Trains; a new run that the input stopped leaves no directory behind."""
     try:
         with names_flags("--trainer.", ["monitor"]):
-            return trainer.fit(model, datamodule=data)
+            return trainer.fit(model, datamodule=data, ckpt_path=resume)
     except UsageError:
-        shutil.rmtree(trainer.run_dir or "", ignore_errors=True)
+        if not resume:
+            shutil.rmtree(trainer.run_dir or "", ignore_errors=True)
         raise
 
 

@@ -1,0 +1,70 @@
+"""Which run ``--resume`` goes on with, and whether what is typed fits it."""
+
+from pathlib import Path
+from typing import Any
+
+from console import UsageError
+from jsonargparse import Namespace
+
+from lightmodels import checkpoints
+
+FREE = ("max_epochs", "data_dir", "gpus", "tpu_cores", "run_dir", "resume", "config", "override")
+FREE_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "max_time", "patience", "profiler")
+
+
+def find_checkpoint(resume: str, run_dir: str | None, task: str) -> Path:
+    """The checkpoint that ``--resume`` means; its run's directory holds ``config.yaml``.
+
+    Args:
+        resume: a path, or ``last`` for ``last.ckpt`` of ``run_dir``, or else of the task's newest run.
+        run_dir: the run's directory, if it was typed.
+        task: the task, for the default place of runs.
+
+    Raises:
+        UsageError: nothing to resume there, or a file that cannot be read.
+    """
+    if resume == "last":
+        directory = Path(run_dir) if run_dir else newest_run(Path("runs") / task)
+        path = directory / "checkpoints" / "last.ckpt"
+    else:
+        path = Path(resume)
+        if run_dir and Path(run_dir).absolute() != path.absolute().parent.parent:
+            raise UsageError(f"--run_dir {run_dir} is not the run of --resume {resume}: leave it out")
+    if not path.is_file():
+        raise UsageError(f"--resume {resume}: nothing to resume, there is no {path}")
+    if not (path.parent.parent / "config.yaml").is_file():
+        raise UsageError(f"--resume {resume}: {path} lies in no run directory, one with a config.yaml")
+    try:
+        checkpoints.load(path)
+    except checkpoints.CheckpointError as error:
+        raise UsageError(f"--resume {error}") from error
+    return path
+
+
+def newest_run(parent: Path) -> Path:
+    numbers = [int(path.name) for path in parent.glob("*") if path.name.isdecimal()]
+    if not numbers:
+        raise UsageError(f"--resume last: nothing to resume, there is no run in {parent}")
+    return parent / str(max(numbers))
+
+
+def refuse_conflicts(saved: Namespace, options: Namespace) -> None:
+    """Raises UsageError, with old and new values, if options differ that the run's course depends on."""
+    before, now = flat(saved), flat(options)
+    conflicts = [
+        f"--{name} was {before.get(name)}, now {value}"
+        for name, value in now.items()
+        if value != before.get(name) and not is_free(name)
+    ]
+    if conflicts:
+        raise UsageError(f"{'; '.join(conflicts)}: leave out, or add --override to go on with what is new")
+
+
+def is_free(name: str) -> bool:
+    group, _, rest = name.partition(".")
+    return name in FREE or (group == "trainer" and rest in FREE_TRAINER)
+
+
+def flat(options: Namespace) -> dict[str, Any]:
+    """Every option under its dotted name."""
+    return dict(options.items())

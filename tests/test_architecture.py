@@ -1,0 +1,52 @@
+"""The import rule of the project, and what importing it costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "lightmodels").glob("*.py")) + sorted((ROOT / "datamodules").glob("*.py"))
+MODELS = {"linear_regression", "ring_dnn", "mnist_cnn", "reuters_conv1d"}
+DATASETS = {"linear", "rings", "mnist", "reuters"}
+PURE = {"figures", "devices", "epoch_means", "history", "loaders", "files"}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of everything that a file imports, at any depth."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def ours(path: Path) -> set[str]:
+    return {name for name in imports(path) if name.split(".")[0] in ("lightmodels", "datamodules", "scripts")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_imports_go_one_way(path):
+    package, used = path.parent.name, ours(path)
+    assert all(name.split(".")[0] == package for name in used)
+    modules = {name.split(".")[1] for name in used if "." in name}
+    if path.stem in MODELS | DATASETS:
+        assert not modules & (MODELS | DATASETS)
+    if path.stem in PURE:
+        assert not used
+
+
+def test_importing_lightmodels_loads_nothing_that_lightning_does_not():
+    new = loaded_by("lightmodels") - loaded_by("pytorch_lightning")
+    assert {name.split(".")[0] for name in new} == {"lightmodels"}
+
+
+def loaded_by(module: str) -> set[str]:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())

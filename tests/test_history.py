@@ -1,0 +1,51 @@
+"""History: rows in, columns, files and figures out."""
+
+import csv
+
+import pytest
+
+from lightmodels import History
+
+ROWS = [
+    {"epoch": 1, "train_loss": 2.0, "lr": 0.1},
+    {"epoch": 2, "train_loss": 1.0, "val_loss": 1.5, "lr": 0.1},
+]
+
+
+def test_rows_and_columns():
+    history = History(ROWS)
+    assert len(history) == 2
+    assert history[-1]["val_loss"] == 1.5
+    assert history["train_loss"] == [2.0, 1.0]
+    assert history["val_loss"][0] != history["val_loss"][0]  # nan: not validated
+    assert history.columns == ["epoch", "train_loss", "lr", "val_loss"]
+    with pytest.raises(KeyError, match="loss is not in the history; it has epoch, train_loss"):
+        history["loss"]
+
+
+def test_csv_holds_the_same_numbers(tmp_path):
+    History(ROWS).to_csv(tmp_path / "history.csv")
+    with (tmp_path / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["train_loss"]) for row in rows] == [2.0, 1.0]
+    assert rows[0]["val_loss"] == ""
+
+
+def test_state_round_trip_keeps_the_object():
+    history = History()
+    history.load_state_dict(History(ROWS).state_dict())
+    assert list(history) == ROWS
+
+
+def test_frame():
+    frame = History(ROWS).to_frame()
+    assert frame["val_loss"].tolist()[1] == 1.5
+    assert frame.shape == (2, 4)
+
+
+def test_plot_has_a_panel_a_metric_with_both_curves():
+    figure = History(ROWS).plot()
+    (axes,) = figure.axes
+    assert axes.get_ylabel() == "loss"
+    assert [line.get_label() for line in axes.lines] == ["train_loss", "val_loss"]
+    assert axes.lines[0].get_ydata().tolist() == [2.0, 1.0]
