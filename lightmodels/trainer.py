@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from lightning_fabric.plugins import CheckpointIO
-from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
-from pytorch_lightning.callbacks import EarlyStopping
 
-from lightmodels import checkpoints, run_directory
+from lightmodels import checkpoints, run_directory, trainer_options
 from lightmodels.base import LightModel
 from lightmodels.batches import join
-from lightmodels.callbacks import CarryOn
-from lightmodels.checkpoints import AtomicCheckpointIO, BestAndLast, Mode
-from lightmodels.devices import DeviceChoice, resolve_devices
+from lightmodels.checkpoints import BestAndLast, Mode
+from lightmodels.devices import DeviceChoice
 from lightmodels.history import History
 
 
@@ -58,13 +54,13 @@ class Trainer(pl.Trainer):
         self._makes_logger = options.get("logger") in (None, True) and not options.get("fast_dev_run")
         if self._makes_logger:
             options["logger"] = False  # until the run directory is known
-        options["callbacks"] = _callbacks(options, monitor, mode, patience)
-        options["plugins"] = _plugins(options.get("plugins"))
+        options["callbacks"] = trainer_options.callbacks(options, monitor, mode, patience)
+        options["plugins"] = trainer_options.plugins(options.get("plugins"))
         self._root = Path(options.get("default_root_dir") or "runs")
         for name in ("enable_progress_bar", "enable_model_summary", "use_distributed_sampler"):
             if options.get(name) is None:
                 options[name] = False
-        options |= _devices(gpus, tpu_cores, options)
+        options |= trainer_options.devices(gpus, tpu_cores, options)
         super().__init__(**options)
 
     def fit(  # type: ignore[override]
@@ -94,21 +90,37 @@ class Trainer(pl.Trainer):
         super().fit(model, *args, **kwargs)
         return model.history if isinstance(model, LightModel) else None
 
-    def test(self, model: pl.LightningModule | None = None, *args: Any, **kwargs: Any) -> Any:
+    def test(
+        self,
+        model: pl.LightningModule | None = None,
+        dataloaders: Any = None,
+        ckpt_path: str | Path | None = "best",
+        verbose: bool = True,
+        datamodule: pl.LightningDataModule | None = None,
+        weights_only: bool | None = None,
+    ) -> Any:
         """Tests the best weights of this trainer's ``fit``; the model's own weights stay as they are.
 
-        ``ckpt_path=None`` tests the weights as they are, and so does a trainer that has fitted nothing;
-        a path tests those of a checkpoint. Everything else is as in ``pl.Trainer.test``.
+        Args:
+            model: what to test; by default the model that was fitted.
+            dataloaders: loaders or a data module; by default the data module of ``fit``.
+            ckpt_path: a checkpoint whose weights are tested; ``None`` for the model's own, as also
+                for ``"best"`` if this trainer has fitted nothing.
+            verbose: print the values.
+            datamodule: another way to give the data module.
+            weights_only: not used, as our checkpoints are always read so.
         """
-        path = kwargs.pop("ckpt_path", "best")
         trained = model is None or model is self.lightning_module
-        if path == "best" and not (trained and self._keeper and self._keeper.best_model_path):
-            path = None
-        elif path == "best" and self._keeper:
-            path = self._keeper.best_model_path
+        if ckpt_path == "best":
+            ckpt_path = (trained and self._keeper and self._keeper.best_model_path) or None
+        if dataloaders is None and datamodule is None:
+            datamodule = self._data()
         model = model or self.lightning_module
-        with _weights_of(path, model):
-            return super().test(model, *args, **kwargs)
+        with _weights_of(ckpt_path, model):
+            return super().test(model, dataloaders, None, verbose, datamodule)
+
+    def _data(self) -> pl.LightningDataModule | None:
+        return getattr(self, "datamodule", None)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """As ``pl.Trainer.predict``, but gives one tensor (or mapping of tensors) for the whole data set.
@@ -157,41 +169,6 @@ class Trainer(pl.Trainer):
     def _keeper(self) -> BestAndLast | None:
         callbacks: list[pl.Callback] = self.callbacks  # type: ignore[attr-defined]
         return next((callback for callback in callbacks if isinstance(callback, BestAndLast)), None)
-
-
-def _callbacks(
-    options: dict[str, Any], monitor: str | None, mode: Mode, patience: int | None
-) -> list[pl.Callback]:
-    given = options.get("callbacks") or []
-    callbacks = [given] if isinstance(given, pl.Callback) else list(given)
-    if (
-        options.get("enable_checkpointing") is not False
-        and not options.get("fast_dev_run")
-        and not any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks)
-    ):
-        callbacks.append(BestAndLast(monitor, mode))
-    if patience is not None:
-        callbacks.append(EarlyStopping(monitor or "val_loss", patience=patience, mode=mode))
-    return [*callbacks, CarryOn()]
-
-
-def _plugins(given: Any) -> list[Any]:
-    plugins = list(given) if isinstance(given, (list, tuple)) else [given] if given else []
-    if any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-        return plugins
-    return [*plugins, AtomicCheckpointIO()]
-
-
-def _devices(gpus: DeviceChoice, tpu_cores: DeviceChoice, options: dict[str, Any]) -> dict[str, Any]:
-    named = [name for name in ("accelerator", "devices") if options.get(name) not in (None, "auto")]
-    if named and (gpus is not None or tpu_cores is not None):
-        raise ValueError(f"{'gpus' if tpu_cores is None else 'tpu_cores'} was given together with {named[0]}")
-    if named:
-        return {}
-    gpus_here = CUDAAccelerator.auto_device_count() or int(MPSAccelerator.is_available())
-    tpus_here = XLAAccelerator.auto_device_count() if XLAAccelerator.is_available() else 0
-    accelerator, devices = resolve_devices(gpus, tpu_cores, gpus_here, tpus_here)
-    return {"accelerator": accelerator, "devices": devices}
 
 
 @contextmanager

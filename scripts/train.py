@@ -24,10 +24,11 @@ def main(argv: Sequence[str]) -> None:
     options, parser = parse(argv)
     if options.run_dir and not options.resume:
         run_directory.refuse_used(Path(options.run_dir))
-    pl.seed_everything(options.seed, verbose=False)
-    data = make_data(options)
-    model = make_model(options, parser, data)
     trainer = make_trainer(options, parser)
+    check_model_flags(options)
+    data = make_data(options)
+    pl.seed_everything(options.seed, verbose=False)
+    model = make_model(options, parser, data)
     run_dir = trainer.open_run(options.resume)
     (run_dir / "config.yaml").write_text(dump(parser, options), encoding="utf-8")
     if trainer.is_global_zero:
@@ -39,6 +40,12 @@ def main(argv: Sequence[str]) -> None:
     if trainer.is_global_zero:
         write_results(run_dir, model, metrics(trainer, model, options.seed, seconds, tested))
         print(ending(trainer, tested, len(history)))
+
+
+def check_model_flags(options: Namespace) -> None:
+    """Finds out before any data is loaded or fetched whether the model takes its options."""
+    with torch.device("meta"), names_flags("--model.", list(vars(options.model))):
+        TASKS[options.task][0](**vars(options.model))
 
 
 def make_data(options: Namespace) -> TensorDataModule:
@@ -59,8 +66,7 @@ def make_model(options: Namespace, parser: Parser, data: TensorDataModule) -> Li
     for name, size in data.sizes.items():
         if chosen.get(name, size) != size:
             raise UsageError(f"--model.{name} {chosen[name]} does not fit the data, which has {size}")
-    with names_flags("--model.", list(vars(options.model))):
-        return TASKS[options.task][0](**(vars(options.model) | data.sizes))
+    return TASKS[options.task][0](**(vars(options.model) | data.sizes))
 
 
 def make_trainer(options: Namespace, parser: Parser) -> Trainer:

@@ -1,0 +1,54 @@
+"""What our Trainer hands to Lightning's: callbacks, plugins and devices."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from lightning_fabric.plugins import CheckpointIO
+from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
+from pytorch_lightning.callbacks import EarlyStopping
+
+from lightmodels.callbacks import CarryOn
+from lightmodels.checkpoints import AtomicCheckpointIO, BestAndLast, Mode
+from lightmodels.devices import DeviceChoice, resolve_devices
+
+
+def _callbacks(
+    options: dict[str, Any], monitor: str | None, mode: Mode, patience: int | None
+) -> list[pl.Callback]:
+    """The callbacks that were asked for, and ours: checkpoints, early stopping, what a second fit needs."""
+    given = options.get("callbacks") or []
+    chosen = [given] if isinstance(given, pl.Callback) else list(given)
+    if (
+        options.get("enable_checkpointing") is not False
+        and not options.get("fast_dev_run")
+        and not any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks)
+    ):
+        chosen.append(BestAndLast(monitor, mode))
+    if patience is not None:
+        chosen.append(EarlyStopping(monitor or "val_loss", patience=patience, mode=mode))
+    return [*chosen, CarryOn()]
+
+
+def plugins(given: Any) -> list[Any]:
+    """The plugins that were asked for, and ours for checkpoint files unless there is one among them."""
+    chosen = list(given) if isinstance(given, (list, tuple)) else [given] if given else []
+    if any(isinstance(plugin, CheckpointIO) for plugin in chosen):
+        return chosen
+    return [*chosen, AtomicCheckpointIO()]
+
+
+def devices(gpus: DeviceChoice, tpu_cores: DeviceChoice, options: dict[str, Any]) -> dict[str, Any]:
+    """Lightning's ``accelerator`` and ``devices``; nothing if one of them was given instead.
+
+    Raises:
+        ValueError: devices that are not here, or both ways of naming them at once.
+    """
+    named = [name for name in ("accelerator", "devices") if options.get(name) not in (None, "auto")]
+    if named and (gpus is not None or tpu_cores is not None):
+        raise ValueError(f"{'gpus' if tpu_cores is None else 'tpu_cores'} was given together with {named[0]}")
+    if named:
+        return {}
+    gpus_here = CUDAAccelerator.auto_device_count() or int(MPSAccelerator.is_available())
+    tpus_here = XLAAccelerator.auto_device_count() if XLAAccelerator.is_available() else 0
+    accelerator, number = resolve_devices(gpus, tpu_cores, gpus_here, tpus_here)
+    return {"accelerator": accelerator, "devices": number}
