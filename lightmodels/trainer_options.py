@@ -12,7 +12,7 @@ from lightmodels.checkpoints import AtomicCheckpointIO, BestAndLast, Mode
 from lightmodels.devices import DeviceChoice, resolve_devices
 
 
-def _callbacks(
+def callbacks(
     options: dict[str, Any], monitor: str | None, mode: Mode, patience: int | None
 ) -> list[pl.Callback]:
     """The callbacks that were asked for, and ours: checkpoints, early stopping, what a second fit needs."""
@@ -21,7 +21,7 @@ def _callbacks(
     if (
         options.get("enable_checkpointing") is not False
         and not options.get("fast_dev_run")
-        and not any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks)
+        and not any(isinstance(callback, pl.callbacks.Checkpoint) for callback in chosen)
     ):
         chosen.append(BestAndLast(monitor, mode))
     if patience is not None:
