@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from lightmodels import hyperparameters, random_state, resume
 from lightmodels.batches import batch_size, inputs_of
 from lightmodels.callbacks import EpochTable
 from lightmodels.epoch_means import EpochMeans, MetricState, put_state, take_state
@@ -45,6 +47,7 @@ class LightModel(pl.LightningModule):
         self.history = History()
         self._means = {stage: EpochMeans() for stage in ("train", "val", "test")}
         self._row: Row = {}  # of the epoch under way
+        self._resumed: list[dict[str, Any]] | None = None  # what a checkpoint holds of each process
         self._set_aside: list[MetricState] = []
         self._rate = math.nan  # of the last step, or a tensor
         self._epoch_started = self._validation_started = self._validation_seconds = 0.0
@@ -100,9 +103,15 @@ class LightModel(pl.LightningModule):
 
     # Epochs
 
+    def on_fit_start(self) -> None:
+        hyperparameters.plain(self.hparams)
+
     def on_train_start(self) -> None:
         optimizers = self.trainer.optimizers
         self._param_groups = optimizers[0].param_groups if optimizers else [{"lr": math.nan}]
+        self._epoch_started = time.perf_counter()
+        if self._resumed:
+            self._go_on(self._resumed)
 
     def on_train_epoch_start(self) -> None:
         self._means["train"].reset()
@@ -164,7 +173,21 @@ class LightModel(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model_class"] = type(self).__name__
         checkpoint["history"] = self.history.state_dict()
+        means = self._means["train"].state_dict(self._metrics())
+        mine = {"random": random_state.collect(), "means": means, "row": self._row, "rate": float(self._rate)}
+        checkpoint["processes"] = resume.gather(mine, self.trainer.world_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if "history" in checkpoint:
+        fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        if "history" in checkpoint and (fitting or self._trainer is None):
             self.history.load_state_dict(checkpoint["history"])
+        self._resumed = checkpoint.get("processes") if fitting else None
+
+    def _go_on(self, processes: list[dict[str, Any]]) -> None:
+        """Puts back what a resumed run needs to be the run that was never stopped."""
+        self._resumed = None
+        mine = resume.of_process(processes, self.trainer.global_rank, self.trainer.world_size)
+        self._means["train"].load_state_dict(mine["means"], self._metrics(), self.device)
+        self._row, self._rate = mine["row"], mine["rate"]
+        random_state.restore(mine["random"])
+        resume.rewind_loaders(self.trainer)

@@ -15,6 +15,8 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import CheckpointIO
 
+from lightmodels import resume
+
 Mode = Literal["min", "max"]
 
 
@@ -78,20 +80,47 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 class BestAndLast(pl.callbacks.Checkpoint):
-    """Keeps ``last.ckpt``, the state after the last epoch, and ``best.ckpt``, after the best one.
+    """Keeps ``last.ckpt``, the newest state, and ``best.ckpt``, the state after the best epoch.
+
+    The newest state is that after the last epoch or, with ``every_n_steps``, after the last such
+    step and the validation that follows it; at an epoch's last step it is the epoch's end.
 
     Args:
         monitor: the value that decides; by default ``val_loss``, or ``train_loss`` without validation.
         mode: whether the least or the greatest value is best.
+        every_n_steps: optimizer steps between saves inside epochs; by default none.
     """
 
-    def __init__(self, monitor: str | None = None, mode: Mode = "min") -> None:
+    def __init__(
+        self, monitor: str | None = None, mode: Mode = "min", every_n_steps: int | None = None
+    ) -> None:
         self.monitor = monitor
         self.mode = mode
+        self.every_n_steps = every_n_steps
+        self._saved_step = 0
+        self._save_after_validation = False
         self.dirpath: Path | None = None
         self.best_model_path = ""
         self.best_epoch = 0
         self.best_score: float | None = None
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if not self.every_n_steps or step % self.every_n_steps or step == self._saved_step:
+            return
+        self._saved_step = step
+        if trainer.is_last_batch:
+            return
+        self._save_after_validation = resume.validation_follows(trainer)
+        if not self._save_after_validation:
+            self._save_last(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._save_after_validation and not trainer.sanity_checking:
+            self._save_after_validation = False
+            self._save_last(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.dirpath is None:
@@ -100,7 +129,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         improved = self._improves(trainer)
         if improved:
             self.best_model_path = str(best)
-        trainer.save_checkpoint(last, weights_only=False)
+        self._save_last(trainer)
         if improved and trainer.is_global_zero:
             _replace(best, lambda temporary: _link(last, temporary))
         trainer.strategy.barrier("BestAndLast")
@@ -110,6 +139,10 @@ class BestAndLast(pl.callbacks.Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_epoch, self.best_score = state_dict["best_epoch"], state_dict["best_score"]
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
+        if self.dirpath is not None:
+            trainer.save_checkpoint(self.dirpath / "last.ckpt", weights_only=False)
 
     def _improves(self, trainer: pl.Trainer) -> bool:
         values = trainer.callback_metrics

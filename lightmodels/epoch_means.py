@@ -1,9 +1,10 @@
 """EpochMeans: the exact value of every metric over all samples of an epoch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -70,6 +71,29 @@ class EpochMeans:
             means = {}
         return means | {name: float(metric.compute()) for name, metric in self._metrics.items()}
 
+    def state_dict(self, metrics: Sequence[Metric]) -> dict[str, Any]:
+        """Everything gathered so far, as tensors and plain data.
+
+        Args:
+            metrics: all Metric objects that steps may hand in, always in the same order.
+        """
+        return {
+            "sums": dict(self._sums),
+            "counts": dict(self._counts),
+            "samples": self.samples,
+            "metrics": [state_of(metric) for metric in metrics],
+            "names": {name: _position(metrics, metric) for name, metric in self._metrics.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any], metrics: Sequence[Metric], device: torch.device) -> None:
+        """Goes on from what ``state_dict`` gave, on a device."""
+        self._sums = {name: total.to(device) for name, total in state["sums"].items()}
+        self._counts = apply_to_collection(state["counts"], Tensor, lambda count: count.to(device))
+        self.samples = state["samples"]
+        for metric, metric_state in zip(metrics, state["metrics"], strict=True):
+            put_state(metric, metric_state)
+        self._metrics = {name: metrics[index] for name, index in state["names"].items()}
+
     def _add(self, name: str, value: Tensor, weight: float, count: Tensor | float) -> None:
         value = value.detach()
         if value.dim():
@@ -85,25 +109,35 @@ class EpochMeans:
         self._counts[name] = self._counts[name] + count
 
 
-def take_state(metric: Metric) -> MetricState:
-    """Resets a metric and returns what it held, so that another stage can use the same metric."""
+def state_of(metric: Metric) -> MetricState:
+    """What a metric has gathered so far."""
     state: MetricState = {
         name: list(part) if isinstance(part, list) else part for name, part in metric.metric_state.items()
     }
-    state["_update_count"] = metric.update_count
+    return state | {"_update_count": metric.update_count}
+
+
+def take_state(metric: Metric) -> MetricState:
+    """Resets a metric and returns what it held, so that another stage can use the same metric."""
+    state = state_of(metric)
     metric.reset()
     return state
 
 
 def put_state(metric: Metric, state: MetricState) -> None:
-    """Gives a metric back what ``take_state`` took."""
+    """Gives a metric what ``state_of`` or ``take_state`` returned."""
     metric.reset()
     for name, part in state.items():
-        setattr(metric, name, part)
+        setattr(metric, name, apply_to_collection(part, Tensor, lambda tensor: tensor.to(metric.device)))
 
 
 def _sum_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def _position(metrics: Sequence[Metric], wanted: Metric) -> int:
+    """Where an object is; metrics that compare elementwise rule out ``list.index``."""
+    return next(index for index, metric in enumerate(metrics) if metric is wanted)
 
 
 def _wrong_kind(name: str, got: str) -> str:

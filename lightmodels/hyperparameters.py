@@ -1,7 +1,8 @@
 """Checks of hyper-parameters; the message of an error starts with the parameter's name."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 
 def positive(**values: float) -> None:
@@ -17,6 +18,24 @@ def not_negative(**values: float) -> None:
 def probability(**values: float) -> None:
     """Raises ValueError for a value outside 0 <= p < 1."""
     _check(values, "at least 0 and below 1", lambda value: 0 <= value < 1)
+
+
+def plain(values: Mapping[str, Any]) -> None:
+    """Raises TypeError for a value that is not plain data, as a checkpoint could not give it back."""
+    for name, value in values.items():
+        if not _is_plain(value):
+            raise TypeError(
+                f"hyper-parameter {name} must be plain data, got {type(value).__name__}: convert it, or "
+                f"leave it out with save_hyperparameters(ignore=[{name!r}])"
+            )
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(_is_plain(part) for part in [*value.keys(), *value.values()])
+    if type(value) in (list, tuple, set):
+        return all(_is_plain(part) for part in value)
+    return value is None or type(value) in (bool, int, float, str, bytes)
 
 
 def _check(values: dict[str, float], wanted: str, holds: Callable[[float], bool]) -> None:

@@ -32,6 +32,7 @@ class Trainer(pl.Trainer):
             where nothing is validated.
         mode: whether the least (``"min"``) or the greatest (``"max"``) value is best.
         patience: stop after so many epochs without a new best ``monitor``; by default never.
+        save_every_n_steps: save ``last.ckpt`` inside epochs too, after so many optimizer steps.
         options: any other option of ``pl.Trainer``.
 
     Raises:
@@ -47,6 +48,7 @@ class Trainer(pl.Trainer):
         monitor: str | None = None,
         mode: Mode = "min",
         patience: int | None = None,
+        save_every_n_steps: int | None = None,
         **options: Any,
     ) -> None:
         self.run_dir = None if run_dir is None else Path(run_dir)
@@ -54,7 +56,9 @@ class Trainer(pl.Trainer):
         self._makes_logger = options.get("logger") in (None, True) and not options.get("fast_dev_run")
         if self._makes_logger:
             options["logger"] = False  # until the run directory is known
-        options["callbacks"] = trainer_options.callbacks(options, monitor, mode, patience)
+        options["callbacks"] = trainer_options.callbacks(
+            options, BestAndLast(monitor, mode, save_every_n_steps), patience
+        )
         options["plugins"] = trainer_options.plugins(options.get("plugins"))
         self._root = Path(options.get("default_root_dir") or "runs")
         for name in ("enable_progress_bar", "enable_model_summary", "use_distributed_sampler"):

@@ -8,13 +8,11 @@ from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAA
 from pytorch_lightning.callbacks import EarlyStopping
 
 from lightmodels.callbacks import CarryOn
-from lightmodels.checkpoints import AtomicCheckpointIO, BestAndLast, Mode
+from lightmodels.checkpoints import AtomicCheckpointIO, BestAndLast
 from lightmodels.devices import DeviceChoice, resolve_devices
 
 
-def callbacks(
-    options: dict[str, Any], monitor: str | None, mode: Mode, patience: int | None
-) -> list[pl.Callback]:
+def callbacks(options: dict[str, Any], keeper: BestAndLast, patience: int | None) -> list[pl.Callback]:
     """The callbacks that were asked for, and ours: checkpoints, early stopping, what a second fit needs."""
     given = options.get("callbacks") or []
     chosen = [given] if isinstance(given, pl.Callback) else list(given)
@@ -23,9 +21,9 @@ def callbacks(
         and not options.get("fast_dev_run")
         and not any(isinstance(callback, pl.callbacks.Checkpoint) for callback in chosen)
     ):
-        chosen.append(BestAndLast(monitor, mode))
+        chosen.append(keeper)
     if patience is not None:
-        chosen.append(EarlyStopping(monitor or "val_loss", patience=patience, mode=mode))
+        chosen.append(EarlyStopping(keeper.monitor or "val_loss", patience=patience, mode=keeper.mode))
     return [*chosen, CarryOn()]
 
 
