@@ -11,7 +11,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lightmodels import hyperparameters, random_state, resume
+from lightmodels import random_state, resume
 from lightmodels.batches import batch_size, inputs_of
 from lightmodels.callbacks import EpochTable
 from lightmodels.epoch_means import EpochMeans, MetricState, put_state, take_state
@@ -102,9 +102,6 @@ class LightModel(pl.LightningModule):
         return values["loss"]
 
     # Epochs
-
-    def on_fit_start(self) -> None:
-        hyperparameters.plain(self.hparams)
 
     def on_train_start(self) -> None:
         optimizers = self.trainer.optimizers

@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import CheckpointIO
 
-from lightmodels import resume
+from lightmodels import hyperparameters, resume
 
 Mode = Literal["min", "max"]
 
@@ -103,6 +103,9 @@ class BestAndLast(pl.callbacks.Checkpoint):
         self.best_model_path = ""
         self.best_epoch = 0
         self.best_score: float | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        hyperparameters.plain(pl_module.hparams)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import Tensor
+
 
 def positive(**values: float) -> None:
     """Raises ValueError for a value that is not a finite number above 0."""
@@ -35,7 +37,7 @@ def _is_plain(value: Any) -> bool:
         return all(_is_plain(part) for part in [*value.keys(), *value.values()])
     if type(value) in (list, tuple, set):
         return all(_is_plain(part) for part in value)
-    return value is None or type(value) in (bool, int, float, str, bytes)
+    return value is None or type(value) in (bool, int, float, str, bytes, Tensor)
 
 
 def _check(values: dict[str, float], wanted: str, holds: Callable[[float], bool]) -> None:

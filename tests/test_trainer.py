@@ -154,6 +154,18 @@ def test_a_second_fit_with_nothing_to_do_says_so():
         trainer.fit(model, *loaders())
 
 
+def test_hyper_parameters_that_a_checkpoint_cannot_give_back_are_named_before_training():
+    class Odd(Classifier):
+        def __init__(self, folder):
+            super().__init__()
+            self.save_hyperparameters()
+
+    with pytest.raises(
+        TypeError, match="hyper-parameter folder must be plain data, got PosixPath: convert it"
+    ):
+        Trainer(max_epochs=1, run_dir="run").fit(Odd(Path("here")), *loaders())
+
+
 def test_patience_stops_early():
     pl.seed_everything(3, verbose=False)
     model = GetsWorse()
