@@ -83,18 +83,12 @@ class TensorDataModule(pl.LightningDataModule):
 
     def _loader(self, tensors: Tensors, shuffle: bool = False) -> TensorLoader:
         """A loader whose tensors lie on the trainer's device, so that no batch need be copied."""
-        rank, world_size = 0, 1
         if self.trainer is not None:
-            rank, world_size = self.trainer.global_rank, self.trainer.world_size
             tensors = tuple(t.to(self.trainer.strategy.root_device) for t in tensors)
-        return TensorLoader(
-            *tensors,
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            seed=self.seed,
-            rank=rank,
-            world_size=world_size,
-        )
+        loader = TensorLoader(*tensors, batch_size=self.batch_size, shuffle=shuffle, seed=self.seed)
+        if self.trainer is not None:
+            loader.shard(self.trainer.global_rank, self.trainer.world_size)
+        return loader
 
 
 def at_least_one(**counts: int) -> None:

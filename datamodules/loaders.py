@@ -70,6 +70,11 @@ class TensorLoader:
         """Where Lightning looks for ``set_epoch``."""
         return self
 
+    def shard(self, rank: int, world_size: int) -> None:
+        """Leaves this process its share of each batch from now on, unless that is settled already."""
+        if self.world_size == 1:
+            self.rank, self.world_size = rank, world_size
+
     def set_epoch(self, epoch: int) -> None:
         """Starts the next pass at the beginning of ``epoch``, unless a loaded position lies in it."""
         if not (self._resumed and epoch == self.epoch):

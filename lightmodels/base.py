@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lightmodels import random_state, resume
+from lightmodels import processes, random_state, resume
 from lightmodels.batches import batch_size, inputs_of
 from lightmodels.callbacks import EpochTable
 from lightmodels.epoch_means import EpochMeans, MetricState, put_state, take_state
@@ -44,10 +45,13 @@ class LightModel(pl.LightningModule):
     def __init__(self, net: nn.Module | None = None) -> None:
         super().__init__()
         self.net = net
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer rows than processes
         self.history = History()
         self._means = {stage: EpochMeans() for stage in ("train", "val", "test")}
         self._row: Row = {}  # of the epoch under way
         self._resumed: list[dict[str, Any]] | None = None  # what a checkpoint holds of each process
+        self._values: Row = {}  # of the loaders of an evaluation that are through
+        self._loader_index = 0
         self._set_aside: list[MetricState] = []
         self._rate = math.nan  # of the last step, or a tensor
         self._epoch_started = self._validation_started = self._validation_seconds = 0.0
@@ -77,33 +81,47 @@ class LightModel(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         self._rate = self._param_groups[0]["lr"]
-        loss: Tensor = self._step("train", batch)
-        return loss
+        loss, size = self._step("train", batch, self.trainer.train_dataloader)
+        return loss if self.trainer.world_size == 1 else processes.weigh(loss, size, self.trainer)
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._step("val", batch)
+        self._evaluate("val", batch, dataloader_idx, self.trainer.val_dataloaders)
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._step("test", batch)
+        self._evaluate("test", batch, dataloader_idx, self.trainer.test_dataloaders)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """``forward`` of the batch's inputs: of all its parts but the last, the target."""
         args, kwargs = inputs_of(batch, self.forward)
         return self(*args, **kwargs)
 
-    def _step(self, stage: str, batch: Any) -> Any:
+    def _evaluate(self, stage: str, batch: Any, index: int, loaders: Any) -> None:
+        if index != self._loader_index:  # each loader has values of its own
+            self._values |= self._finish(stage, several=True)
+            self._loader_index = index
+        self._step(stage, batch, loaders[index] if isinstance(loaders, (list, tuple)) else loaders)
+
+    def _step(self, stage: str, batch: Any, loader: Any) -> tuple[Tensor, int]:
+        """The loss and the number of samples; sums up all values."""
+        if self.trainer.world_size > 1:
+            seen = self._means[stage].samples
+            batch, size = processes.without_padding(batch, batch_size(batch), loader, seen, self.trainer)
+            if not size:
+                return processes.zero_loss(self), 0
         values = self.shared_step(batch)
         if not isinstance(values, Mapping) or "loss" not in values:
             got = f"the keys {sorted(values)}" if isinstance(values, Mapping) else type(values).__name__
             raise ValueError(f"{type(self).__name__}.shared_step must return a dict with 'loss', got {got}")
         values = dict(values)
-        size = values.pop("size", None)
-        self._means[stage].update(values, batch_size(batch) if size is None else int(size))
-        return values["loss"]
+        given = values.pop("size", None)
+        size = batch_size(batch) if given is None else int(given)
+        self._means[stage].update(values, size)
+        return values["loss"], size
 
     # Epochs
 
     def on_train_start(self) -> None:
+        processes.share_out(self.trainer.train_dataloader, self.trainer)
         optimizers = self.trainer.optimizers
         self._param_groups = optimizers[0].param_groups if optimizers else [{"lr": math.nan}]
         self._epoch_started = time.perf_counter()
@@ -116,12 +134,21 @@ class LightModel(pl.LightningModule):
         self._epoch_started = time.perf_counter()
         self._validation_seconds = 0.0
 
+    def on_validation_start(self) -> None:
+        processes.share_out(self.trainer.val_dataloaders, self.trainer)
+
+    def on_test_start(self) -> None:
+        processes.share_out(self.trainer.test_dataloaders, self.trainer)
+
+    def on_predict_start(self) -> None:
+        processes.share_out(self.trainer.predict_dataloaders, self.trainer)
+
     def on_validation_epoch_start(self) -> None:
         self._validation_started = time.perf_counter()
         self._set_aside = [take_state(metric) for metric in self._metrics()]
 
     def on_validation_epoch_end(self) -> None:
-        values = self._finish("val")
+        values = self._finish_all("val")
         for metric, state in zip(self._metrics(), self._set_aside, strict=True):
             put_state(metric, state)
         if not self.trainer.sanity_checking:
@@ -130,10 +157,10 @@ class LightModel(pl.LightningModule):
             self._validation_seconds += time.perf_counter() - self._validation_started
 
     def on_test_epoch_end(self) -> None:
-        self._publish(self._finish("test"), logger=None)  # what is not for loggers, test does not return
+        self._publish(self._finish_all("test"), logger=None)  # what is not for loggers, test does not return
 
     def on_train_epoch_end(self) -> None:
-        samples = self._over_processes(torch.tensor(float(self._means["train"].samples)))
+        samples = processes.total(torch.tensor(float(self._means["train"].samples)), self.trainer)
         values = self._finish("train")
         epoch = int(self.history[-1]["epoch"]) + 1 if self.history else 1
         if not math.isfinite(values["train_loss"]):
@@ -149,19 +176,27 @@ class LightModel(pl.LightningModule):
     def _metrics(self) -> list[Metric]:
         return [module for module in self.modules() if isinstance(module, Metric)]
 
-    def _finish(self, stage: str) -> Row:
-        values = self._means[stage].compute(self._over_processes)
-        self._means[stage].reset()
-        return {f"{stage}_{name}": value for name, value in values.items()}
+    def _finish(self, stage: str, several: bool = False) -> Row:
+        """The values over all samples of all processes since the last call."""
+        means, suffix = self._means[stage], f"/dataloader_idx_{self._loader_index}" if several else ""
+        if self.trainer.world_size > 1:  # a process without rows knows no names
+            means.learn_names(
+                processes.gather(means.names(self._metrics()), self.trainer.world_size), self._metrics()
+            )
+        values = means.compute(lambda sums: processes.total(sums, self.trainer))
+        means.reset()
+        return {f"{stage}_{name}{suffix}": value for name, value in values.items()}
 
-    def _over_processes(self, sums: Tensor) -> Tensor:
-        if self.trainer.world_size == 1:
-            return sums
-        total: Tensor = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
-        return total
+    def _finish_all(self, stage: str) -> Row:
+        """The values of all loaders of an evaluation."""
+        values = self._values | self._finish(stage, several=self._loader_index > 0)
+        self._values, self._loader_index = {}, 0
+        return values
 
     def _publish(self, values: Row, logger: bool | None = False) -> None:
         """Makes the values known to callbacks: monitors, early stopping, ``trainer.callback_metrics``."""
+        if self.trainer.world_size > 1:  # they are the same on every process already
+            warnings.filterwarnings("ignore", message=rf".*self.log\('({'|'.join(values)})'.*sync_dist=True")
         exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
         self.log_dict(exact, logger=logger, batch_size=1)
 
@@ -172,7 +207,7 @@ class LightModel(pl.LightningModule):
         checkpoint["history"] = self.history.state_dict()
         means = self._means["train"].state_dict(self._metrics())
         mine = {"random": random_state.collect(), "means": means, "row": self._row, "rate": float(self._rate)}
-        checkpoint["processes"] = resume.gather(mine, self.trainer.world_size)
+        checkpoint["processes"] = processes.gather(mine, self.trainer.world_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
@@ -180,10 +215,10 @@ class LightModel(pl.LightningModule):
             self.history.load_state_dict(checkpoint["history"])
         self._resumed = checkpoint.get("processes") if fitting else None
 
-    def _go_on(self, processes: list[dict[str, Any]]) -> None:
+    def _go_on(self, states: list[dict[str, Any]]) -> None:
         """Puts back what a resumed run needs to be the run that was never stopped."""
         self._resumed = None
-        mine = resume.of_process(processes, self.trainer.global_rank, self.trainer.world_size)
+        mine = resume.of_process(states, self.trainer.global_rank, self.trainer.world_size)
         self._means["train"].load_state_dict(mine["means"], self._metrics(), self.device)
         self._row, self._rate = mine["row"], mine["rate"]
         random_state.restore(mine["random"])

@@ -56,7 +56,7 @@ def inputs_of(batch: Any, forward: Callable[..., Any]) -> tuple[tuple[Any, ...],
 
 def join(batches: Sequence[Any]) -> Any:
     """One result of many batches: tensors end to end, mappings entry by entry; other kinds stay a list."""
-    first = batches[0]
+    first = batches[0] if batches else None
     if isinstance(first, Tensor):
         return torch.cat([batch if batch.dim() else batch[None] for batch in batches])
     if isinstance(first, Mapping):

@@ -104,6 +104,10 @@ class BestAndLast(pl.callbacks.Checkpoint):
         self.best_epoch = 0
         self.best_score: float | None = None
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self.dirpath = trainer.strategy.broadcast(self.dirpath)  # the first process has claimed it
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         hyperparameters.plain(pl_module.hparams)
 

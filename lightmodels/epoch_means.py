@@ -71,6 +71,20 @@ class EpochMeans:
             means = {}
         return means | {name: float(metric.compute()) for name, metric in self._metrics.items()}
 
+    def names(self, metrics: Sequence[Metric]) -> dict[str, int | None]:
+        """The values that came up: for a Metric its position in ``metrics``, for others ``None``."""
+        sums: dict[str, int | None] = dict.fromkeys(self._sums)
+        return sums | {name: _position(metrics, metric) for name, metric in self._metrics.items()}
+
+    def learn_names(self, names: Sequence[dict[str, int | None]], metrics: Sequence[Metric]) -> None:
+        """Makes room for the values of other processes, in an order that is the same on all."""
+        known = {name: index for process in names for name, index in process.items()}
+        zero = torch.zeros((), dtype=torch.float64)
+        means = [name for name, index in known.items() if index is None]
+        self._sums = {name: self._sums.get(name, zero) for name in means}
+        self._counts = {name: self._counts.get(name, 0) for name in means}
+        self._metrics = {name: metrics[index] for name, index in known.items() if index is not None}
+
     def state_dict(self, metrics: Sequence[Metric]) -> dict[str, Any]:
         """Everything gathered so far, as tensors and plain data.
 
@@ -82,7 +96,7 @@ class EpochMeans:
             "counts": dict(self._counts),
             "samples": self.samples,
             "metrics": [state_of(metric) for metric in metrics],
-            "names": {name: _position(metrics, metric) for name, metric in self._metrics.items()},
+            "names": {name: index for name, index in self.names(metrics).items() if index is not None},
         }
 
     def load_state_dict(self, state: dict[str, Any], metrics: Sequence[Metric], device: torch.device) -> None:

@@ -4,16 +4,6 @@ import warnings
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-
-
-def gather(mine: dict[str, Any], processes: int) -> list[dict[str, Any]]:
-    """The states of all processes, by rank; every process must call this."""
-    if processes == 1:
-        return [mine]
-    states: list[Any] = [None] * processes
-    torch.distributed.all_gather_object(states, mine)
-    return states
 
 
 def of_process(states: list[dict[str, Any]], rank: int, processes: int) -> dict[str, Any]:

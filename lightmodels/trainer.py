@@ -7,9 +7,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from lightmodels import checkpoints, run_directory, trainer_options
+from lightmodels import checkpoints, processes, run_directory, trainer_options
 from lightmodels.base import LightModel
-from lightmodels.batches import join
 from lightmodels.checkpoints import BestAndLast, Mode
 from lightmodels.devices import DeviceChoice
 from lightmodels.history import History
@@ -61,7 +60,7 @@ class Trainer(pl.Trainer):
         )
         options["plugins"] = trainer_options.plugins(options.get("plugins"))
         self._root = Path(options.get("default_root_dir") or "runs")
-        for name in ("enable_progress_bar", "enable_model_summary", "use_distributed_sampler"):
+        for name in ("enable_progress_bar", "enable_model_summary"):
             if options.get(name) is None:
                 options[name] = False
         options |= trainer_options.devices(gpus, tpu_cores, options)
@@ -129,15 +128,24 @@ class Trainer(pl.Trainer):
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """As ``pl.Trainer.predict``, but gives one tensor (or mapping of tensors) for the whole data set.
 
-        The rows are in the data set's order. Several loaders give a list of such results.
+        The rows are in the data set's order, complete on every process. Several loaders give a list of
+        such results.
         """
         outputs = super().predict(*args, **kwargs)
+        if outputs is None:
+            return None
+        loaders: Any = self.predict_dataloaders
         if outputs and isinstance(outputs[0], list):
-            return [join(batches) for batches in outputs]
-        return join(outputs) if outputs else outputs
+            return [
+                processes.join_in_order(batches, loader, self)
+                for batches, loader in zip(outputs, loaders, strict=True)
+            ]
+        return processes.join_in_order(outputs, loaders, self)
 
     def open_run(self, ckpt_path: str | Path | None = None) -> Path:
         """Claims the run directory and puts the logger and the checkpoints there; ``fit`` does so too.
+
+        Of several processes the first one claims it; the others learn of it when ``fit`` starts.
 
         Args:
             ckpt_path: a checkpoint to go on from; its own run directory is then used further.
@@ -151,7 +159,9 @@ class Trainer(pl.Trainer):
         if self._opened:
             return self.run_dir  # type: ignore[return-value]
         resumed = None if ckpt_path is None else Path(ckpt_path).absolute().parent.parent
-        if self.run_dir is None:
+        if processes.rank():
+            self.run_dir = self.run_dir or self._root  # until it is known
+        elif self.run_dir is None:
             self.run_dir = run_directory.claim_next(self._root)
         elif self.run_dir.absolute() != resumed:
             run_directory.claim(self.run_dir)

@@ -17,27 +17,29 @@ from options import PLAIN_DATA, Parser, dump, parse, typed
 from tasks import TASKS
 
 from datamodules.base import TensorDataModule
-from lightmodels import LightModel, Trainer, run_directory
+from lightmodels import LightModel, Trainer, processes, run_directory
 
 
 def main(argv: Sequence[str]) -> None:
     options, parser = parse(argv)
-    if options.run_dir and not options.resume:
+    first = processes.rank() == 0  # of several processes, this one writes
+    if options.run_dir and not options.resume and first:
         run_directory.refuse_used(Path(options.run_dir))
     trainer = make_trainer(options, parser)
     check_model_flags(options)
     data = make_data(options)
     pl.seed_everything(options.seed, verbose=False)
     model = make_model(options, parser, data)
+    pl.seed_everything(options.seed + processes.rank(), verbose=False)  # each process drops out its own
     run_dir = trainer.open_run(options.resume)
-    (run_dir / "config.yaml").write_text(dump(parser, options), encoding="utf-8")
-    if trainer.is_global_zero:
+    if first:
+        (run_dir / "config.yaml").write_text(dump(parser, options), encoding="utf-8")
         print(headline(options.task, model, data, trainer), flush=True)
     started = time.perf_counter()
     history = fit(trainer, model, data, options.resume)
     seconds = time.perf_counter() - started
     tested = trainer.test(model, datamodule=data, verbose=False)[0]
-    if trainer.is_global_zero:
+    if first:
         write_results(run_dir, model, metrics(trainer, model, options.seed, seconds, tested))
         print(ending(trainer, tested, len(history)))
 
@@ -85,7 +87,7 @@ def fit(trainer: Trainer, model: LightModel, data: TensorDataModule, resume: str
         with names_flags("--trainer.", ["monitor"]):
             return trainer.fit(model, datamodule=data, ckpt_path=resume)
     except UsageError:
-        if not resume:
+        if not resume and trainer.is_global_zero:
             shutil.rmtree(trainer.run_dir or "", ignore_errors=True)
         raise
 

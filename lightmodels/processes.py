@@ -1,0 +1,107 @@
+"""What several processes must agree on, so that they train and count as one would."""
+
+import atexit
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor, nn
+from torch.utils.data import DistributedSampler
+
+from lightmodels.batches import join
+
+
+def rank() -> int:
+    """This process's rank, known from the environment before processes have found each other."""
+    return int(getattr(rank_zero_only, "rank", 0))
+
+
+@atexit.register
+def disconnect() -> None:
+    """Leaves the other processes; at exit a gloo connection that is still open can abort the interpreter."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def gather(mine: Any, processes: int) -> list[Any]:
+    """The objects of all processes, by rank; every process must call this."""
+    if processes == 1:
+        return [mine]
+    objects: list[Any] = [None] * processes
+    torch.distributed.all_gather_object(objects, mine)
+    return objects
+
+
+def total(mine: Tensor, trainer: pl.Trainer) -> Tensor:
+    """The sum over all processes; every process must call this."""
+    if trainer.world_size == 1:
+        return mine
+    summed: Tensor = trainer.strategy.reduce(mine.to(trainer.strategy.root_device), reduce_op="sum")
+    return summed.to(mine.device)
+
+
+def weigh(loss: Tensor, rows: int, trainer: pl.Trainer) -> Tensor:
+    """A mean over this process's rows, such that the mean over processes is that over all rows.
+
+    Strategies average gradients over processes as if each had the same number of rows.
+    """
+    all_rows = total(torch.tensor(float(rows), device=loss.device), trainer)
+    return loss * (rows * trainer.world_size / all_rows)
+
+
+def zero_loss(model: nn.Module) -> Tensor:
+    """A loss of 0 that reaches every parameter: the part in a step of a process that has no row in it."""
+    parts = [parameter.sum() * 0 for parameter in model.parameters() if parameter.requires_grad]
+    return torch.stack(parts).sum()
+
+
+def without_padding(batch: Any, size: int, loader: Any, seen: int, trainer: pl.Trainer) -> tuple[Any, int]:
+    """The part of a batch, and its size, that no other process has as well.
+
+    A ``DistributedSampler`` gives every process as many rows by repeating some of them at the end.
+
+    Args:
+        batch: the batch.
+        size: its rows.
+        loader: where it comes from.
+        seen: rows that this process has had from the loader before, in this pass.
+        trainer: knows the rank.
+    """
+    if not _is_dealt(loader):
+        return batch, size
+    mine = len(range(trainer.global_rank, len(loader.dataset), trainer.world_size))
+    keep = min(size, max(mine - seen, 0))
+    if keep == size:
+        return batch, size
+    return apply_to_collection(batch, Tensor, lambda part: part[:keep] if part.dim() else part), keep
+
+
+def join_in_order(batches: list[Any], loader: Any, trainer: pl.Trainer) -> Any:
+    """One result of the batches of all processes, in the order of the data set, on every process."""
+    if trainer.world_size == 1:
+        return join(batches)
+    parts = gather(apply_to_collection(batches, Tensor, lambda part: part.cpu()), trainer.world_size)
+    if not _is_dealt(loader):
+        if getattr(loader, "world_size", 1) == 1:  # every process has had every row
+            return join(batches)
+        return join([batch for shares in zip(*parts, strict=True) for batch in shares])
+    everything = join([batch for part in parts for batch in part])  # every n-th row to one process
+    rows = len(loader.dataset)
+    dealt = torch.cat([torch.arange(rank, rows, len(parts)) for rank in range(len(parts))])
+    return apply_to_collection(everything, Tensor, lambda part: part[dealt.argsort()])
+
+
+def share_out(loaders: Any, trainer: pl.Trainer) -> None:
+    """Gives each process its share of loaders that know how, which Lightning does for DataLoaders only."""
+    for loader in loaders if isinstance(loaders, (list, tuple)) else [loaders]:
+        if trainer.world_size > 1 and hasattr(loader, "shard"):
+            loader.shard(trainer.global_rank, trainer.world_size)
+
+
+def _is_dealt(loader: Any) -> bool:
+    """Whether a loader's rows go to the processes in turn, as cards are dealt."""
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    samplers = getattr(loader, "sampler", None), getattr(batch_sampler, "sampler", None)
+    return any(isinstance(sampler, DistributedSampler) for sampler in samplers)

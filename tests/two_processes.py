@@ -1,0 +1,82 @@
+"""Trains or evaluates on one process or more; each writes DIRECTORY/<what>-<processes>-<rank>.json.
+
+python two_processes.py WHAT DIRECTORY PROCESSES
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from models import Classifier, points
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics.classification import BinaryAccuracy
+
+from datamodules.loaders import TensorLoader
+from datamodules.rings import RingsDataModule
+from lightmodels import RingDNN, Trainer
+
+
+class Counted(Classifier):
+    """Exact hits as a pair, and accuracy as a Metric object besides."""
+
+    def __init__(self):
+        super().__init__()
+        self.accuracy = BinaryAccuracy()
+
+    def shared_step(self, batch):
+        x, y = batch
+        logits = self(x)
+        hits = logits.argmax(1) == y
+        self.accuracy.update(logits.argmax(1), y)
+        loss = F.cross_entropy(logits, y)
+        sums = {"exact": (x.double().sum(), len(y)), "acc": (hits.sum(), len(y))}
+        return {"loss": loss, **sums, "metric": self.accuracy}
+
+
+def trainer(processes, **options):
+    strategy = {"strategy": "ddp"} if processes > 1 else {}
+    return Trainer(
+        accelerator="cpu", devices=processes, logger=False, enable_checkpointing=False, **strategy, **options
+    )
+
+
+def ring(processes):
+    """Three epochs of the ring classifier."""
+    pl.seed_everything(0, verbose=False)
+    model = RingDNN()
+    history = trainer(processes, max_epochs=3).fit(model, RingsDataModule())
+    weights = {name: value.tolist() for name, value in model.state_dict().items()}
+    return {"history": list(history), "weights": weights}
+
+
+def evaluate(processes):
+    """Metrics and predictions of 1 to 25 rows, from our loader and from a plain one."""
+    results = {}
+    pl.seed_everything(0, verbose=False)
+    model = Counted()
+    for rows in range(1, 26):
+        data = points(rows)
+        for kind, loader in (
+            ("tensors", TensorLoader(*data, batch_size=4)),
+            ("plain", DataLoader(TensorDataset(*data), batch_size=4)),
+        ):
+            tested = trainer(processes).test(model, loader, verbose=False)[0]
+            results[f"{kind} {rows}"] = {"tested": tested}
+            if kind == "tensors" or rows > 1:  # Lightning's sampler for predictions wants a row a process
+                results[f"{kind} {rows}"]["predicted"] = trainer(processes).predict(model, loader).tolist()
+    return results
+
+
+def main():
+    what, directory, processes = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    torch.set_num_threads(1)
+    result = {"ring": ring, "evaluate": evaluate}[what](processes)
+    rank = torch.distributed.get_rank() if processes > 1 else 0
+    (directory / f"{what}-{processes}-{rank}.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
