@@ -1,6 +1,5 @@
 """TensorDataModule: the LightningDataModule for data that fits in memory."""
 
-from abc import abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from datamodules.files import DataError
 from datamodules.loaders import TensorLoader
 
 Tensors = tuple[Tensor, ...]
@@ -49,9 +49,9 @@ class TensorDataModule(pl.LightningDataModule):
         self.seed = seed
         self._splits: Splits | None = None
 
-    @abstractmethod
     def load(self) -> Splits:
         """Reads or makes the tensors of the three splits; called once."""
+        raise NotImplementedError(f"{type(self).__name__} must define load() -> Splits(train, val, test)")
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -60,9 +60,18 @@ class TensorDataModule(pl.LightningDataModule):
 
     @property
     def splits(self) -> Splits:
-        """The tensors, loaded at the first use."""
+        """The tensors, loaded at the first use.
+
+        Raises:
+            DataError: one of the three sets is empty.
+        """
         if self._splits is None:
-            self._splits = self.load()
+            splits = Splits(*self.load())
+            counts = {name: len(tensors[0]) for name, tensors in splits._asdict().items()}
+            if not all(counts.values()):
+                rows = ", ".join(f"{count} {name}" for name, count in counts.items())
+                raise DataError(f"{type(self).__name__} has an empty set: {rows} rows")
+            self._splits = splits
         return self._splits
 
     def setup(self, stage: str | None = None) -> None:

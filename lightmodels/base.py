@@ -15,8 +15,8 @@ from torchmetrics import Metric
 from lightmodels import processes, random_state, resume
 from lightmodels.batches import batch_size, inputs_of
 from lightmodels.callbacks import EpochTable
-from lightmodels.epoch_means import EpochMeans, MetricState, put_state, take_state
 from lightmodels.history import History, Row
+from lightmodels.stages import Stages
 
 
 class LightModel(pl.LightningModule):
@@ -47,13 +47,10 @@ class LightModel(pl.LightningModule):
         self.net = net
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer rows than processes
         self.history = History()
-        self._means = {stage: EpochMeans() for stage in ("train", "val", "test")}
+        self._stages = Stages(self._metrics)
         self._row: Row = {}  # of the epoch under way
-        self._resumed: list[dict[str, Any]] | None = None  # what a checkpoint holds of each process
-        self._values: Row = {}  # of the loaders of an evaluation that are through
-        self._loader_index = 0
-        self._set_aside: list[MetricState] = []
         self._rate = math.nan  # of the last step, or a tensor
+        self._resumed: list[dict[str, Any]] | None = None  # what a checkpoint holds of each process
         self._epoch_started = self._validation_started = self._validation_seconds = 0.0
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
@@ -80,7 +77,8 @@ class LightModel(pl.LightningModule):
     # Steps
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        self._rate = self._param_groups[0]["lr"]
+        if optimizers := self.trainer.optimizers:
+            self._rate = optimizers[0].param_groups[0]["lr"]
         loss, size = self._step("train", batch, self.trainer.train_dataloader)
         return loss if self.trainer.world_size == 1 else processes.weigh(loss, size, self.trainer)
 
@@ -92,19 +90,18 @@ class LightModel(pl.LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """``forward`` of the batch's inputs: of all its parts but the last, the target."""
-        args, kwargs = inputs_of(batch, self.forward)
+        wraps = self.net is not None and type(self).forward is LightModel.forward
+        args, kwargs = inputs_of(batch, self.net.forward if wraps and self.net is not None else self.forward)
         return self(*args, **kwargs)
 
     def _evaluate(self, stage: str, batch: Any, index: int, loaders: Any) -> None:
-        if index != self._loader_index:  # each loader has values of its own
-            self._values |= self._finish(stage, several=True)
-            self._loader_index = index
+        self._stages.change_loader(stage, index, self.trainer)
         self._step(stage, batch, loaders[index] if isinstance(loaders, (list, tuple)) else loaders)
 
     def _step(self, stage: str, batch: Any, loader: Any) -> tuple[Tensor, int]:
-        """The loss and the number of samples; sums up all values."""
+        """The loss and the number of samples; adds all values to the stage's."""
         if self.trainer.world_size > 1:
-            seen = self._means[stage].samples
+            seen = self._stages.samples(stage)
             batch, size = processes.without_padding(batch, batch_size(batch), loader, seen, self.trainer)
             if not size:
                 return processes.zero_loss(self), 0
@@ -115,98 +112,85 @@ class LightModel(pl.LightningModule):
         values = dict(values)
         given = values.pop("size", None)
         size = batch_size(batch) if given is None else int(given)
-        self._means[stage].update(values, size)
+        self._stages.add(stage, values, size)
         return values["loss"], size
 
     # Epochs
 
     def on_train_start(self) -> None:
-        processes.share_out(self.trainer.train_dataloader, self.trainer)
-        optimizers = self.trainer.optimizers
-        self._param_groups = optimizers[0].param_groups if optimizers else [{"lr": math.nan}]
+        processes.prepare_loaders(self.trainer.train_dataloader, self.trainer)
         self._epoch_started = time.perf_counter()
         if self._resumed:
             self._go_on(self._resumed)
 
+    def on_validation_start(self) -> None:
+        processes.prepare_loaders(self.trainer.val_dataloaders, self.trainer)
+
+    def on_test_start(self) -> None:
+        processes.prepare_loaders(self.trainer.test_dataloaders, self.trainer)
+
+    def on_predict_start(self) -> None:
+        processes.prepare_loaders(self.trainer.predict_dataloaders, self.trainer)
+
     def on_train_epoch_start(self) -> None:
-        self._means["train"].reset()
+        self._stages.start("train")
         self._row = {}
         self._epoch_started = time.perf_counter()
         self._validation_seconds = 0.0
 
-    def on_validation_start(self) -> None:
-        processes.share_out(self.trainer.val_dataloaders, self.trainer)
-
-    def on_test_start(self) -> None:
-        processes.share_out(self.trainer.test_dataloaders, self.trainer)
-
-    def on_predict_start(self) -> None:
-        processes.share_out(self.trainer.predict_dataloaders, self.trainer)
-
     def on_validation_epoch_start(self) -> None:
         self._validation_started = time.perf_counter()
-        self._set_aside = [take_state(metric) for metric in self._metrics()]
+        self._stages.start("val")
+
+    def on_test_epoch_start(self) -> None:
+        self._stages.start("test")
 
     def on_validation_epoch_end(self) -> None:
-        values = self._finish_all("val")
-        for metric, state in zip(self._metrics(), self._set_aside, strict=True):
-            put_state(metric, state)
+        values = self._stages.finish("val", self.trainer)
         if not self.trainer.sanity_checking:
             self._row |= values
             self._publish(values)
             self._validation_seconds += time.perf_counter() - self._validation_started
 
     def on_test_epoch_end(self) -> None:
-        self._publish(self._finish_all("test"), logger=None)  # what is not for loggers, test does not return
+        self._publish(self._stages.finish("test", self.trainer))
 
     def on_train_epoch_end(self) -> None:
-        samples = processes.total(torch.tensor(float(self._means["train"].samples)), self.trainer)
-        values = self._finish("train")
-        epoch = int(self.history[-1]["epoch"]) + 1 if self.history else 1
-        if not math.isfinite(values["train_loss"]):
-            raise FloatingPointError(f"train_loss is {values['train_loss']} in epoch {epoch}")
+        samples = processes.total(torch.tensor(float(self._stages.samples("train"))), self.trainer)
+        values = self._stages.finish("train", self.trainer)
         self._publish(values)
         seconds = time.perf_counter() - self._epoch_started
-        row = {"epoch": epoch, **values, **self._row, "lr": float(self._rate), "seconds": seconds}
-        row["samples_per_second"] = samples.item() / (seconds - self._validation_seconds)
+        row = {"epoch": self.history.next_epoch, **values, **self._row, "lr": float(self._rate)}
+        for name in ("train_loss", "val_loss"):
+            if not math.isfinite(row.get(name, 0.0)):
+                raise FloatingPointError(f"{name} is {row[name]} in epoch {row['epoch']}")
+        row |= {
+            "seconds": seconds,
+            "samples_per_second": samples.item() / (seconds - self._validation_seconds),
+        }
         self.history.append(row)
         for logger in self.loggers:
-            logger.log_metrics({name: row[name] for name in row if name != "epoch"}, step=epoch)
+            logger.log_metrics({name: row[name] for name in row if name != "epoch"}, step=int(row["epoch"]))
 
     def _metrics(self) -> list[Metric]:
         return [module for module in self.modules() if isinstance(module, Metric)]
 
-    def _finish(self, stage: str, several: bool = False) -> Row:
-        """The values over all samples of all processes since the last call."""
-        means, suffix = self._means[stage], f"/dataloader_idx_{self._loader_index}" if several else ""
-        if self.trainer.world_size > 1:  # a process without rows knows no names
-            means.learn_names(
-                processes.gather(means.names(self._metrics()), self.trainer.world_size), self._metrics()
-            )
-        values = means.compute(lambda sums: processes.total(sums, self.trainer))
-        means.reset()
-        return {f"{stage}_{name}{suffix}": value for name, value in values.items()}
-
-    def _finish_all(self, stage: str) -> Row:
-        """The values of all loaders of an evaluation."""
-        values = self._values | self._finish(stage, several=self._loader_index > 0)
-        self._values, self._loader_index = {}, 0
-        return values
-
-    def _publish(self, values: Row, logger: bool | None = False) -> None:
-        """Makes the values known to callbacks: monitors, early stopping, ``trainer.callback_metrics``."""
+    def _publish(self, values: Row) -> None:
+        """Makes the values known to callbacks and, of a lone validation or a test, to the caller."""
         if self.trainer.world_size > 1:  # they are the same on every process already
             warnings.filterwarnings("ignore", message=rf".*self.log\('({'|'.join(values)})'.*sync_dist=True")
         exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
-        self.log_dict(exact, logger=logger, batch_size=1)
+        # ``None`` hands them to loggers and caller; of a training epoch the loggers get the whole row.
+        fitting = self.trainer.state.fn == TrainerFn.FITTING
+        self.log_dict(exact, logger=False if fitting else None, batch_size=1, add_dataloader_idx=False)
 
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model_class"] = type(self).__name__
         checkpoint["history"] = self.history.state_dict()
-        means = self._means["train"].state_dict(self._metrics())
-        mine = {"random": random_state.collect(), "means": means, "row": self._row, "rate": float(self._rate)}
+        mine = {"random": random_state.collect(), "stages": self._stages.state_dict(), "row": self._row}
+        mine["rate"] = float(self._rate)  # type: ignore[assignment]
         checkpoint["processes"] = processes.gather(mine, self.trainer.world_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -219,7 +203,7 @@ class LightModel(pl.LightningModule):
         """Puts back what a resumed run needs to be the run that was never stopped."""
         self._resumed = None
         mine = resume.of_process(states, self.trainer.global_rank, self.trainer.world_size)
-        self._means["train"].load_state_dict(mine["means"], self._metrics(), self.device)
+        self._stages.load_state_dict(mine["stages"], self.device)
         self._row, self._rate = mine["row"], mine["rate"]
         random_state.restore(mine["random"])
         resume.rewind_loaders(self.trainer)

@@ -1,4 +1,4 @@
-"""EpochTable shows a run in the console; CarryOn lets a second fit train on."""
+"""EpochTable shows a run; CarryOn lets a second fit train on; ConfiguredOptimizer changes a resumed one."""
 
 import sys
 import time
@@ -104,6 +104,36 @@ class CarryOn(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._model = pl_module
         self._states = [part.state_dict() for part in _optimization(trainer)]
+
+
+class ConfiguredOptimizer(pl.Callback):
+    """Keeps the options that ``configure_optimizers`` gave, where a resumed checkpoint has others.
+
+    A schedule goes on where it was, with its rates in proportion to the new one. Add it to the
+    callbacks to resume with another rate, weight decay and so on: without it the checkpoint's win.
+    """
+
+    def __init__(self) -> None:
+        self._configured: list[dict[str, Any]] = []
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._configured = [
+            {name: value for name, value in group.items() if name != "params"} for group in _groups(trainer)
+        ]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for group, configured in zip(_groups(trainer), self._configured, strict=True):
+            new = configured.get("initial_lr", configured["lr"])
+            scheduled = group["lr"] / group["initial_lr"] if group.get("initial_lr") else 1.0
+            group.update(configured | {"lr": new * scheduled})
+        for config in trainer.lr_scheduler_configs:
+            scheduler = config.scheduler
+            if hasattr(scheduler, "base_lrs"):
+                scheduler.base_lrs = [group["initial_lr"] for group in scheduler.optimizer.param_groups]
+
+
+def _groups(trainer: pl.Trainer) -> list[dict[str, Any]]:
+    return [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
 
 
 def _optimization(trainer: pl.Trainer) -> list[Any]:

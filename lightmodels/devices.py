@@ -37,7 +37,7 @@ def resolve_devices(
 
 
 def _is_zero(choice: DeviceChoice) -> bool:
-    return not isinstance(choice, bool) and choice in (0, "0")
+    return (type(choice) is int and choice == 0) or choice == "0"
 
 
 def _choose(option: str, noun: str, choice: DeviceChoice, present: int) -> Devices:
@@ -59,10 +59,10 @@ def _parse(choice: DeviceChoice) -> Devices | None:
             numbers = [int(part) for part in parts if part.strip()]
         except ValueError:
             return None
-        choice = numbers if len(parts) > 1 else next(iter(numbers), None)
+        return _parse(numbers if len(parts) > 1 else next(iter(numbers), None))
     if isinstance(choice, int) and not isinstance(choice, bool):
         return choice if choice == -1 or choice > 0 else None
-    if isinstance(choice, (list, tuple)):
+    if isinstance(choice, Sequence) and not isinstance(choice, str):
         return _device_numbers(list(choice))
     return None
 

@@ -19,19 +19,23 @@ class EpochMeans:
     size), a ``(sum, count)`` pair, or a ``torchmetrics.Metric`` that the step has updated. Sums are
     float64 (float32 where the device has no float64), so that a batch of 50 and one of 3 count as
     50 and 3, and the order of magnitude of the data set does not matter.
+
+    Args:
+        metrics: gives all Metric objects that steps may hand in, always in the same order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Callable[[], Sequence[Metric]] = tuple) -> None:
+        self._all_metrics = metrics
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, Tensor | float] = {}
-        self._metrics: dict[str, Metric] = {}
+        self._metrics: dict[str, int] = {}  # name -> position among all metrics
         self.samples = 0
 
     def reset(self) -> None:
         """Forgets everything; metrics that steps have handed in are reset too."""
-        for metric in self._metrics.values():
-            metric.reset()
-        self.__init__()  # type: ignore[misc]
+        for position in self._metrics.values():
+            self._all_metrics()[position].reset()
+        self._sums, self._counts, self._metrics, self.samples = {}, {}, {}, 0
 
     def update(self, values: Mapping[str, MetricValue], size: int) -> None:
         """Adds one batch.
@@ -42,13 +46,15 @@ class EpochMeans:
 
         Raises:
             TypeError: a value of another kind, or a tensor that is no scalar.
+            ValueError: a Metric that is not one of all metrics.
         """
         self.samples += size
         for name, value in values.items():
             if isinstance(value, Tensor):
                 self._add(name, value, size, size)
             elif isinstance(value, Metric):
-                self._metrics[name] = value
+                if name not in self._metrics:
+                    self._metrics[name] = self._position(name, value)
             elif isinstance(value, tuple) and len(value) == 2:
                 self._add(name, torch.as_tensor(value[0]), 1, value[1])
             elif isinstance(value, (int, float)):
@@ -69,44 +75,52 @@ class EpochMeans:
             means = dict(zip(self._sums, (sums / counts).tolist(), strict=True))
         else:
             means = {}
-        return means | {name: float(metric.compute()) for name, metric in self._metrics.items()}
+        return means | {name: self._value(name, position) for name, position in self._metrics.items()}
 
-    def names(self, metrics: Sequence[Metric]) -> dict[str, int | None]:
-        """The values that came up: for a Metric its position in ``metrics``, for others ``None``."""
+    def names(self) -> dict[str, int | None]:
+        """The values that came up: for a Metric its position among all, for others ``None``."""
         sums: dict[str, int | None] = dict.fromkeys(self._sums)
-        return sums | {name: _position(metrics, metric) for name, metric in self._metrics.items()}
+        return sums | self._metrics
 
-    def learn_names(self, names: Sequence[dict[str, int | None]], metrics: Sequence[Metric]) -> None:
+    def learn_names(self, names: Sequence[dict[str, int | None]]) -> None:
         """Makes room for the values of other processes, in an order that is the same on all."""
-        known = {name: index for process in names for name, index in process.items()}
+        known = {name: position for process in names for name, position in process.items()}
         zero = torch.zeros((), dtype=torch.float64)
-        means = [name for name, index in known.items() if index is None]
+        means = [name for name, position in known.items() if position is None]
         self._sums = {name: self._sums.get(name, zero) for name in means}
         self._counts = {name: self._counts.get(name, 0) for name in means}
-        self._metrics = {name: metrics[index] for name, index in known.items() if index is not None}
+        self._metrics = {name: position for name, position in known.items() if position is not None}
 
-    def state_dict(self, metrics: Sequence[Metric]) -> dict[str, Any]:
-        """Everything gathered so far, as tensors and plain data.
-
-        Args:
-            metrics: all Metric objects that steps may hand in, always in the same order.
-        """
+    def state_dict(self) -> dict[str, Any]:
+        """Everything gathered so far, as tensors and plain data."""
         return {
             "sums": dict(self._sums),
             "counts": dict(self._counts),
             "samples": self.samples,
-            "metrics": [state_of(metric) for metric in metrics],
-            "names": {name: index for name, index in self.names(metrics).items() if index is not None},
+            "names": dict(self._metrics),
+            "metrics": [state_of(metric) for metric in self._all_metrics()],
         }
 
-    def load_state_dict(self, state: dict[str, Any], metrics: Sequence[Metric], device: torch.device) -> None:
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Goes on from what ``state_dict`` gave, on a device."""
         self._sums = {name: total.to(device) for name, total in state["sums"].items()}
         self._counts = apply_to_collection(state["counts"], Tensor, lambda count: count.to(device))
         self.samples = state["samples"]
-        for metric, metric_state in zip(metrics, state["metrics"], strict=True):
+        self._metrics = dict(state["names"])
+        for metric, metric_state in zip(self._all_metrics(), state["metrics"], strict=True):
             put_state(metric, metric_state)
-        self._metrics = {name: metrics[index] for name, index in state["names"].items()}
+
+    def _position(self, name: str, wanted: Metric) -> int:
+        for position, metric in enumerate(self._all_metrics()):
+            if metric is wanted:
+                return position
+        raise ValueError(f"metric {name!r} must be an attribute of the model itself, self.{name} = …")
+
+    def _value(self, name: str, position: int) -> float:
+        value = self._all_metrics()[position].compute()
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            raise TypeError(f"metric {name!r} must compute to one number, got {value}")
+        return value.item()
 
     def _add(self, name: str, value: Tensor, weight: float, count: Tensor | float) -> None:
         value = value.detach()
@@ -147,11 +161,6 @@ def put_state(metric: Metric, state: MetricState) -> None:
 
 def _sum_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
-
-
-def _position(metrics: Sequence[Metric], wanted: Metric) -> int:
-    """Where an object is; metrics that compare elementwise rule out ``list.index``."""
-    return next(index for index, metric in enumerate(metrics) if metric is wanted)
 
 
 def _wrong_kind(name: str, got: str) -> str:

@@ -51,6 +51,11 @@ class History(Sequence[Row]):
         """The names of all values, in the order in which they first came up."""
         return list(dict.fromkeys(name for row in self._rows for name in row))
 
+    @property
+    def next_epoch(self) -> int:
+        """The number of the epoch that comes after the last row."""
+        return int(self._rows[-1]["epoch"]) + 1 if self._rows else 1
+
     def append(self, row: Row) -> None:
         """Adds the row of an epoch."""
         self._rows.append(dict(row))

@@ -93,11 +93,16 @@ def join_in_order(batches: list[Any], loader: Any, trainer: pl.Trainer) -> Any:
     return apply_to_collection(everything, Tensor, lambda part: part[dealt.argsort()])
 
 
-def share_out(loaders: Any, trainer: pl.Trainer) -> None:
-    """Gives each process its share of loaders that know how, which Lightning does for DataLoaders only."""
+def prepare_loaders(loaders: Any, trainer: pl.Trainer) -> None:
+    """Does for loaders of our kind what Lightning does for DataLoaders only.
+
+    Each process gets its share, and ``overfit_batches`` sees the same batches every epoch.
+    """
     for loader in loaders if isinstance(loaders, (list, tuple)) else [loaders]:
         if trainer.world_size > 1 and hasattr(loader, "shard"):
             loader.shard(trainer.global_rank, trainer.world_size)
+        if trainer.overfit_batches and hasattr(loader, "shuffle"):  # type: ignore[attr-defined]
+            loader.shuffle = False
 
 
 def _is_dealt(loader: Any) -> bool:

@@ -1,17 +1,16 @@
 """Trainer: a pl.Trainer with plain device options, a run directory and exact checkpoints."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
-from lightmodels import checkpoints, processes, run_directory, trainer_options
+from lightmodels import processes, run_directory, trainer_options
 from lightmodels.base import LightModel
-from lightmodels.checkpoints import BestAndLast, Mode
 from lightmodels.devices import DeviceChoice
 from lightmodels.history import History
+from lightmodels.keeper import BestAndLast, Mode
+from lightmodels.weights import weights_of
 
 
 class Trainer(pl.Trainer):
@@ -67,40 +66,53 @@ class Trainer(pl.Trainer):
         super().__init__(**options)
 
     def fit(  # type: ignore[override]
-        self, model: pl.LightningModule, *args: Any, max_epochs: int | None = None, **kwargs: Any
+        self,
+        model: pl.LightningModule,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: pl.LightningDataModule | None = None,
+        ckpt_path: str | Path | None = None,
+        *,
+        max_epochs: int | None = None,
     ) -> History | None:
         """Trains as ``pl.Trainer.fit`` does; a second call trains on up to a larger ``max_epochs``.
 
         Args:
             model: what to train.
-            args: data loaders or a data module, as for ``pl.Trainer.fit``.
+            train_dataloaders: training loader, or a data module.
+            val_dataloaders: validation loader or loaders.
+            datamodule: another way to give the data module.
+            ckpt_path: a checkpoint to go on from, in its own run directory.
             max_epochs: a new limit, counted from the start of the first ``fit``.
-            kwargs: further arguments of ``pl.Trainer.fit``.
 
         Returns:
             The model's history, if it is a ``LightModel``.
 
         Raises:
-            ValueError: this trainer has already trained for as many epochs.
+            ValueError: nothing is left to train, this trainer has fitted another model, or not a
+                single step was made.
         """
         if max_epochs is not None:
             self.fit_loop.max_epochs = max_epochs
-        limit, done = self.fit_loop.max_epochs, self.current_epoch
+        limit, done, steps = self.fit_loop.max_epochs, self.current_epoch, self.global_step
+        if done and model is not self.lightning_module:
+            raise ValueError("this trainer has fitted another model: make a new Trainer for this one")
         if done and limit is not None and 0 <= limit <= done:
             raise ValueError(f"max_epochs={limit}, and {done} epochs are already trained: name a larger one")
         if self._makes_logger or self._keeper:
-            self.open_run(kwargs.get("ckpt_path"))
-        super().fit(model, *args, **kwargs)
+            self.open_run(ckpt_path)
+        super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path)
+        if self.global_step == steps:
+            raise ValueError(f"not a single step was made: {self._limits()}")
         return model.history if isinstance(model, LightModel) else None
 
-    def test(
+    def test(  # type: ignore[override]
         self,
         model: pl.LightningModule | None = None,
         dataloaders: Any = None,
         ckpt_path: str | Path | None = "best",
         verbose: bool = True,
         datamodule: pl.LightningDataModule | None = None,
-        weights_only: bool | None = None,
     ) -> Any:
         """Tests the best weights of this trainer's ``fit``; the model's own weights stay as they are.
 
@@ -111,35 +123,50 @@ class Trainer(pl.Trainer):
                 for ``"best"`` if this trainer has fitted nothing.
             verbose: print the values.
             datamodule: another way to give the data module.
-            weights_only: not used, as our checkpoints are always read so.
+
+        Raises:
+            ValueError: no model, or no checkpoint of the kind that was asked for.
         """
-        trained = model is None or model is self.lightning_module
-        if ckpt_path == "best":
-            ckpt_path = (trained and self._keeper and self._keeper.best_model_path) or None
-        if dataloaders is None and datamodule is None:
-            datamodule = self._data()
-        model = model or self.lightning_module
-        with _weights_of(ckpt_path, model):
-            return super().test(model, dataloaders, None, verbose, datamodule)
+        data = datamodule or self._data(dataloaders)
+        with weights_of(ckpt_path, model, self) as tested:
+            return super().test(tested, dataloaders, None, verbose, data)
 
-    def _data(self) -> pl.LightningDataModule | None:
-        return getattr(self, "datamodule", None)
+    def validate(  # type: ignore[override]
+        self,
+        model: pl.LightningModule | None = None,
+        dataloaders: Any = None,
+        ckpt_path: str | Path | None = None,
+        verbose: bool = True,
+        datamodule: pl.LightningDataModule | None = None,
+    ) -> Any:
+        """Validates the model's own weights, or those of a checkpoint; otherwise as ``test``."""
+        with weights_of(ckpt_path, model, self) as validated:
+            return super().validate(
+                validated, dataloaders, None, verbose, datamodule or self._data(dataloaders)
+            )
 
-    def predict(self, *args: Any, **kwargs: Any) -> Any:
+    def predict(  # type: ignore[override]
+        self,
+        model: pl.LightningModule | None = None,
+        dataloaders: Any = None,
+        datamodule: pl.LightningDataModule | None = None,
+        return_predictions: bool | None = None,
+        ckpt_path: str | Path | None = None,
+    ) -> Any:
         """As ``pl.Trainer.predict``, but gives one tensor (or mapping of tensors) for the whole data set.
 
-        The rows are in the data set's order, complete on every process. Several loaders give a list of
-        such results.
+        The rows are in the data set's order, complete on every process. Several loaders give a list
+        of such results. The weights are the model's own, or those of ``ckpt_path``, as in ``test``.
         """
-        outputs = super().predict(*args, **kwargs)
+        data = datamodule or self._data(dataloaders)
+        with weights_of(ckpt_path, model, self) as asked:
+            outputs = super().predict(asked, dataloaders, data, return_predictions)
         if outputs is None:
             return None
         loaders: Any = self.predict_dataloaders
         if outputs and isinstance(outputs[0], list):
-            return [
-                processes.join_in_order(batches, loader, self)
-                for batches, loader in zip(outputs, loaders, strict=True)
-            ]
+            pairs = zip(outputs, loaders, strict=True)
+            return [processes.join_in_order(batches, loader, self) for batches, loader in pairs]
         return processes.join_in_order(outputs, loaders, self)
 
     def open_run(self, ckpt_path: str | Path | None = None) -> Path:
@@ -158,12 +185,13 @@ class Trainer(pl.Trainer):
         """
         if self._opened:
             return self.run_dir  # type: ignore[return-value]
-        resumed = None if ckpt_path is None else Path(ckpt_path).absolute().parent.parent
-        if processes.rank():
+        if ckpt_path is not None and self.run_dir in (None, Path(ckpt_path).parent.parent):
+            self.run_dir = Path(ckpt_path).parent.parent
+        elif processes.rank():
             self.run_dir = self.run_dir or self._root  # until it is known
         elif self.run_dir is None:
             self.run_dir = run_directory.claim_next(self._root)
-        elif self.run_dir.absolute() != resumed:
+        else:
             run_directory.claim(self.run_dir)
         self._opened = True
         if self._makes_logger:
@@ -184,16 +212,9 @@ class Trainer(pl.Trainer):
         callbacks: list[pl.Callback] = self.callbacks  # type: ignore[attr-defined]
         return next((callback for callback in callbacks if isinstance(callback, BestAndLast)), None)
 
+    def _limits(self) -> str:
+        names = ("max_epochs", "max_steps", "num_training_batches")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
-@contextmanager
-def _weights_of(path: str | Path | None, model: pl.LightningModule) -> Iterator[None]:
-    """Puts the weights of a checkpoint into the model for a while."""
-    if path is None:
-        yield
-        return
-    own = {name: value.clone() for name, value in model.state_dict().items()}
-    model.load_state_dict(checkpoints.load(path)["state_dict"])
-    try:
-        yield
-    finally:
-        model.load_state_dict(own)
+    def _data(self, dataloaders: Any) -> pl.LightningDataModule | None:
+        return None if dataloaders is not None else getattr(self, "datamodule", None)

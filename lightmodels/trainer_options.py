@@ -5,11 +5,11 @@ from typing import Any
 import pytorch_lightning as pl
 from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
-from pytorch_lightning.callbacks import EarlyStopping
 
 from lightmodels.callbacks import CarryOn
-from lightmodels.checkpoints import AtomicCheckpointIO, BestAndLast
+from lightmodels.checkpoints import AtomicCheckpointIO
 from lightmodels.devices import DeviceChoice, resolve_devices
+from lightmodels.keeper import BestAndLast, Patience
 
 
 def callbacks(options: dict[str, Any], keeper: BestAndLast, patience: int | None) -> list[pl.Callback]:
@@ -19,11 +19,12 @@ def callbacks(options: dict[str, Any], keeper: BestAndLast, patience: int | None
     if (
         options.get("enable_checkpointing") is not False
         and not options.get("fast_dev_run")
+        and not options.get("barebones")
         and not any(isinstance(callback, pl.callbacks.Checkpoint) for callback in chosen)
     ):
         chosen.append(keeper)
     if patience is not None:
-        chosen.append(EarlyStopping(keeper.monitor or "val_loss", patience=patience, mode=keeper.mode))
+        chosen.append(Patience(keeper.monitor, patience, keeper.mode))
     return [*chosen, CarryOn()]
 
 

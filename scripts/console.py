@@ -27,7 +27,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         main(sys.argv[1:])
     except (UsageError, DataError, RunDirectoryError) as error:
         leave(INPUT_WRONG, error)
-    except CheckpointError as error:
+    except (CheckpointError, FloatingPointError) as error:
         leave(FAILED, error)
     except KeyboardInterrupt:
         leave(INTERRUPTED, "interrupted")

@@ -15,7 +15,8 @@ from tasks import TASKS
 from lightmodels import Trainer, checkpoints
 
 PLAIN_DATA = ("seed", "data_dir")  # arguments of data modules that have a plain flag
-OURS = ("gpus", "tpu_cores", "run_dir", "max_epochs", "callbacks", "logger", "plugins", "default_root_dir")
+OURS = ("gpus", "tpu_cores", "run_dir", "max_epochs", "save_every_n_steps")
+OURS += ("callbacks", "logger", "plugins", "default_root_dir")
 NOT_SAVED = ("config", "run_dir", "resume", "override", "print_config")
 
 
@@ -67,11 +68,19 @@ def parse(argv: Sequence[str]) -> tuple[Namespace, Parser]:
     parser = make_parser(task)
     resume = flag_value(argv, "--resume")
     options = parse_resumed(parser, argv, resume, task) if resume else parser.parse_args(argv)
-    options.max_epochs = TASKS[task][0].max_epochs if options.max_epochs is None else options.max_epochs
+    if options.max_epochs is None:
+        options.max_epochs = TASKS[task][0].max_epochs
+    check_ranges(options)
+    return options, parser
+
+
+def check_ranges(options: Namespace) -> None:
+    """Raises UsageError for a number outside its range."""
     for name, least in (("max_epochs", 1), ("seed", 0)):
         if options[name] < least:
             raise UsageError(f"--{name} must be at least {least}, got {options[name]}")
-    return options, parser
+    if options.seed >= 2**32:
+        raise UsageError(f"--seed must be below 2**32, got {options.seed}")
 
 
 def parse_resumed(parser: "Parser", argv: Sequence[str], resume: str, task: str) -> Namespace:
@@ -100,27 +109,29 @@ def with_underscores(arg: str) -> str:
 
 
 def chosen_task(argv: Sequence[str]) -> str:
-    """The task named on the command line, else in the configuration file, else ring."""
-    task = (
-        flag_value(argv, "--task")
-        or configured_task(flag_value(argv, "--config"))
-        or resumed_task(argv)
-        or "ring"
-    )
-    if task not in TASKS:
+    """The task named on the command line, else in the last configuration that has one, else ring."""
+    configured = [task for path in flag_values(argv, "--config") if (task := configured_task(path))]
+    named = [*configured, *flag_values(argv, "--task")]
+    task = named[-1] if named else resumed_task(argv) or "ring"
+    if task not in list(TASKS):
         raise UsageError(f"--task must be one of {', '.join(TASKS)}, got {task}")
     return task
 
 
+def flag_values(argv: Sequence[str], flag: str) -> list[str]:
+    """All values that the command line gives to a flag."""
+    values = []
+    for arg, following in zip(argv, [*argv[1:], None], strict=True):
+        if arg == flag and following is not None:
+            values.append(following)
+        elif arg.startswith(flag + "="):
+            values.append(arg[len(flag) + 1 :])
+    return values
+
+
 def flag_value(argv: Sequence[str], flag: str) -> str | None:
     """The last value that the command line gives to a flag."""
-    value = None
-    for arg, following in zip(argv, [*argv[1:], None], strict=True):
-        if arg == flag:
-            value = following
-        elif arg.startswith(flag + "="):
-            value = arg[len(flag) + 1 :]
-    return value
+    return next(reversed(flag_values(argv, flag)), None)
 
 
 def resumed_task(argv: Sequence[str]) -> str | None:
@@ -131,9 +142,7 @@ def resumed_task(argv: Sequence[str]) -> str | None:
     return configured_task(str(config)) if resume and config.is_file() else None
 
 
-def configured_task(path: str | None) -> str | None:
-    if path is None:
-        return None
+def configured_task(path: str) -> str | None:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -152,7 +161,7 @@ def make_parser(task: str) -> Parser:
     parser = Parser(
         prog="train.py",
         description="Trains one of the tasks; every constructor's argument is a flag.",
-        exit_on_error=True,
+        allow_abbrev=False,
     )
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of options; flags after it win")
     parser.add_argument("--task", choices=list(TASKS), default=task, help="what to train (default: ring)")
@@ -171,6 +180,9 @@ def make_parser(task: str) -> Parser:
     parser.add_argument("--data_dir", type=str, default="data", help="where the data files are, or are put")
     parser.add_argument(
         "--run_dir", type=str | None, help="directory of this run (default: the next of runs/TASK/1, 2, …)"
+    )
+    parser.add_argument(
+        "--save_every_n_steps", type=int | None, help="save last.ckpt inside epochs too, after so many steps"
     )
     parser.add_argument("--resume", type=str | None, help="checkpoint to go on from, or 'last'")
     parser.add_argument("--override", action="store_true", help="resume with other settings than before")

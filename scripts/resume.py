@@ -8,7 +8,17 @@ from jsonargparse import Namespace
 
 from lightmodels import checkpoints
 
-FREE = ("max_epochs", "data_dir", "gpus", "tpu_cores", "run_dir", "resume", "config", "override")
+FREE = (
+    "max_epochs",
+    "data_dir",
+    "save_every_n_steps",
+    "gpus",
+    "tpu_cores",
+    "run_dir",
+    "resume",
+    "config",
+    "override",
+)
 FREE_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "max_time", "patience", "profiler")
 
 

@@ -4,8 +4,8 @@ import inspect
 import json
 import math
 import shutil
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import torch
 from console import UsageError, names_flags, run
 from jsonargparse import Namespace
 from options import PLAIN_DATA, Parser, dump, parse, typed
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from tasks import TASKS
 
 from datamodules.base import TensorDataModule
 from lightmodels import LightModel, Trainer, processes, run_directory
+from lightmodels.callbacks import ConfiguredOptimizer
 
 
 def main(argv: Sequence[str]) -> None:
@@ -35,13 +37,11 @@ def main(argv: Sequence[str]) -> None:
     if first:
         (run_dir / "config.yaml").write_text(dump(parser, options), encoding="utf-8")
         print(headline(options.task, model, data, trainer), flush=True)
-    started = time.perf_counter()
-    history = fit(trainer, model, data, options.resume)
-    seconds = time.perf_counter() - started
-    tested = trainer.test(model, datamodule=data, verbose=False)[0]
+    fit(trainer, model, data, options.resume)
+    tested = (trainer.test(model, datamodule=data, verbose=False) or [{}])[0]
     if first:
-        write_results(run_dir, model, metrics(trainer, model, options.seed, seconds, tested))
-        print(ending(trainer, tested, len(history)))
+        write_metrics(run_dir, metrics(trainer, model, options.seed, tested))
+        print(ending(trainer, tested, len(model.history)))
 
 
 def check_model_flags(options: Namespace) -> None:
@@ -72,24 +72,45 @@ def make_model(options: Namespace, parser: Parser, data: TensorDataModule) -> Li
 
 
 def make_trainer(options: Namespace, parser: Parser) -> Trainer:
-    plain = ("gpus", "tpu_cores", "max_epochs", "run_dir")
+    plain = ("gpus", "tpu_cores", "max_epochs", "run_dir", "save_every_n_steps")
     arguments = {name: options[name] for name in plain} | typed(parser, options, "trainer")
-    try:
-        with names_flags("--trainer.", list(inspect.signature(Trainer).parameters), plain):
-            return Trainer(default_root_dir=f"runs/{options.task}", **arguments)
-    except (ValueError, pl.utilities.exceptions.MisconfigurationException) as error:
-        raise UsageError(f"--trainer: {error}") from error
+    callbacks = [ConfiguredOptimizer()] if options.override else []
+    with refuses("--trainer", list(inspect.signature(Trainer).parameters), plain):
+        return Trainer(default_root_dir=f"runs/{options.task}", callbacks=callbacks, **arguments)
 
 
-def fit(trainer: Trainer, model: LightModel, data: TensorDataModule, resume: str | None) -> Any:
-    """Trains; a new run that the input stopped leaves no directory behind."""
+def fit(trainer: Trainer, model: LightModel, data: TensorDataModule, resume: str | None) -> None:
+    """Trains; keeps the history of what was trained, and no directory of a run that never began."""
+    run_dir = trainer.open_run(resume)
     try:
-        with names_flags("--trainer.", ["monitor"]):
-            return trainer.fit(model, datamodule=data, ckpt_path=resume)
+        with refuses("--trainer", ["monitor"], unless=lambda: began(trainer)):
+            trainer.fit(model, datamodule=data, ckpt_path=resume)
     except UsageError:
         if not resume and trainer.is_global_zero:
-            shutil.rmtree(trainer.run_dir or "", ignore_errors=True)
+            shutil.rmtree(run_dir, ignore_errors=True)
         raise
+    finally:
+        if model.history and trainer.is_global_zero:
+            write_history(run_dir, model)
+
+
+def began(trainer: Trainer) -> bool:
+    """Whether a batch has been trained on."""
+    return trainer.fit_loop.epoch_loop.batch_progress.total.ready > 0
+
+
+@contextmanager
+def refuses(
+    flag: str, names: Sequence[str], plain: Sequence[str] = (), unless: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """Makes errors of ours that name an argument, and Lightning's before training, one line about a flag."""
+    try:
+        with names_flags(f"{flag}.", names, plain):
+            yield
+    except (ValueError, MisconfigurationException) as error:
+        if unless():
+            raise
+        raise UsageError(f"{flag}: {error}") from error
 
 
 def headline(task: str, model: LightModel, data: TensorDataModule, trainer: Trainer) -> str:
@@ -105,15 +126,13 @@ def count_parameters(model: LightModel) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def metrics(
-    trainer: Trainer, model: LightModel, seed: int, seconds: float, tested: dict[str, float]
-) -> dict[str, Any]:
+def metrics(trainer: Trainer, model: LightModel, seed: int, tested: dict[str, float]) -> dict[str, Any]:
     """What metrics.json holds."""
     last = model.history[-1]
     values = {name: last[name] for name in last if name.startswith(("train_", "val_"))}
     return {
         "epochs": len(model.history),
-        "seconds": seconds,
+        "seconds": sum(model.history["seconds"]),
         **values,
         **tested,
         "best_epoch": trainer.best_epoch,
@@ -125,12 +144,16 @@ def metrics(
     }
 
 
-def write_results(run_dir: Path, model: LightModel, values: dict[str, Any]) -> None:
-    """Writes metrics.json, history.csv and the pictures."""
-    finite = all(math.isfinite(value) for value in values.values() if isinstance(value, float))
-    if not finite:
-        raise FloatingPointError(f"not all results are finite: {values}")
+def write_metrics(run_dir: Path, values: dict[str, Any]) -> None:
+    """Writes metrics.json; a result that is not finite is no result."""
+    odd = [name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
+    if odd:
+        raise FloatingPointError(f"{', '.join(odd)} not finite after training")
     (run_dir / "metrics.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def write_history(run_dir: Path, model: LightModel) -> None:
+    """Writes history.csv and its picture."""
     model.history.to_csv(run_dir / "history.csv")
     (run_dir / "figures").mkdir(exist_ok=True)
     model.history.plot().savefig(run_dir / "figures" / "history.png", dpi=120)
@@ -138,9 +161,10 @@ def write_results(run_dir: Path, model: LightModel, values: dict[str, Any]) -> N
 
 def ending(trainer: Trainer, tested: dict[str, float], epochs: int) -> str:
     values = "  ".join(f"{name} {value:.4f}" for name, value in tested.items())
+    tested_epoch = f"best epoch {trainer.best_epoch}" if trainer.best_epoch else f"last epoch {epochs}"
     return "\n".join(
         [
-            f"best epoch {trainer.best_epoch} of {epochs}: {values}",
+            f"{tested_epoch} of {epochs}: {values}",
             f"{trainer.run_dir}: metrics.json, history.csv, config.yaml, checkpoints, figures",
             f"tensorboard --logdir {trainer.run_dir}",
         ]

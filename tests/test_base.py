@@ -9,7 +9,7 @@ from models import Classifier, points
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
-from torchmetrics.classification import BinaryF1Score
+from torchmetrics.classification import BinaryConfusionMatrix, BinaryF1Score
 
 from datamodules.loaders import TensorLoader
 from lightmodels import LightModel, Trainer
@@ -276,3 +276,103 @@ def test_a_run_that_diverges_does_not_end_as_a_success():
     with pytest.raises(FloatingPointError, match="train_loss is nan in epoch 1"):
         Trainer(max_epochs=2, run_dir="run").fit(model, TensorLoader(x, y, batch_size=25))
     assert not list(Path("run/checkpoints").iterdir())
+
+
+def test_a_lone_validation_returns_its_values():
+    model, data = Classifier(), points(103)
+    for kind in (Trainer, pl.Trainer):
+        (values,) = quiet_trainer(kind).validate(model, TensorLoader(*data, batch_size=50), verbose=False)
+        loss, accuracy = by_hand(model, TensorLoader(*data, batch_size=50))
+        assert values == pytest.approx({"val_loss": loss, "val_acc": accuracy}, rel=1e-6)
+    assert len(model.history) == 0
+
+
+@pytest.mark.parametrize("stage", ["val", "test"])
+def test_several_loaders_have_values_of_their_own(stage):
+    model, parts = Classifier(), [points(31, 1), points(17, 2), points(5, 3)]
+    run = {"val": "validate", "test": "test"}[stage]
+    loaders = [TensorLoader(*part, batch_size=10) for part in parts]
+    merged = {
+        k: v for part in getattr(quiet_trainer(), run)(model, loaders, verbose=False) for k, v in part.items()
+    }
+    for index, loader in enumerate(loaders):
+        loss, accuracy = by_hand(model, loader)
+        assert merged[f"{stage}_loss/dataloader_idx_{index}"] == pytest.approx(loss, rel=1e-6)
+        assert merged[f"{stage}_acc/dataloader_idx_{index}"] == pytest.approx(accuracy, rel=1e-6)
+
+
+def test_what_a_broken_run_left_is_not_counted():
+    class Breaks(Classifier):
+        fails = True
+
+        def shared_step(self, batch):
+            if self.fails and len(batch[0]) < 25:
+                raise RuntimeError("broken")
+            return super().shared_step(batch)
+
+    model, loader = Breaks(), TensorLoader(*points(103), batch_size=25)
+    with pytest.raises(RuntimeError, match="broken"):
+        quiet_trainer().test(model, loader, verbose=False)
+    model.fails = False
+    (values,) = quiet_trainer().test(model, loader, verbose=False)
+    assert values["test_loss"] == pytest.approx(by_hand(model, loader)[0], rel=1e-6)
+
+
+def test_a_metric_that_is_no_part_of_the_model_and_one_of_many_numbers_are_named():
+    class Loose(Classifier):
+        def __init__(self, metric, registered):
+            super().__init__()
+            self.metric = metric if registered else [metric]
+
+        def shared_step(self, batch):
+            metric = self.metric if isinstance(self.metric, nn.Module) else self.metric[0]
+            metric.update(self(batch[0]).argmax(1), batch[1])
+            return {**super().shared_step(batch), "f1": metric}
+
+    loader = TensorLoader(*points(10), batch_size=5)
+    with pytest.raises(ValueError, match="metric 'f1' must be an attribute of the model itself"):
+        quiet_trainer().fit(Loose(BinaryF1Score(), registered=False), loader)
+    with pytest.raises(TypeError, match="metric 'f1' must compute to one number, got tensor"):
+        quiet_trainer().fit(Loose(BinaryConfusionMatrix(), registered=True), loader)
+
+
+def test_dict_batches_find_their_parameters_in_a_wrapped_net():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.dense(x)
+
+    x, y = points(20)
+    loader = DataLoader([{"x": row, "y": label} for row, label in zip(x, y, strict=True)], batch_size=6)
+    model = LightModel(Net())
+    assert torch.allclose(quiet_trainer().predict(model, loader), model(x))
+
+
+def test_overfit_batches_sees_the_same_batch_every_epoch():
+    class Sees(Classifier):
+        seen = ()
+
+        def shared_step(self, batch):
+            self.seen = (*self.seen, batch[0][0, 0].item())
+            return super().shared_step(batch)
+
+    model, loader = Sees(), TensorLoader(*points(103), batch_size=25, shuffle=True)
+    quiet_trainer(overfit_batches=1).fit(model, loader)
+    assert len(model.seen) == 2
+    assert len(set(model.seen)) == 1
+
+
+@pytest.mark.parametrize("options", [{"limit_train_batches": 0}, {"max_steps": 0}])
+def test_a_run_of_no_step_is_no_success(options):
+    with pytest.raises(ValueError, match="not a single step was made: max_epochs="):
+        quiet_trainer(**options).fit(Classifier(), TensorLoader(*points(10), batch_size=5))
+
+
+def test_a_validation_that_is_not_finite_is_no_success():
+    x, y = points(10)
+    train, val = TensorLoader(x, y, batch_size=5), TensorLoader(x * float("nan"), y, batch_size=5)
+    with pytest.raises(FloatingPointError, match="val_loss is nan in epoch 1"):
+        quiet_trainer().fit(Classifier(), train, val)

@@ -33,7 +33,8 @@ def test_sums_stay_exact_where_float32_would_not():
 
 
 def test_a_metric_object_is_computed_over_the_epoch_and_reset():
-    metric, means = BinaryF1Score(), EpochMeans()
+    metric = BinaryF1Score()
+    means = EpochMeans(lambda: [metric])
     prediction, target = torch.tensor([1, 1, 0, 1, 0]), torch.tensor([1, 0, 0, 1, 1])
     for rows in (slice(0, 3), slice(3, 5)):
         metric.update(prediction[rows], target[rows])

@@ -45,5 +45,7 @@ def test_few_rows_are_tested_exactly_and_predicted_in_order(tmp_path):
                 assert tested["test_exact"] == pytest.approx(expected["tested"]["test_exact"], rel=1e-14), (
                     case
                 )
-            flat, wanted = (sum(values.get("predicted", []), []) for values in (ours[case], expected))
-            assert flat == pytest.approx(wanted, rel=1e-5), case
+            for row, wanted in zip(
+                *(values.get("predicted", []) for values in (ours[case], expected)), strict=True
+            ):
+                assert row == pytest.approx(wanted, rel=1e-5), case

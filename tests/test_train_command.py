@@ -153,6 +153,13 @@ BAD = [
     (["--max_epochs", -3], "--max_epochs must be at least 1, got -3"),
     (["--max_epochs", 1.5], "--max_epochs must be a whole number, got 1.5"),
     (["--seed", -1], "--seed must be at least 0, got -1"),
+    (["--seed", 2**32], "--seed must be below 2**32, got 4294967296"),
+    (["--tas", "linear"], "unknown flag --tas; did you mean --task?"),
+    (["--config", "tasks.yaml"], "--task must be one of linear, ring, mnist, reuters, got ['ring']"),
+    (["--trainer.limit_train_batches", "0"], "--trainer: not a single step was made: max_epochs="),
+    (["--trainer.val_check_interval", "1000"], "--trainer: `val_check_interval` (1000) must be less than"),
+    (["--trainer.patience", "-1"], "--trainer.patience must not be negative, got -1"),
+    (["--save_every_n_steps", "0"], "--save_every_n_steps must be at least 1, got 0"),
     (["--seed", "lucky"], "--seed must be a whole number, got lucky"),
     (["--data.batch_size", 0], "--data.batch_size must be at least 1, got 0"),
     (["--data.batch_size", 2.5], "--data.batch_size must be a whole number, got 2.5"),
@@ -190,6 +197,7 @@ def test_wrong_input_gives_one_line_and_leaves_nothing(train, argv, line):
     Path("list.yaml").write_text("- task\n")
     Path("broken.yaml").write_text("task: [\n")
     Path("odd.yaml").write_text("task: ring\nodd: 3\n")
+    Path("tasks.yaml").write_text("task: [ring]\n")
     before = sorted(Path().rglob("*"))
     ended = train(*argv)
     assert ended.code == 2

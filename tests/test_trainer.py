@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from datamodules.loaders import TensorLoader
 from lightmodels import History, Trainer
+from lightmodels.callbacks import ConfiguredOptimizer
 from lightmodels.run_directory import RunDirectoryError
 
 
@@ -86,7 +87,7 @@ def test_monitor_and_mode(monitor, mode, better):
 
 
 def test_an_unknown_monitor_is_named():
-    with pytest.raises(ValueError, match="monitor 'val_f1' is not among the values of an epoch: train_acc"):
+    with pytest.raises(ValueError, match="monitor 'val_f1' is not among the values of an epoch: val_acc"):
         Trainer(max_epochs=1, run_dir="run", monitor="val_f1").fit(Classifier(), *loaders())
 
 
@@ -225,3 +226,122 @@ def test_the_table_shows_one_aligned_row_an_epoch(capsys):
     assert [row.split()[0] for row in rows] == ["1", "2", "3"]
     assert {len(line) for line in rows} == {len(header)}
     assert float(rows[1].split()[3]) == pytest.approx(model.history[1]["val_loss"], abs=6e-5)
+
+
+def val_loss_of(run_dir, name, val):
+    """The validation loss of a checkpoint's weights."""
+    model = Classifier()
+    model.load_state_dict(checkpoint(run_dir, name)["state_dict"])
+    other = Trainer(logger=False, enable_checkpointing=False)
+    return other.validate(model, val, verbose=False)[0]["val_loss"]
+
+
+@pytest.mark.parametrize("options", [{"check_val_every_n_epoch": 2}, {"val_check_interval": 2}, {}])
+@pytest.mark.parametrize("model_class", [Classifier, GetsWorse])
+def test_the_best_checkpoint_has_the_best_validation_whenever_that_is(options, model_class):
+    pl.seed_everything(0, verbose=False)
+    model, (train, val) = model_class(), loaders()
+    seen = []
+
+    class Watch(pl.Callback):
+        def on_validation_end(self, trainer, pl_module):
+            if not trainer.sanity_checking:
+                seen.append((trainer.callback_metrics["val_loss"].item(), trainer.current_epoch + 1))
+
+    trainer = Trainer(max_epochs=4, run_dir="run", callbacks=[Watch()], **options)
+    trainer.fit(model, train, val)
+    assert (val_loss_of("run", "best", val), trainer.best_epoch) == min(seen)
+
+
+def test_the_best_weights_are_tested_after_a_resume_that_brought_no_better_ones():
+    pl.seed_everything(3, verbose=False)
+    Trainer(max_epochs=2, run_dir="run").fit(GetsWorse(), *loaders())
+    resumed, model = Trainer(max_epochs=4, run_dir="run"), GetsWorse()
+    resumed.fit(model, *loaders(), ckpt_path="run/checkpoints/last.ckpt")
+    assert (resumed.best_epoch, len(model.history)) == (1, 4)
+    val = loaders()[1]
+    assert (
+        resumed.validate(model, val, ckpt_path="best", verbose=False)[0]["val_loss"]
+        == model.history[0]["val_loss"]
+    )
+
+
+def test_a_resumed_run_without_a_name_stays_in_its_directory():
+    Trainer(max_epochs=1, run_dir="run").fit(Classifier(), *loaders())
+    trainer = Trainer(max_epochs=2)
+    trainer.fit(Classifier(), *loaders(), ckpt_path="run/checkpoints/last.ckpt")
+    assert trainer.run_dir == Path("run")
+    assert not Path("runs").exists()
+
+
+def test_the_best_of_a_checkpoint_callback_of_ones_own():
+    pl.seed_everything(3, verbose=False)
+    model, (train, val) = GetsWorse(), loaders()
+    keeper = pl.callbacks.ModelCheckpoint("mine", monitor="val_loss")
+    trainer = Trainer(max_epochs=3, callbacks=[keeper], logger=False)
+    trainer.fit(model, train, val)
+    (best,) = trainer.validate(model, val, ckpt_path="best", verbose=False)
+    assert best["val_loss"] == min(model.history["val_loss"])
+
+
+def test_predictions_of_the_best_weights_leave_the_model_alone():
+    pl.seed_everything(3, verbose=False)
+    model, (train, val) = GetsWorse(), loaders()
+    trainer = Trainer(max_epochs=3, run_dir="run")
+    trainer.fit(model, train, val)
+    before = trainer.predict(model, val)
+    best = trainer.predict(model, val, ckpt_path="best")
+    assert not torch.equal(before, best)
+    assert torch.equal(trainer.predict(model, val), before)
+
+
+def test_a_trainer_fits_one_model():
+    trainer = Trainer(max_epochs=1, run_dir="run")
+    trainer.fit(Classifier(), *loaders())
+    with pytest.raises(ValueError, match="this trainer has fitted another model"):
+        trainer.fit(Classifier(), *loaders(), max_epochs=2)
+
+
+def test_without_a_model_there_is_nothing_to_test():
+    with pytest.raises(ValueError, match="there is no model: give one, or fit one first"):
+        Trainer(logger=False, enable_checkpointing=False).test()
+
+
+def test_patience_without_validation_watches_the_training_loss_and_starts_anew_in_a_second_fit():
+    pl.seed_everything(3, verbose=False)
+    model, (train, _) = GetsWorse(), loaders()
+    trainer = Trainer(max_epochs=50, run_dir="run", patience=2)
+    trainer.fit(model, train)
+    assert len(model.history) == 3
+    trainer.fit(model, train)
+    assert len(model.history) == 3 + 2
+
+
+def test_a_plain_lightning_module_is_trained_and_kept_too():
+    class Plain(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 2)
+
+        def training_step(self, batch, batch_idx):
+            return self.layer(batch[0]).square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    assert Trainer(max_epochs=2, run_dir="run").fit(Plain(), loaders()[0]) is None
+    assert [path.name for path in Path("run/checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def test_another_rate_is_used_after_a_resume_only_if_asked_for():
+    def resumed(callbacks):
+        model = Classifier(lr=0.02)
+        trainer = Trainer(max_epochs=4, callbacks=callbacks, logger=False, run_dir="run")
+        trainer.fit(model, *loaders(), ckpt_path="run/checkpoints/last.ckpt")
+        return model.history["lr"]
+
+    Trainer(max_epochs=2, run_dir="run", logger=False).fit(Classifier(lr=0.08), *loaders())
+    saved = Path("run/checkpoints/last.ckpt").read_bytes()
+    assert resumed([]) == [0.08, 0.08, 0.04, 0.04]
+    Path("run/checkpoints/last.ckpt").write_bytes(saved)
+    assert resumed([ConfiguredOptimizer()]) == [0.08, 0.08, 0.01, 0.01]

@@ -1,0 +1,157 @@
+"""BestAndLast: when a run's checkpoints are written."""
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+from pytorch_lightning.trainer.states import TrainerFn
+
+from lightmodels import checkpoints, hyperparameters, resume
+from lightmodels.history import History
+
+Mode = Literal["min", "max"]
+
+
+class BestAndLast(pl.callbacks.Checkpoint):
+    """Keeps ``last.ckpt``, the newest state, and ``best.ckpt``, the state with the best ``monitor``.
+
+    The newest state is that after the last epoch or, with ``every_n_steps``, after the last such
+    step and the validation that follows it; at an epoch's last step it is the epoch's end. The
+    best state is one after a validation if ``monitor`` is a validation's value.
+
+    Args:
+        monitor: the value that decides; by default ``val_loss``, or ``train_loss`` without validation.
+        mode: whether the least or the greatest value is best.
+        every_n_steps: optimizer steps between saves inside epochs; by default none.
+
+    Raises:
+        ValueError: ``every_n_steps`` below 1; while training, a monitor that is no value of an epoch.
+    """
+
+    def __init__(
+        self, monitor: str | None = None, mode: Mode = "min", every_n_steps: int | None = None
+    ) -> None:
+        if every_n_steps is not None and every_n_steps < 1:
+            raise ValueError(f"save_every_n_steps must be at least 1, got {every_n_steps}")
+        self.monitor, self.mode, self.every_n_steps = monitor, mode, every_n_steps
+        self.dirpath: Path | None = None
+        self.best_epoch = 0
+        self.best_score: float | None = None
+        self._saved_step = 0
+        self._save_after_validation = self._best_at_epoch_end = False
+
+    @property
+    def best_model_path(self) -> str:
+        """The best checkpoint, or nothing if there is none yet."""
+        return str(self.dirpath / "best.ckpt") if self.dirpath and self.best_epoch else ""
+
+    @property
+    def last_model_path(self) -> str:
+        """The newest checkpoint, or nothing if there is none yet."""
+        path = self.dirpath / "last.ckpt" if self.dirpath else None
+        return str(path) if path and path.exists() else ""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        self.dirpath = trainer.strategy.broadcast(self.dirpath)  # the first process has claimed it
+        if self.dirpath and trainer.is_global_zero:
+            checkpoints.sweep(self.dirpath)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for part in (pl_module, trainer.datamodule):  # type: ignore[attr-defined]
+            hyperparameters.plain(getattr(part, "hparams", {}))
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if not self.every_n_steps or step % self.every_n_steps or step == self._saved_step:
+            return
+        self._saved_step = step
+        self._save_after_validation = resume.validation_follows(trainer)
+        if not self._save_after_validation and not trainer.is_last_batch:
+            self.save_last(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        decides = resolve_monitor(self.monitor, trainer).startswith("val")
+        improved = decides and self._improves(trainer, epochs_before(trainer, pl_module) + 1)
+        if trainer.is_last_batch:
+            self._best_at_epoch_end = improved  # saved with all that the end of the epoch brings
+        elif improved or self._save_after_validation:
+            self.save_last(trainer, also_best=improved)
+        self._save_after_validation = False
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not resolve_monitor(self.monitor, trainer).startswith("val"):
+            self._best_at_epoch_end = self._improves(trainer, epochs_before(trainer, pl_module))
+        self.save_last(trainer, also_best=self._best_at_epoch_end)
+        self._best_at_epoch_end = False
+
+    def save_last(self, trainer: pl.Trainer, also_best: bool = False) -> None:
+        """Writes ``last.ckpt``, and gives it the name ``best.ckpt`` too."""
+        if self.dirpath is None:
+            return
+        last = self.dirpath / "last.ckpt"
+        trainer.save_checkpoint(last, weights_only=False)
+        if also_best and trainer.is_global_zero:
+            checkpoints.link(last, self.dirpath / "best.ckpt")
+        trainer.strategy.barrier("BestAndLast")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_epoch": self.best_epoch, "best_score": self.best_score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_epoch, self.best_score = state_dict["best_epoch"], state_dict["best_score"]
+
+    def _improves(self, trainer: pl.Trainer, epoch: int) -> bool:
+        """Whether the monitored value is the best so far; if so, remembers it as that of the epoch."""
+        monitor, values = resolve_monitor(self.monitor, trainer), trainer.callback_metrics
+        if monitor not in values:
+            if self.monitor is None:
+                return False  # a LightningModule that logs nothing: only the last state is kept
+            raise ValueError(
+                f"monitor {monitor!r} is not among the values of an epoch: {', '.join(sorted(values))}"
+            )
+        score, best = float(values[monitor]), self.best_score
+        better = best is None or (score < best if self.mode == "min" else score > best)
+        if better and math.isfinite(score):
+            self.best_score, self.best_epoch = score, epoch
+        return better and math.isfinite(score)
+
+
+class Patience(pl.callbacks.EarlyStopping):
+    """Stops when the monitored value has had no new best for some epochs.
+
+    Args:
+        monitor: the value; by default the one that decides which checkpoint is best.
+        patience: validations, or epochs, to wait for a new best.
+        mode: whether the least or the greatest value is best.
+
+    Raises:
+        ValueError: a negative ``patience``.
+    """
+
+    def __init__(self, monitor: str | None, patience: int, mode: Mode) -> None:
+        if patience < 0:
+            raise ValueError(f"patience must not be negative, got {patience}")
+        super().__init__(monitor or "", patience=patience, mode=mode)
+        self._chosen = monitor
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.monitor = resolve_monitor(self._chosen, trainer)
+        self.wait_count = 0  # of an earlier fit
+
+
+def resolve_monitor(monitor: str | None, trainer: pl.Trainer) -> str:
+    """The value that decides what is best: the one named, or the loss of validation, or of training."""
+    return monitor or ("val_loss" if trainer.enable_validation else "train_loss")
+
+
+def epochs_before(trainer: pl.Trainer, pl_module: pl.LightningModule) -> int:
+    """Epochs that are in the model's history; for other modules, of this trainer."""
+    history = getattr(pl_module, "history", None)
+    return len(history) if isinstance(history, History) else trainer.current_epoch

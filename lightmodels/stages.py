@@ -1,0 +1,80 @@
+"""Stages: the exact values of training, validation and test epochs, over all loaders and processes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torchmetrics import Metric
+
+from lightmodels import processes
+from lightmodels.epoch_means import EpochMeans, MetricState, MetricValue, put_state, take_state
+from lightmodels.history import Row
+
+
+class Stages:
+    """Gathers what steps return and gives the epoch's values under their names, ``val_loss`` and so on.
+
+    Several loaders of one evaluation get values of their own, with Lightning's suffix
+    ``/dataloader_idx_0``. Metric objects may serve several stages: validation inside a training
+    epoch sets aside what training has gathered in them, and puts it back.
+
+    Args:
+        metrics: gives all Metric objects of the model, always in the same order.
+    """
+
+    def __init__(self, metrics: Callable[[], Sequence[Metric]]) -> None:
+        self._metrics = metrics
+        self._means = {stage: EpochMeans(metrics) for stage in ("train", "val", "test")}
+        self._values: Row = {}  # of the loaders of an evaluation that are through
+        self._loader_index = 0
+        self._set_aside: list[MetricState] = []
+
+    def start(self, stage: str) -> None:
+        """Begins an epoch of a stage, whatever an earlier one that failed has left."""
+        if stage == "val":
+            self._set_aside = [take_state(metric) for metric in self._metrics()]
+        else:
+            for metric in self._metrics():
+                metric.reset()
+        self._means[stage].reset()
+        self._values, self._loader_index = {}, 0
+
+    def add(self, stage: str, values: Mapping[str, MetricValue], size: int) -> None:
+        """Adds a batch."""
+        self._means[stage].update(values, size)
+
+    def samples(self, stage: str) -> int:
+        """Samples that this process has added, of the current loader."""
+        return self._means[stage].samples
+
+    def change_loader(self, stage: str, index: int, trainer: pl.Trainer) -> None:
+        """Closes the values of a loader when the next one begins."""
+        if index != self._loader_index:
+            self._values |= self._close(stage, f"/dataloader_idx_{self._loader_index}", trainer)
+            self._loader_index = index
+
+    def finish(self, stage: str, trainer: pl.Trainer) -> Row:
+        """Ends an epoch of a stage: its values over all samples of all processes, as plain numbers."""
+        suffix = f"/dataloader_idx_{self._loader_index}" if self._loader_index else ""
+        values = self._values | self._close(stage, suffix, trainer)
+        if stage == "val":
+            for metric, state in zip(self._metrics(), self._set_aside, strict=True):
+                put_state(metric, state)
+        return values
+
+    def _close(self, stage: str, suffix: str, trainer: pl.Trainer) -> Row:
+        means = self._means[stage]
+        if trainer.world_size > 1:  # a process without rows knows no names
+            means.learn_names(processes.gather(means.names(), trainer.world_size))
+        values = means.compute(lambda sums: processes.total(sums, trainer))
+        means.reset()
+        return {f"{stage}_{name}{suffix}": value for name, value in values.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What training has gathered in the epoch under way."""
+        return self._means["train"].state_dict()
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Goes on from what ``state_dict`` gave."""
+        self._means["train"].load_state_dict(state, device)
