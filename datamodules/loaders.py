@@ -98,20 +98,23 @@ class TensorLoader:
             else:
                 yield tuple(tensor.index_select(0, order[rows]) for tensor in self.tensors)
 
-    def order(self) -> Tensor:
-        """The row numbers of the current epoch in the order they are read, shape ``(N,)``."""
+    def row_numbers(self, epoch: int, batch: int) -> Tensor:
+        """Which rows of the data set this process has in a batch of an epoch."""
+        return self.order(epoch)[self._share(batch)]
+
+    def order(self, epoch: int | None = None) -> Tensor:
+        """The row numbers of an epoch, by default this one, in the order they are read: shape ``(N,)``."""
         if not self.shuffle:
             return torch.arange(self.num_rows)
-        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
+        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch if epoch is None else epoch))
         return torch.randperm(self.num_rows, generator=generator).to(self.tensors[0].device)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position: which epoch of which seed, and how many of its batches were handed out."""
-        return {"seed": self.seed, "epoch": self.epoch, "batch": self._batch}
+        """The position: which epoch, and how many of its batches were handed out."""
+        return {"epoch": self.epoch, "batch": self._batch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a position that ``state_dict`` gave."""
-        self.seed = state["seed"]
+        """Goes on from a position that ``state_dict`` gave, in the order that the own seed gives."""
         self._move_to(state["epoch"], state["batch"])
         self._resumed = True
 

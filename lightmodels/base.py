@@ -15,6 +15,7 @@ from torchmetrics import Metric
 from lightmodels import processes, random_state, resume
 from lightmodels.batches import batch_size, inputs_of
 from lightmodels.callbacks import EpochTable
+from lightmodels.finite import FiniteGuard
 from lightmodels.history import History, Row
 from lightmodels.stages import Stages
 
@@ -70,9 +71,11 @@ class LightModel(pl.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} must define shared_step(batch) -> dict")
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        tables = [callback for callback in callbacks if isinstance(callback, EpochTable)]
-        return [] if any(table.history is self.history for table in tables) else [EpochTable(self.history)]
+        attached: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        ours = [callback for callback in attached if isinstance(callback, EpochTable)]
+        if any(table.history is self.history for table in ours):
+            return []
+        return [EpochTable(self.history), FiniteGuard(self.history)]
 
     # Steps
 

@@ -38,19 +38,42 @@ def load(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: no such file, a damaged one, or one that holds more than plain data.
     """
+    if "://" in str(path):
+        raise CheckpointError(f"{path}: only local files are read")
     path = Path(path)
+    try:
+        return _read(path)
+    except _Damaged as damage:
+        others = sorted(path.parent.glob("*.ckpt"), key=lambda other: other.stat().st_mtime, reverse=True)
+        usable = next((other for other in others if _is_usable(other)), None)
+        advice = f"; the newest usable one there is {usable}" if usable else ""
+        raise CheckpointError(f"{path}: the checkpoint is damaged ({damage}){advice}") from damage
+
+
+class _Damaged(Exception):
+    """What is wrong with a file."""
+
+
+def _is_usable(path: Path) -> bool:
+    try:
+        return bool(_read(path))
+    except (_Damaged, CheckpointError):
+        return False
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged:
-            raise CheckpointError(f"{path}: the checkpoint is damaged (checksum of {damaged})")
+            raise _Damaged(f"checksum of {damaged}")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such checkpoint") from None
     except pickle.UnpicklingError:
         raise CheckpointError(f"{path}: not read, as it holds more than tensors and plain data") from None
     except (OSError, RuntimeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: the checkpoint is damaged ({_first_line(error)})") from error
+        raise _Damaged(_first_line(error)) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint of a Lightning model")
     return checkpoint

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightmodels import checkpoints, hyperparameters, resume
+from lightmodels.finite import require_finite_weights
 from lightmodels.history import History
 
 Mode = Literal["min", "max"]
@@ -95,6 +96,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         """Writes ``last.ckpt``, and gives it the name ``best.ckpt`` too."""
         if self.dirpath is None:
             return
+        require_finite_weights(trainer.lightning_module)
         last = self.dirpath / "last.ckpt"
         trainer.save_checkpoint(last, weights_only=False)
         if also_best and trainer.is_global_zero:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules as pure functions of the step: a run resumed to the same length meets the same rates."""
+"""Learning-rate schedules as pure functions of the step: a run resumed to its end meets the same rates."""
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import OptimizerLRScheduler

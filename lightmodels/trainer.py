@@ -1,5 +1,6 @@
 """Trainer: a pl.Trainer with plain device options, a run directory and exact checkpoints."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightmodels.base import LightModel
 from lightmodels.devices import DeviceChoice
 from lightmodels.history import History
 from lightmodels.keeper import BestAndLast, Mode
+from lightmodels.stops import Stopped
 from lightmodels.weights import weights_of
 
 
@@ -51,6 +53,7 @@ class Trainer(pl.Trainer):
     ) -> None:
         self.run_dir = None if run_dir is None else Path(run_dir)
         self._opened = False
+        self._stopped_at: str | None = None  # the checkpoint to go on from after Ctrl-C
         self._makes_logger = options.get("logger") in (None, True) and not options.get("fast_dev_run")
         if self._makes_logger:
             options["logger"] = False  # until the run directory is known
@@ -91,6 +94,8 @@ class Trainer(pl.Trainer):
         Raises:
             ValueError: nothing is left to train, this trainer has fitted another model, or not a
                 single step was made.
+            SystemExit: SIGTERM, with exit code 143. Ctrl-C returns the history so far, and a further
+                ``fit`` goes on from there; in both cases the state is saved first.
         """
         if max_epochs is not None:
             self.fit_loop.max_epochs = max_epochs
@@ -101,7 +106,14 @@ class Trainer(pl.Trainer):
             raise ValueError(f"max_epochs={limit}, and {done} epochs are already trained: name a larger one")
         if self._makes_logger or self._keeper:
             self.open_run(ckpt_path)
-        super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path)
+        try:
+            super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path or self._stopped_at)
+            self._stopped_at = None
+        except Stopped as stop:
+            if stop.signum != signal.SIGINT:
+                raise SystemExit(128 + stop.signum) from None
+            self._stopped_at = self._keeper.last_model_path if self._keeper else None
+            return model.history if isinstance(model, LightModel) else None
         if self.global_step == steps:
             raise ValueError(f"not a single step was made: {self._limits()}")
         return model.history if isinstance(model, LightModel) else None

@@ -10,6 +10,7 @@ from lightmodels.callbacks import CarryOn
 from lightmodels.checkpoints import AtomicCheckpointIO
 from lightmodels.devices import DeviceChoice, resolve_devices
 from lightmodels.keeper import BestAndLast, Patience
+from lightmodels.stops import StopOnSignal
 
 
 def callbacks(options: dict[str, Any], keeper: BestAndLast, patience: int | None) -> list[pl.Callback]:
@@ -25,7 +26,8 @@ def callbacks(options: dict[str, Any], keeper: BestAndLast, patience: int | None
         chosen.append(keeper)
     if patience is not None:
         chosen.append(Patience(keeper.monitor, patience, keeper.mode))
-    return [*chosen, CarryOn()]
+    kept = keeper if keeper in chosen else None
+    return [*chosen, CarryOn(), StopOnSignal(kept)]
 
 
 def plugins(given: Any) -> list[Any]:

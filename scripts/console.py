@@ -1,14 +1,18 @@
 """What all commands share: exit codes, one-line errors, and Lightning's banners kept quiet."""
 
 import logging
+import os
 import signal
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from datamodules.files import DataError
+from lightmodels import processes
 from lightmodels.checkpoints import CheckpointError
 from lightmodels.run_directory import RunDirectoryError
 
@@ -22,6 +26,8 @@ class UsageError(Exception):
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Runs a command and exits: 0 done, 2 wrong input, 1 anything else, 130 Ctrl-C, 143 SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    if int(os.environ.get("LOCAL_RANK", 0)) and "TORCHELASTIC_RUN_ID" not in os.environ:
+        threading.Thread(target=follow, args=(os.getppid(),), daemon=True).start()
     quiet()
     try:
         main(sys.argv[1:])
@@ -37,9 +43,18 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         raise
 
 
+def follow(launcher: int) -> None:
+    """Ends this process, which Lightning launched, soon after the one that launched it is gone."""
+    while os.getppid() == launcher:
+        time.sleep(0.5)
+    time.sleep(5)  # it may be ending by itself, as the launcher did
+    os._exit(TERMINATED)
+
+
 def leave(code: int, reason: object) -> None:
     """Says in one line why, and exits."""
-    print(f"{Path(sys.argv[0]).name}: {' '.join(str(reason).split())}", file=sys.stderr)
+    if code != INTERRUPTED or processes.rank() == 0:
+        print(f"{Path(sys.argv[0]).name}: {' '.join(str(reason).split())}", file=sys.stderr)
     sys.exit(code)
 
 

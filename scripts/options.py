@@ -92,7 +92,7 @@ def parse_resumed(parser: "Parser", argv: Sequence[str], resume: str, task: str)
     if not options.override:
         refuse_conflicts(parser.parse_args(config), options)
     done = len(checkpoints.load(checkpoint)["history"]["rows"])
-    if options.max_epochs <= done:
+    if options.max_epochs <= done and (run_dir / "metrics.json").exists():  # else the test is still to do
         raise UsageError(
             f"--resume {resume}: {done} epochs are done, raise --max_epochs {options.max_epochs}"
         )

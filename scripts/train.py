@@ -38,6 +38,8 @@ def main(argv: Sequence[str]) -> None:
         (run_dir / "config.yaml").write_text(dump(parser, options), encoding="utf-8")
         print(headline(options.task, model, data, trainer), flush=True)
     fit(trainer, model, data, options.resume)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
     tested = (trainer.test(model, datamodule=data, verbose=False) or [{}])[0]
     if first:
         write_metrics(run_dir, metrics(trainer, model, options.seed, tested))

@@ -273,7 +273,8 @@ def test_what_is_missing_is_said():
 def test_a_run_that_diverges_does_not_end_as_a_success():
     model, (x, y) = Classifier(), points(103)
     x[40] = float("nan")
-    with pytest.raises(FloatingPointError, match="train_loss is nan in epoch 1"):
+    named = "loss is nan in epoch 1, step 2: the features of row 40 of the training set are not finite"
+    with pytest.raises(FloatingPointError, match=named):
         Trainer(max_epochs=2, run_dir="run").fit(model, TensorLoader(x, y, batch_size=25))
     assert not list(Path("run/checkpoints").iterdir())
 
