@@ -126,15 +126,6 @@ class LightModel(pl.LightningModule):
         if self._resumed:
             self._go_on(self._resumed)
 
-    def on_validation_start(self) -> None:
-        processes.prepare_loaders(self.trainer.val_dataloaders, self.trainer)
-
-    def on_test_start(self) -> None:
-        processes.prepare_loaders(self.trainer.test_dataloaders, self.trainer)
-
-    def on_predict_start(self) -> None:
-        processes.prepare_loaders(self.trainer.predict_dataloaders, self.trainer)
-
     def on_train_epoch_start(self) -> None:
         self._stages.start("train")
         self._row = {}
@@ -143,10 +134,15 @@ class LightModel(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self._validation_started = time.perf_counter()
+        processes.prepare_loaders(self.trainer.val_dataloaders, self.trainer)
         self._stages.start("val")
 
     def on_test_epoch_start(self) -> None:
+        processes.prepare_loaders(self.trainer.test_dataloaders, self.trainer)
         self._stages.start("test")
+
+    def on_predict_epoch_start(self) -> None:
+        processes.prepare_loaders(self.trainer.predict_dataloaders, self.trainer)
 
     def on_validation_epoch_end(self) -> None:
         values = self._stages.finish("val", self.trainer)
@@ -164,9 +160,6 @@ class LightModel(pl.LightningModule):
         self._publish(values)
         seconds = time.perf_counter() - self._epoch_started
         row = {"epoch": self.history.next_epoch, **values, **self._row, "lr": float(self._rate)}
-        for name in ("train_loss", "val_loss"):
-            if not math.isfinite(row.get(name, 0.0)):
-                raise FloatingPointError(f"{name} is {row[name]} in epoch {row['epoch']}")
         row |= {
             "seconds": seconds,
             "samples_per_second": samples.item() / (seconds - self._validation_seconds),
@@ -184,8 +177,8 @@ class LightModel(pl.LightningModule):
             warnings.filterwarnings("ignore", message=rf".*self.log\('({'|'.join(values)})'.*sync_dist=True")
         exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
         # ``None`` hands them to loggers and caller; of a training epoch the loggers get the whole row.
-        fitting = self.trainer.state.fn == TrainerFn.FITTING
-        self.log_dict(exact, logger=False if fitting else None, batch_size=1, add_dataloader_idx=False)
+        logger = False if self.trainer.state.fn == TrainerFn.FITTING else None
+        self.log_dict(exact, logger=logger, batch_size=1, add_dataloader_idx=False)
 
     # Checkpoints
 

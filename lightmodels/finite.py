@@ -1,5 +1,6 @@
 """FiniteGuard: a run whose loss or weights are no numbers any more ends at once, as a failure."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,9 +12,9 @@ from lightmodels.history import History
 
 
 class FiniteGuard(pl.Callback):
-    """Raises FloatingPointError, with epoch and step, when the training loss is not finite.
+    """Raises FloatingPointError, with epoch and step, when the loss is not finite.
 
-    On a CPU at the step itself; elsewhere at the end of the epoch, so that no step waits for the
+    In training, on a CPU at the step itself; elsewhere at the end of the epoch, so that no step waits for the
     device. If the batch has features or labels that are not finite, the first such row is named.
 
     Args:
@@ -42,6 +43,11 @@ class FiniteGuard(pl.Callback):
             return
         self._all_good = finite if self._all_good is None else self._all_good & finite
         self._good_steps = self._all_good + (0 if self._good_steps is None else self._good_steps)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loss = float(trainer.callback_metrics.get("val_loss", 0.0))
+        if not math.isfinite(loss) and not trainer.sanity_checking:
+            raise FloatingPointError(f"val_loss is {loss} in epoch {self._history.next_epoch}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._all_good is not None and self._good_steps is not None and not self._all_good:

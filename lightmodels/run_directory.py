@@ -52,3 +52,8 @@ def claim_next(parent: Path) -> Path:
             ) from error
         return claim(run_dir)
     raise AssertionError("unreachable: numbers do not end")
+
+
+def claim_or_next(run_dir: Path | None, parent: Path) -> Path:
+    """Takes the directory if one is named, else the next number below ``parent``."""
+    return claim_next(parent) if run_dir is None else claim(run_dir)

@@ -55,17 +55,11 @@ class Trainer(pl.Trainer):
         self._opened = False
         self._stopped_at: str | None = None  # the checkpoint to go on from after Ctrl-C
         self._makes_logger = options.get("logger") in (None, True) and not options.get("fast_dev_run")
-        if self._makes_logger:
-            options["logger"] = False  # until the run directory is known
-        options["callbacks"] = trainer_options.callbacks(
-            options, BestAndLast(monitor, mode, save_every_n_steps), patience
-        )
-        options["plugins"] = trainer_options.plugins(options.get("plugins"))
         self._root = Path(options.get("default_root_dir") or "runs")
-        for name in ("enable_progress_bar", "enable_model_summary"):
-            if options.get(name) is None:
-                options[name] = False
-        options |= trainer_options.devices(gpus, tpu_cores, options)
+        keeper = BestAndLast(monitor, mode, save_every_n_steps)
+        options["callbacks"] = trainer_options.callbacks(options, keeper, patience)
+        options["plugins"] = trainer_options.plugins(options.get("plugins"))
+        options |= trainer_options.unset(options) | trainer_options.devices(gpus, tpu_cores, options)
         super().__init__(**options)
 
     def fit(  # type: ignore[override]
@@ -80,13 +74,8 @@ class Trainer(pl.Trainer):
     ) -> History | None:
         """Trains as ``pl.Trainer.fit`` does; a second call trains on up to a larger ``max_epochs``.
 
-        Args:
-            model: what to train.
-            train_dataloaders: training loader, or a data module.
-            val_dataloaders: validation loader or loaders.
-            datamodule: another way to give the data module.
-            ckpt_path: a checkpoint to go on from, in its own run directory.
-            max_epochs: a new limit, counted from the start of the first ``fit``.
+        Arguments are those of ``pl.Trainer.fit``, and ``max_epochs``, a new limit that counts from the
+        start of the first ``fit``. ``ckpt_path`` goes on in the run directory of that checkpoint.
 
         Returns:
             The model's history, if it is a ``LightModel``.
@@ -115,7 +104,8 @@ class Trainer(pl.Trainer):
             self._stopped_at = self._keeper.last_model_path if self._keeper else None
             return model.history if isinstance(model, LightModel) else None
         if self.global_step == steps:
-            raise ValueError(f"not a single step was made: {self._limits()}")
+            limits = f"max_epochs={self.max_epochs}, max_steps={self.max_steps}"
+            raise ValueError(f"not a single step was made: {limits}, batches={self.num_training_batches}")
         return model.history if isinstance(model, LightModel) else None
 
     def test(  # type: ignore[override]
@@ -128,13 +118,9 @@ class Trainer(pl.Trainer):
     ) -> Any:
         """Tests the best weights of this trainer's ``fit``; the model's own weights stay as they are.
 
-        Args:
-            model: what to test; by default the model that was fitted.
-            dataloaders: loaders or a data module; by default the data module of ``fit``.
-            ckpt_path: a checkpoint whose weights are tested; ``None`` for the model's own, as also
-                for ``"best"`` if this trainer has fitted nothing.
-            verbose: print the values.
-            datamodule: another way to give the data module.
+        Arguments are those of ``pl.Trainer.test``; by default the model and the data module are those
+        of ``fit``. ``ckpt_path=None`` tests the model's own weights, as does ``"best"`` if this
+        trainer has fitted nothing.
 
         Raises:
             ValueError: no model, or no checkpoint of the kind that was asked for.
@@ -151,7 +137,7 @@ class Trainer(pl.Trainer):
         verbose: bool = True,
         datamodule: pl.LightningDataModule | None = None,
     ) -> Any:
-        """Validates the model's own weights, or those of a checkpoint; otherwise as ``test``."""
+        """Validates the model's own weights, or those of ``ckpt_path``; otherwise as ``test``."""
         with weights_of(ckpt_path, model, self) as validated:
             return super().validate(
                 validated, dataloaders, None, verbose, datamodule or self._data(dataloaders)
@@ -186,25 +172,20 @@ class Trainer(pl.Trainer):
 
         Of several processes the first one claims it; the others learn of it when ``fit`` starts.
 
-        Args:
-            ckpt_path: a checkpoint to go on from; its own run directory is then used further.
-
-        Returns:
-            The run directory.
+        With ``ckpt_path``, a checkpoint to go on from, its own run directory is used further.
 
         Raises:
             RunDirectoryError: the directory already holds something, or cannot be made.
         """
         if self._opened:
             return self.run_dir  # type: ignore[return-value]
-        if ckpt_path is not None and self.run_dir in (None, Path(ckpt_path).parent.parent):
-            self.run_dir = Path(ckpt_path).parent.parent
+        resumed = None if ckpt_path is None else Path(ckpt_path).parent.parent
+        if resumed is not None and self.run_dir in (None, resumed):
+            self.run_dir = resumed
         elif processes.rank():
             self.run_dir = self.run_dir or self._root  # until it is known
-        elif self.run_dir is None:
-            self.run_dir = run_directory.claim_next(self._root)
         else:
-            run_directory.claim(self.run_dir)
+            self.run_dir = run_directory.claim_or_next(self.run_dir, self._root)
         self._opened = True
         if self._makes_logger:
             from pytorch_lightning.loggers import TensorBoardLogger
@@ -223,10 +204,6 @@ class Trainer(pl.Trainer):
     def _keeper(self) -> BestAndLast | None:
         callbacks: list[pl.Callback] = self.callbacks  # type: ignore[attr-defined]
         return next((callback for callback in callbacks if isinstance(callback, BestAndLast)), None)
-
-    def _limits(self) -> str:
-        names = ("max_epochs", "max_steps", "num_training_batches")
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
     def _data(self, dataloaders: Any) -> pl.LightningDataModule | None:
         return None if dataloaders is not None else getattr(self, "datamodule", None)

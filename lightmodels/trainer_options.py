@@ -30,6 +30,12 @@ def callbacks(options: dict[str, Any], keeper: BestAndLast, patience: int | None
     return [*chosen, CarryOn(), StopOnSignal(kept)]
 
 
+def unset(options: dict[str, Any]) -> dict[str, Any]:
+    """Our defaults for what was left open: the table instead of bars, a logger when its place is known."""
+    ours = ("logger", "enable_progress_bar", "enable_model_summary")
+    return {name: False for name in ours if options.get(name) in (None, name == "logger")}
+
+
 def plugins(given: Any) -> list[Any]:
     """The plugins that were asked for, and ours for checkpoint files unless there is one among them."""
     chosen = list(given) if isinstance(given, (list, tuple)) else [given] if given else []
