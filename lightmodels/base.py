@@ -3,7 +3,6 @@
 import math
 import time
 import warnings
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lightmodels import processes, random_state, resume
-from lightmodels.batches import batch_size, inputs_of
+from lightmodels.batches import batch_size, inputs_of, values_and_size
 from lightmodels.callbacks import EpochTable
 from lightmodels.finite import FiniteGuard
 from lightmodels.history import History, Row
@@ -94,7 +93,7 @@ class LightModel(pl.LightningModule):
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """``forward`` of the batch's inputs: of all its parts but the last, the target."""
         wraps = self.net is not None and type(self).forward is LightModel.forward
-        args, kwargs = inputs_of(batch, self.net.forward if wraps and self.net is not None else self.forward)
+        args, kwargs = inputs_of(batch, self.net.forward if wraps else self.forward)  # type: ignore[union-attr]
         return self(*args, **kwargs)
 
     def _evaluate(self, stage: str, batch: Any, index: int, loaders: Any) -> None:
@@ -108,13 +107,7 @@ class LightModel(pl.LightningModule):
             batch, size = processes.without_padding(batch, batch_size(batch), loader, seen, self.trainer)
             if not size:
                 return processes.zero_loss(self), 0
-        values = self.shared_step(batch)
-        if not isinstance(values, Mapping) or "loss" not in values:
-            got = f"the keys {sorted(values)}" if isinstance(values, Mapping) else type(values).__name__
-            raise ValueError(f"{type(self).__name__}.shared_step must return a dict with 'loss', got {got}")
-        values = dict(values)
-        given = values.pop("size", None)
-        size = batch_size(batch) if given is None else int(given)
+        values, size = values_and_size(self.shared_step(batch), batch, f"{type(self).__name__}.shared_step")
         self._stages.add(stage, values, size)
         return values["loss"], size
 

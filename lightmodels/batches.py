@@ -32,6 +32,20 @@ def _first_length(batch: Any) -> int | None:
     return next((size for part in batch if (size := _first_length(part)) is not None), None)
 
 
+def values_and_size(returned: Any, batch: Any, step: str) -> tuple[dict[str, Any], int]:
+    """What a step has returned, without ``"size"``, and the number of samples in its batch.
+
+    Raises:
+        ValueError: no dict with ``"loss"``, or a batch whose size is neither given nor to be seen.
+    """
+    if not isinstance(returned, Mapping) or "loss" not in returned:
+        got = f"the keys {sorted(returned)}" if isinstance(returned, Mapping) else type(returned).__name__
+        raise ValueError(f"{step} must return a dict with 'loss', got {got}")
+    values = dict(returned)
+    size = values.pop("size", None)
+    return values, batch_size(batch) if size is None else int(size)
+
+
 def inputs_of(batch: Any, forward: Callable[..., Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of ``forward`` in a batch, positional and named.
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from lightmodels import checkpoints, hyperparameters, resume
 from lightmodels.finite import require_finite_weights
@@ -63,6 +64,17 @@ class BestAndLast(pl.callbacks.Checkpoint):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for part in (pl_module, trainer.datamodule):  # type: ignore[attr-defined]
             hyperparameters.plain(getattr(part, "hparams", {}))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loaders = trainer.train_dataloader
+        known = all(
+            hasattr(part, "state_dict") for part in (loaders if isinstance(loaders, list) else [loaders])
+        )
+        if self.every_n_steps and not known:
+            rank_zero_warn(
+                "the training loader has no state_dict: a resume is exact from the end of an epoch only, "
+                "not from a checkpoint inside one"
+            )
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

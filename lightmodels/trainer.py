@@ -58,6 +58,7 @@ class Trainer(pl.Trainer):
         self._root = Path(options.get("default_root_dir") or "runs")
         keeper = BestAndLast(monitor, mode, save_every_n_steps)
         options["callbacks"] = trainer_options.callbacks(options, keeper, patience)
+        self._keeper = keeper if keeper in options["callbacks"] else None
         options["plugins"] = trainer_options.plugins(options.get("plugins"))
         options |= trainer_options.unset(options) | trainer_options.devices(gpus, tpu_cores, options)
         super().__init__(**options)
@@ -199,11 +200,6 @@ class Trainer(pl.Trainer):
     def best_epoch(self) -> int:
         """The epoch, counted from 1, whose weights are the best so far; 0 before any."""
         return self._keeper.best_epoch if self._keeper else 0
-
-    @property
-    def _keeper(self) -> BestAndLast | None:
-        callbacks: list[pl.Callback] = self.callbacks  # type: ignore[attr-defined]
-        return next((callback for callback in callbacks if isinstance(callback, BestAndLast)), None)
 
     def _data(self, dataloaders: Any) -> pl.LightningDataModule | None:
         return None if dataloaders is not None else getattr(self, "datamodule", None)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from datamodules.base import carve
+from datamodules.base import TensorDataModule, carve
+from datamodules.files import DataError
 from datamodules.linear import LinearDataModule
 from datamodules.rings import RingsDataModule
 
@@ -78,3 +79,21 @@ def test_bad_arguments_are_named(options, message):
 def test_a_fraction_must_leave_both_parts_rows(fraction):
     with pytest.raises(ValueError, match=r"^val_fraction must"):
         RingsDataModule(val_fraction=fraction).setup()
+
+
+EMPTY = ["0 train, 3 val, 3 test", "3 train, 0 val, 3 test", "3 train, 3 val, 0 test"]
+
+
+@pytest.mark.parametrize(("empty", "counts"), list(enumerate(EMPTY)))
+def test_an_empty_set_is_named_with_counts(empty, counts):
+    class Empty(TensorDataModule):
+        def load(self):
+            return tuple((torch.ones(0 if part == empty else 3, 2),) for part in range(3))
+
+    with pytest.raises(DataError, match=f"Empty has an empty set: {counts} rows"):
+        Empty().setup()
+
+
+def test_a_data_module_must_load():
+    with pytest.raises(NotImplementedError, match=r"TensorDataModule must define load\(\)"):
+        TensorDataModule().setup()

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -241,9 +242,44 @@ def test_a_finished_run_goes_on_to_more_epochs(train):
     assert "2 epochs are done, raise --max_epochs 2" in ended.err
     assert train("--resume", "run/checkpoints/last.ckpt", "--max_epochs", 3).code == 0
     assert json.loads(Path("run/metrics.json").read_text())["epochs"] == 3
-    ended = train("--resume", "last", "--run_dir", "run", "--max_epochs", 4, "--model.lr", 0.5)
-    assert ended.code == 2
-    assert "--model.lr was 0.03, now 0.5" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("flag", "old", "new"),
+    [
+        ("--model.lr", 0.03, 0.5),
+        ("--data.batch_size", 100, 50),
+        ("--seed", 0, 1),
+        ("--data.num_rows", 400, 300),
+    ],
+)
+def test_a_resumed_run_keeps_its_settings_unless_they_are_overridden(train, flag, old, new):
+    train(*SMALL, "--run_dir", "run")
+    ended = train("--resume", "last", "--run_dir", "run", "--max_epochs", 4, flag, new)
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert f"{flag} was {old}, now {new}" in ended.err
+    assert json.loads(Path("run/metrics.json").read_text())["epochs"] == 2
+    ended = train("--resume", "last", "--run_dir", "run", "--max_epochs", 4, flag, new, "--override")
+    assert ended.code == 0, ended.err
+    assert yaml.safe_load(Path("run/config.yaml").read_text())["max_epochs"] == 4
+    with Path("run/history.csv").open() as file:
+        rates = [float(row["lr"]) for row in csv.DictReader(file)]
+    assert len(rates) == 4
+    assert (rates[2] > 0.1) == (flag == "--model.lr")
+
+
+@pytest.mark.parametrize("argv", [["--model.num_features", 3], ["--task", "linear"]])
+def test_another_model_cannot_be_resumed(train, argv):
+    train(*SMALL, "--run_dir", "run")
+    ended = train("--resume", "last", "--run_dir", "run", "--max_epochs", 4, *argv)
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+
+
+def test_a_run_that_diverges_fails_with_epoch_and_step_and_stays_resumable(train):
+    ended = train(*SMALL, "--run_dir", "run", "--model.lr", 1e30)
+    assert (ended.code, len(ended.err.splitlines())) == (1, 1)
+    assert re.search(r"loss is (nan|inf) in epoch \d+, step \d+", ended.err)
+    assert not Path("run/metrics.json").exists()
 
 
 def start(*argv):

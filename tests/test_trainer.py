@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from models import Classifier, points
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.loaders import TensorLoader
 from lightmodels import History, Trainer
@@ -345,3 +346,9 @@ def test_another_rate_is_used_after_a_resume_only_if_asked_for():
     assert resumed([]) == [0.08, 0.08, 0.04, 0.04]
     Path("run/checkpoints/last.ckpt").write_bytes(saved)
     assert resumed([ConfiguredOptimizer()]) == [0.08, 0.08, 0.01, 0.01]
+
+
+def test_a_loader_without_a_position_is_warned_of_when_epochs_are_saved_inside():
+    loader = DataLoader(TensorDataset(*points(20)), batch_size=5, shuffle=True)
+    with pytest.warns(UserWarning, match="a resume is exact from the end of an epoch only"):
+        Trainer(max_epochs=1, run_dir="run", save_every_n_steps=2).fit(Classifier(), loader)
