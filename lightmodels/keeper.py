@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
+from lightning_fabric.utilities.rank_zero import rank_zero_warn
 from pytorch_lightning.trainer.states import TrainerFn
-from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from lightmodels import checkpoints, hyperparameters, resume
 from lightmodels.finite import require_finite_weights
