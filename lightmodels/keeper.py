@@ -1,11 +1,11 @@
 """BestAndLast: when a run's checkpoints are written."""
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
-from lightning_fabric.utilities.rank_zero import rank_zero_warn
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightmodels import checkpoints, hyperparameters, resume
@@ -66,15 +66,11 @@ class BestAndLast(pl.callbacks.Checkpoint):
             hyperparameters.plain(getattr(part, "hparams", {}))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        loaders = trainer.train_dataloader
-        known = all(
-            hasattr(part, "state_dict") for part in (loaders if isinstance(loaders, list) else [loaders])
-        )
-        if self.every_n_steps and not known:
-            rank_zero_warn(
-                "the training loader has no state_dict: a resume is exact from the end of an epoch only, "
-                "not from a checkpoint inside one"
-            )
+        loader = trainer.train_dataloader
+        loaders = loader if isinstance(loader, list) else [loader]
+        if self.every_n_steps and not all(hasattr(part, "state_dict") for part in loaders):
+            what = "the training loader has no state_dict: a resume is exact from the end of an epoch only"
+            warnings.warn(what, stacklevel=2)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
