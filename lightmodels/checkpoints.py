@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from lightning_fabric.plugins import CheckpointIO
 
+DIRECTORY = 0x10  # attribute of a zip's entry: torch would not read the entry, and leave its tensor as it is
+
 
 class CheckpointError(Exception):
     """A checkpoint that cannot be read or written; one line that names the file and the reason."""
@@ -65,14 +67,17 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
+            directories = [entry.filename for entry in archive.infolist() if entry.external_attr & DIRECTORY]
         if damaged:
             raise _Damaged(f"checksum of {damaged}")
+        if directories:
+            raise _Damaged(f"{directories[0]} is marked as a directory")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such checkpoint") from None
     except pickle.UnpicklingError:
         raise CheckpointError(f"{path}: not read, as it holds more than tensors and plain data") from None
-    except (OSError, RuntimeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # bytes that are not what they should be can raise anything
         raise _Damaged(_first_line(error)) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint of a Lightning model")

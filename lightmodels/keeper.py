@@ -101,14 +101,15 @@ class BestAndLast(pl.callbacks.Checkpoint):
         self._best_at_epoch_end = False
 
     def save_last(self, trainer: pl.Trainer, also_best: bool = False) -> None:
-        """Writes ``last.ckpt``, and gives it the name ``best.ckpt`` too."""
+        """Writes ``last.ckpt``; ``best.ckpt`` too, as one file of two names."""
         if self.dirpath is None:
             return
         require_finite_weights(trainer.lightning_module)
-        last = self.dirpath / "last.ckpt"
-        trainer.save_checkpoint(last, weights_only=False)
+        last, best = self.dirpath / "last.ckpt", self.dirpath / "best.ckpt"
+        # The best first: a run killed in between resumes from the last and makes the same best again.
+        trainer.save_checkpoint(best if also_best else last, weights_only=False)
         if also_best and trainer.is_global_zero:
-            checkpoints.link(last, self.dirpath / "best.ckpt")
+            checkpoints.link(best, last)
         trainer.strategy.barrier("BestAndLast")
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Run directories: one run each, claimed so that two runs never share one."""
 
+import errno
+import os
 from itertools import count
 from pathlib import Path
 
@@ -14,6 +16,14 @@ def refuse_used(run_dir: Path) -> None:
         raise RunDirectoryError(f"{run_dir}: is no directory: name another one")
     if run_dir.is_dir() and any(run_dir.iterdir()):
         raise RunDirectoryError(f"{run_dir}: the directory is not empty: name a new one, or resume its run")
+
+
+def probe(run_dir: Path) -> None:
+    """Raises RunDirectoryError if the directory could not be made, or not be written; makes nothing."""
+    nearest = next(path for path in (run_dir, *run_dir.absolute().parents) if os.path.lexists(path))
+    code = errno.EACCES if nearest.is_dir() else errno.ENOTDIR
+    if code == errno.ENOTDIR or not os.access(nearest, os.W_OK | os.X_OK):
+        raise RunDirectoryError(f"{run_dir}: the run directory cannot be made ({os.strerror(code)})")
 
 
 def claim(run_dir: Path) -> Path:

@@ -23,6 +23,10 @@ class UsageError(Exception):
     """Something that was typed, or a file that was named, is wrong; one line that says which."""
 
 
+class OutputError(Exception):
+    """Something that a command makes cannot be written; one line that says where, and why."""
+
+
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Runs a command and exits: 0 done, 2 wrong input, 1 anything else, 130 Ctrl-C, 143 SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
@@ -33,7 +37,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         main(sys.argv[1:])
     except (UsageError, DataError, RunDirectoryError) as error:
         leave(INPUT_WRONG, error)
-    except (CheckpointError, FloatingPointError) as error:
+    except (CheckpointError, OutputError, FloatingPointError) as error:
         leave(FAILED, error)
     except KeyboardInterrupt:
         leave(INTERRUPTED, "interrupted")

@@ -4,14 +4,15 @@ import inspect
 import json
 import math
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from console import UsageError, names_flags, run
+from console import OutputError, UsageError, names_flags, run
 from jsonargparse import Namespace
 from options import PLAIN_DATA, Parser, dump, parse, typed
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -25,8 +26,8 @@ from lightmodels.callbacks import ConfiguredOptimizer
 def main(argv: Sequence[str]) -> None:
     options, parser = parse(argv)
     first = processes.rank() == 0  # of several processes, this one writes
-    if options.run_dir and not options.resume and first:
-        run_directory.refuse_used(Path(options.run_dir))
+    if first:
+        probe(options)
     trainer = make_trainer(options, parser)
     check_model_flags(options)
     data = make_data(options)
@@ -35,7 +36,8 @@ def main(argv: Sequence[str]) -> None:
     pl.seed_everything(options.seed + processes.rank(), verbose=False)  # each process drops out its own
     run_dir = trainer.open_run(options.resume)
     if first:
-        (run_dir / "config.yaml").write_text(dump(parser, options), encoding="utf-8")
+        with writing(run_dir):
+            (run_dir / "config.yaml").write_text(dump(parser, options), encoding="utf-8")
         print(headline(options.task, model, data, trainer), flush=True)
     fit(trainer, model, data, options.resume)
     if trainer.interrupted:
@@ -44,6 +46,13 @@ def main(argv: Sequence[str]) -> None:
     if first:
         write_metrics(run_dir, metrics(trainer, model, options.seed, tested))
         print(ending(trainer, tested, len(model.history)))
+
+
+def probe(options: Namespace) -> None:
+    """Finds out before any data is loaded or fetched whether the run can have its directory."""
+    if options.run_dir and not options.resume:
+        run_directory.refuse_used(Path(options.run_dir))
+    run_directory.probe(Path(options.run_dir or f"runs/{options.task}"))
 
 
 def check_model_flags(options: Namespace) -> None:
@@ -93,7 +102,9 @@ def fit(trainer: Trainer, model: LightModel, data: TensorDataModule, resume: str
         raise
     finally:
         if model.history and trainer.is_global_zero:
-            write_history(run_dir, model)
+            ending_early = sys.exc_info()[0]  # then its reason is the one to tell, such as a full disk
+            with suppress(OutputError) if ending_early else nullcontext():
+                write_history(run_dir, model)
 
 
 def began(trainer: Trainer) -> bool:
@@ -151,14 +162,25 @@ def write_metrics(run_dir: Path, values: dict[str, Any]) -> None:
     odd = [name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
     if odd:
         raise FloatingPointError(f"{', '.join(odd)} not finite after training")
-    (run_dir / "metrics.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    with writing(run_dir):
+        (run_dir / "metrics.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def write_history(run_dir: Path, model: LightModel) -> None:
     """Writes history.csv and its picture."""
-    model.history.to_csv(run_dir / "history.csv")
-    (run_dir / "figures").mkdir(exist_ok=True)
-    model.history.plot().savefig(run_dir / "figures" / "history.png", dpi=120)
+    with writing(run_dir):
+        model.history.to_csv(run_dir / "history.csv")
+        (run_dir / "figures").mkdir(exist_ok=True)
+        model.history.plot().savefig(run_dir / "figures" / "history.png", dpi=120)
+
+
+@contextmanager
+def writing(run_dir: Path) -> Iterator[None]:
+    """Makes an error of the disk an OutputError, which names the run directory."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{run_dir}: cannot be written to ({error.strerror})") from error
 
 
 def ending(trainer: Trainer, tested: dict[str, float], epochs: int) -> str:
