@@ -47,7 +47,9 @@ def ring(processes):
     """Three epochs of the ring classifier; no batch is shared out evenly."""
     pl.seed_everything(0, verbose=False)
     model = RingDNN()
-    history = trainer(processes, max_epochs=3).fit(model, RingsDataModule(num_rows=2003, test_rows=10, batch_size=101))
+    history = trainer(processes, max_epochs=3).fit(
+        model, RingsDataModule(num_rows=2003, test_rows=10, batch_size=101)
+    )
     weights = {name: value.tolist() for name, value in model.state_dict().items()}
     return {"history": list(history), "weights": weights}
 
