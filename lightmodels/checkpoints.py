@@ -26,12 +26,7 @@ def save(checkpoint: dict[str, Any], path: str | Path) -> None:
     Raises:
         CheckpointError: the file cannot be written; a file that was there before is untouched.
     """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, lambda temporary: _write(checkpoint, temporary))
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: the checkpoint cannot be written ({error})") from error
+    _replace(Path(path), lambda temporary: _write(checkpoint, temporary))
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -46,7 +41,7 @@ def load(path: str | Path) -> dict[str, Any]:
     try:
         return _read(path)
     except _Damaged as damage:
-        others = sorted(path.parent.glob("*.ckpt"), key=lambda other: other.stat().st_mtime, reverse=True)
+        others = sorted(filter(Path.is_file, path.parent.glob("*.ckpt")), key=os.path.getmtime, reverse=True)
         usable = next((other for other in others if _is_usable(other)), None)
         advice = f"; the newest usable one there is {usable}" if usable else ""
         raise CheckpointError(f"{path}: the checkpoint is damaged ({damage}){advice}") from damage
@@ -102,7 +97,11 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 def link(existing: Path, path: Path) -> None:
-    """Gives a checkpoint, which is never written to again, a second name in place of what had that name."""
+    """Gives a checkpoint, which is never written to again, a second name in place of what had that name.
+
+    Raises:
+        CheckpointError: it cannot be done; what had that name before is untouched.
+    """
     _replace(path, lambda temporary: _link_or_copy(existing, temporary))
 
 
@@ -116,16 +115,25 @@ def _replace(path: Path, make: Callable[[Path], None]) -> None:
     """Makes a file beside ``path`` and puts it in the place of ``path``, there to stay."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        make(temporary)
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-    directory = os.open(path.parent, os.O_RDONLY)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            make(temporary)
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+        _sync(path.parent)
+    except (OSError, RuntimeError) as error:
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error  # torch hides it
+        raise CheckpointError(f"{path}: the checkpoint cannot be written ({cause})") from error
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
 def _write(checkpoint: dict[str, Any], path: Path) -> None:

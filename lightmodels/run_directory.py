@@ -20,7 +20,7 @@ def refuse_used(run_dir: Path) -> None:
 
 def probe(run_dir: Path) -> None:
     """Raises RunDirectoryError if the directory could not be made, or not be written; makes nothing."""
-    nearest = next(path for path in (run_dir, *run_dir.absolute().parents) if os.path.lexists(path))
+    nearest = next(path for path in (run_dir, *run_dir.parents) if os.path.lexists(path))
     code = errno.EACCES if nearest.is_dir() else errno.ENOTDIR
     if code == errno.ENOTDIR or not os.access(nearest, os.W_OK | os.X_OK):
         raise RunDirectoryError(f"{run_dir}: the run directory cannot be made ({os.strerror(code)})")

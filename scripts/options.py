@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 import yaml
 from console import UsageError
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
-from resume import find_checkpoint, refuse_conflicts
+from resume import find_checkpoint, goes_on_after_restart, parse_resumed
 from tasks import TASKS
 
-from lightmodels import Trainer, checkpoints
+from lightmodels import Trainer
 
 PLAIN_DATA = ("seed", "data_dir")  # arguments of data modules that have a plain flag
 OURS = ("gpus", "tpu_cores", "run_dir", "max_epochs", "save_every_n_steps")
@@ -66,8 +66,11 @@ def parse(argv: Sequence[str]) -> tuple[Namespace, Parser]:
     argv = [with_underscores(arg) for arg in argv]
     task = chosen_task(argv)
     parser = make_parser(task)
-    resume = flag_value(argv, "--resume")
-    options = parse_resumed(parser, argv, resume, task) if resume else parser.parse_args(argv)
+    resume, run_dir = flag_value(argv, "--resume"), flag_value(argv, "--run_dir")
+    options = None if resume else parser.parse_args(argv)
+    if options is None or goes_on_after_restart(options.run_dir):
+        checkpoint = find_checkpoint(resume or "last", options.run_dir if options else run_dir, task)
+        options = parse_resumed(parser, argv, checkpoint)
     if options.max_epochs is None:
         options.max_epochs = TASKS[task][0].max_epochs
     check_ranges(options)
@@ -81,23 +84,6 @@ def check_ranges(options: Namespace) -> None:
             raise UsageError(f"--{name} must be at least {least}, got {options[name]}")
     if options.seed >= 2**32:
         raise UsageError(f"--seed must be below 2**32, got {options.seed}")
-
-
-def parse_resumed(parser: "Parser", argv: Sequence[str], resume: str, task: str) -> Namespace:
-    """The options of the run that is resumed, with those on the command line over them."""
-    checkpoint = find_checkpoint(resume, flag_value(argv, "--run_dir"), task)
-    run_dir = checkpoint.parent.parent
-    config = ["--config", str(run_dir / "config.yaml")]
-    options = parser.parse_args([*config, *argv])
-    if not options.override:
-        refuse_conflicts(parser.parse_args(config), options)
-    done = len(checkpoints.load(checkpoint)["history"]["rows"])
-    if options.max_epochs <= done and (run_dir / "metrics.json").exists():  # else the test is still to do
-        raise UsageError(
-            f"--resume {resume}: {done} epochs are done, raise --max_epochs {options.max_epochs}"
-        )
-    options.resume, options.run_dir = str(checkpoint), str(run_dir)
-    return options
 
 
 def with_underscores(arg: str) -> str:

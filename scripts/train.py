@@ -16,10 +16,11 @@ from console import OutputError, UsageError, names_flags, run
 from jsonargparse import Namespace
 from options import PLAIN_DATA, Parser, dump, parse, typed
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from resume import probe, record
 from tasks import TASKS
 
 from datamodules.base import TensorDataModule
-from lightmodels import LightModel, Trainer, processes, run_directory
+from lightmodels import LightModel, Trainer, processes
 from lightmodels.callbacks import ConfiguredOptimizer
 
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     run_dir = trainer.open_run(options.resume)
     if first:
         with writing(run_dir):
-            (run_dir / "config.yaml").write_text(dump(parser, options), encoding="utf-8")
+            record(run_dir, dump(parser, options))
         print(headline(options.task, model, data, trainer), flush=True)
     fit(trainer, model, data, options.resume)
     if trainer.interrupted:
@@ -46,13 +47,6 @@ def main(argv: Sequence[str]) -> None:
     if first:
         write_metrics(run_dir, metrics(trainer, model, options.seed, tested))
         print(ending(trainer, tested, len(model.history)))
-
-
-def probe(options: Namespace) -> None:
-    """Finds out before any data is loaded or fetched whether the run can have its directory."""
-    if options.run_dir and not options.resume:
-        run_directory.refuse_used(Path(options.run_dir))
-    run_directory.probe(Path(options.run_dir or f"runs/{options.task}"))
 
 
 def check_model_flags(options: Namespace) -> None:

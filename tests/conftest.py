@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+# Before torch starts its threads, also in the processes that tests start: the nets are tiny, and two
+# busy processes of two threads each on two cores take ten times as long as of one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> str:
