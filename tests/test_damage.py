@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -253,28 +254,34 @@ def test_a_full_disk_keeps_the_old_checkpoint(capfd, run):
     assert len(load(LAST)["history"]["rows"]) == 2
 
 
-@pytest.fixture
-def limited():
-    """Files of this process cannot grow beyond a size, as if the disk were full."""
+@contextmanager
+def limited(size):
+    """Files of this process cannot grow beyond a size, as if the disk were full.
+
+    No longer than need be: where pytest's own output goes to a file, that could not grow either.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_disk_that_is_full_after_the_last_checkpoint_is_no_success(capfd, run, limited):
-    limited((LAST.stat().st_size + Path("run/figures/history.png").stat().st_size) // 2)
-    ended = command(capfd, "train", "--resume", "last", "--run_dir", "run", "--max_epochs", 2)
+def test_a_disk_that_is_full_after_the_last_checkpoint_is_no_success(capfd, run):
+    with limited((LAST.stat().st_size + Path("run/figures/history.png").stat().st_size) // 2):
+        ended = command(capfd, "train", "--resume", "last", "--run_dir", "run", "--max_epochs", 2)
     assert (ended.code, ended.err) == (1, "train.py: run: cannot be written to (File too large)\n")
     assert len(load(LAST)["history"]["rows"]) == 2
 
 
 @pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.99])
-def test_a_failed_save_tells_the_disks_reason(limited, share):
+def test_a_failed_save_tells_the_disks_reason(share):
     state = {"state_dict": {name: torch.rand(9000) for name in "abc"}}
     save(state, "model.ckpt")
     before = contents(".")
-    limited(int(share * Path("model.ckpt").stat().st_size))
-    with pytest.raises(CheckpointError, match=r"model.ckpt: .* cannot be written \(.Errno 27. File"):
+    size, message = Path("model.ckpt").stat().st_size, r"model.ckpt: .* cannot be written \(.Errno 27. File"
+    with pytest.raises(CheckpointError, match=message), limited(int(share * size)):
         save(state, "model.ckpt")
     assert contents(".") == before
 
