@@ -107,7 +107,7 @@ def chosen_task(argv: Sequence[str]) -> str:
 def flag_values(argv: Sequence[str], flag: str) -> list[str]:
     """All values that the command line gives to a flag."""
     values = []
-    for arg, following in zip(argv, [*argv[1:], None], strict=True):
+    for arg, following in zip(argv, [*argv[1:], None], strict=False):  # of no words, one too many
         if arg == flag and following is not None:
             values.append(following)
         elif arg.startswith(flag + "="):

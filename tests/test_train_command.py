@@ -119,6 +119,13 @@ def test_flags_win_over_the_configuration_and_dashes_are_underscores(train):
     assert config["data"]["num_rows"] == 50
 
 
+def test_no_flag_at_all_is_the_ring_classifier(train):
+    ended = train()
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("ring: RingDNN, 61 parameters; rows: 2,800 train")
+    assert json.loads(Path("runs/ring/1/metrics.json").read_text())["val_acc"] >= 0.92
+
+
 def test_print_config_shows_everything_and_runs_nothing(train):
     ended = train("--task", "linear", "--model.lr", 0.5, "--print_config")
     assert ended.code == 0
