@@ -14,7 +14,7 @@ train: $(INSTALLED)  ## train the ring classifier: made data, nothing to downloa
 
 test: $(INSTALLED)   ## check style and types, then run all tests
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)   ## check style and types
 	$(BIN)/ruff format --check .

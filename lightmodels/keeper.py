@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from pytorch_lightning.trainer.states import TrainerFn
 
-from lightmodels import checkpoints, hyperparameters, resume
+from lightmodels import checkpoints, hyperparameters, processes, resume
 from lightmodels.finite import require_finite_weights
 from lightmodels.history import History
 
@@ -58,6 +58,10 @@ class BestAndLast(pl.callbacks.Checkpoint):
         if stage != "fit":
             return
         self.dirpath = trainer.strategy.broadcast(self.dirpath)  # the first process has claimed it
+        if len(set(processes.gather(trainer.ckpt_path is None, trainer.world_size))) == 2:
+            raise checkpoints.CheckpointError(
+                "not every process finds the checkpoint: put the run directory where all machines see it"
+            )
         if self.dirpath and trainer.is_global_zero:
             checkpoints.sweep(self.dirpath)
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import restarts
 import yaml
 from console import UsageError
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
-from resume import find_checkpoint, goes_on_after_restart, parse_resumed
+from resume import find_checkpoint, parse_resumed
 from tasks import TASKS
 
 from lightmodels import Trainer
@@ -68,7 +69,7 @@ def parse(argv: Sequence[str]) -> tuple[Namespace, Parser]:
     parser = make_parser(task)
     resume, run_dir = flag_value(argv, "--resume"), flag_value(argv, "--run_dir")
     options = None if resume else parser.parse_args(argv)
-    if options is None or goes_on_after_restart(options.run_dir):
+    if options is None or restarts.goes_on(options.run_dir):
         checkpoint = find_checkpoint(resume or "last", options.run_dir if options else run_dir, task)
         options = parse_resumed(parser, argv, checkpoint)
     if options.max_epochs is None:

@@ -1,11 +1,11 @@
-"""Which run a command goes on with, by ``--resume`` or restarted, and whether what is typed fits it."""
+"""Which run ``--resume`` goes on with, whether what is typed fits it, and what other runs may not take."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import restarts
 from console import UsageError
 from jsonargparse import ArgumentParser, Namespace
 
@@ -63,7 +63,7 @@ def parse_resumed(parser: ArgumentParser, argv: Sequence[str], checkpoint: Path)
         refuse_conflicts(parser.parse_args(config), options)
     done = len(checkpoints.load(checkpoint)["history"]["rows"])
     finished = options.max_epochs <= done and (run_dir / "metrics.json").exists()  # else the test is to do
-    if finished and processes.rank() == 0 and not is_ours(run_dir):
+    if finished and processes.rank() == 0 and not restarts.is_ours(run_dir):
         raise UsageError(
             f"--resume {options.resume}: {done} epochs are done, raise --max_epochs {options.max_epochs}"
         )
@@ -100,23 +100,11 @@ def flat(options: Namespace) -> dict[str, Any]:
     return dict(options.items())
 
 
-def goes_on_after_restart(run_dir: str | None) -> bool:
-    """Whether torchrun has started the same command again, and what was saved before is there.
-
-    Whose run that is only the first process can tell. If it is not this job's, it ends the job, so
-    that the others need not know; on other machines they have no way to.
-    """
-    if run_dir is None or torchrun_note() is None:
-        return False
-    saved = Path(run_dir, "checkpoints", "last.ckpt").is_file()
-    return saved and (processes.rank() > 0 or is_ours(Path(run_dir)))
-
-
 def probe(options: Namespace) -> None:
     """Finds out before any data is loaded or fetched whether the run can have its directory."""
     run_dir = Path(options.run_dir or f"runs/{options.task}")
     if options.run_dir and not options.resume:
-        if is_ours(run_dir):  # torchrun has restarted the command before it saved anything
+        if restarts.is_ours(run_dir):  # torchrun has restarted the command before it saved anything
             shutil.rmtree(run_dir, ignore_errors=True)
         run_directory.refuse_used(run_dir)
     run_directory.probe(run_dir)
@@ -124,24 +112,7 @@ def probe(options: Namespace) -> None:
 
 def record(run_dir: Path, config: str) -> None:
     """Writes config.yaml, and notes for a restart by torchrun that the run directory is this job's."""
-    if note := torchrun_note():
-        note.write_text(str(run_dir.absolute()), encoding="utf-8")
+    restarts.note(run_dir)
     temporary = run_dir / ".config.yaml.tmp"
     temporary.write_text(config, encoding="utf-8")
     temporary.replace(run_dir / "config.yaml")  # whole, as other processes may be reading it
-
-
-def is_ours(run_dir: Path) -> bool:
-    """Whether this job has taken the run directory before torchrun restarted it."""
-    note = torchrun_note()
-    return bool(note and note.is_file() and note.read_text(encoding="utf-8") == str(run_dir.absolute()))
-
-
-def torchrun_note() -> Path | None:
-    """A file in torchrun's own temporary directory, which all its restarts and no other job share.
-
-    The count of restarts would not do: after one the command finds its own run, but also a directory
-    that it was refused because it holds another's.
-    """
-    error_file = os.environ.get("TORCHELASTIC_ERROR_FILE")  # DIRECTORY/attempt_0/0/error.json
-    return Path(error_file).parents[2] / "run_dir" if error_file else None

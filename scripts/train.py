@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import restarts
 import torch
 from console import OutputError, UsageError, names_flags, run
 from jsonargparse import Namespace
@@ -40,6 +41,7 @@ def main(argv: Sequence[str]) -> None:
         with writing(run_dir):
             record(run_dir, dump(parser, options))
         print(headline(options.task, model, data, trainer), flush=True)
+    restarts.connect(trainer.strategy.root_device)
     fit(trainer, model, data, options.resume)
     if trainer.interrupted:
         raise KeyboardInterrupt

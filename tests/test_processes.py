@@ -1,29 +1,29 @@
 """Two processes train, test and predict what one does."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import two_processes
 
 WORKER = Path(__file__).parent / "two_processes.py"
 
 
-def run(what, directory):
-    """What one process saw, and what each of two did."""
-    for processes in (1, 2):
-        command = [sys.executable, WORKER, what, directory, str(processes)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"}
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads((directory / f"{what}-{run}.json").read_text()) for run in ("1-0", "2-0", "2-1")]
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """What one process, this one, saw, and what each of two did."""
+    directory = tmp_path_factory.mktemp("runs")
+    with subprocess.Popen([sys.executable, WORKER, directory], stderr=subprocess.PIPE, text=True) as process:
+        one = two_processes.results(1)
+        err = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, err[-3000:]
+    return [one, *(json.loads((directory / f"{rank}.json").read_text()) for rank in range(2))]
 
 
-def test_two_processes_train_as_one(tmp_path):
-    one, *two = run("ring", tmp_path)
+def test_two_processes_train_as_one(runs):
+    one, *two = (run["ring"] for run in runs)
     for ours in two:
         assert len(ours["history"]) == len(one["history"]) == 3
         for row, expected in zip(ours["history"], one["history"], strict=True):
@@ -33,8 +33,8 @@ def test_two_processes_train_as_one(tmp_path):
     assert two[0]["weights"] == two[1]["weights"]
 
 
-def test_few_rows_are_tested_exactly_and_predicted_in_order(tmp_path):
-    one, *two = run("evaluate", tmp_path)
+def test_few_rows_are_tested_exactly_and_predicted_in_order(runs):
+    one, *two = (run["evaluate"] for run in runs)
     assert len(one) == 50
     for ours in two:
         for case, expected in one.items():

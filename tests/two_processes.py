@@ -1,6 +1,6 @@
-"""Trains or evaluates on one process or more; each writes DIRECTORY/<what>-<processes>-<rank>.json.
+"""Trains and evaluates on two processes; each writes DIRECTORY/<rank>.json.
 
-python two_processes.py WHAT DIRECTORY PROCESSES
+python two_processes.py DIRECTORY
 """
 
 import json
@@ -72,12 +72,15 @@ def evaluate(processes):
     return results
 
 
+def results(processes):
+    """What there is to compare, as JSON would have it."""
+    return {"ring": ring(processes), "evaluate": evaluate(processes)}
+
+
 def main():
-    what, directory, processes = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
-    result = {"ring": ring, "evaluate": evaluate}[what](processes)
-    rank = torch.distributed.get_rank() if processes > 1 else 0
-    (directory / f"{what}-{processes}-{rank}.json").write_text(json.dumps(result))
+    found = json.dumps(results(2))
+    Path(sys.argv[1], f"{torch.distributed.get_rank()}.json").write_text(found)
 
 
 if __name__ == "__main__":
