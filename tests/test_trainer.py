@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from datamodules.loaders import TensorLoader
 from lightmodels import History, Trainer
 from lightmodels.callbacks import ConfiguredOptimizer
+from lightmodels.checkpoints import CheckpointError
 from lightmodels.run_directory import RunDirectoryError
 
 
@@ -352,3 +353,9 @@ def test_a_loader_without_a_position_is_warned_of_when_epochs_are_saved_inside()
     loader = DataLoader(TensorDataset(*points(20)), batch_size=5, shuffle=True)
     with pytest.warns(UserWarning, match="a resume is exact from the end of an epoch only"):
         Trainer(max_epochs=1, run_dir="run", save_every_n_steps=2).fit(Classifier(), loader)
+
+
+def test_processes_that_do_not_share_the_run_directory_are_told_so(monkeypatch):
+    monkeypatch.setattr("lightmodels.processes.gather", lambda mine, processes: [mine, not mine])
+    with pytest.raises(CheckpointError, match="run directory where all machines see it"):
+        Trainer(max_epochs=1, accelerator="cpu").fit(Classifier(), *loaders())
