@@ -9,10 +9,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
-from torchmetrics import Metric
 
-from lightmodels import processes, random_state, resume
-from lightmodels.batches import batch_size, inputs_of, values_and_size
+from lightmodels import processes, random_state, resume, schedules
+from lightmodels.bad_input import explained, require_gradient
+from lightmodels.batches import batch_size, inputs_of, run_step, values_and_size
 from lightmodels.callbacks import EpochTable
 from lightmodels.finite import FiniteGuard
 from lightmodels.history import History, Row
@@ -47,9 +47,9 @@ class LightModel(pl.LightningModule):
         self.net = net
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer rows than processes
         self.history = History()
-        self._stages = Stages(self._metrics)
+        self._stages = Stages(self)
         self._row: Row = {}  # of the epoch under way
-        self._rate = math.nan  # of the last step, or a tensor
+        self._rate: float | Tensor = math.nan  # of the last step
         self._resumed: list[dict[str, Any]] | None = None  # what a checkpoint holds of each process
         self._epoch_started = self._validation_started = self._validation_seconds = 0.0
 
@@ -79,9 +79,9 @@ class LightModel(pl.LightningModule):
     # Steps
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        if optimizers := self.trainer.optimizers:
-            self._rate = optimizers[0].param_groups[0]["lr"]
+        self._rate = schedules.current_rate(self.trainer)
         loss, size = self._step("train", batch, self.trainer.train_dataloader)
+        require_gradient(loss, self)
         return loss if self.trainer.world_size == 1 else processes.weigh(loss, size, self.trainer)
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -92,9 +92,9 @@ class LightModel(pl.LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """``forward`` of the batch's inputs: of all its parts but the last, the target."""
-        wraps = self.net is not None and type(self).forward is LightModel.forward
-        args, kwargs = inputs_of(batch, self.net.forward if wraps else self.forward)  # type: ignore[union-attr]
-        return self(*args, **kwargs)
+        wrapped = self.net if type(self).forward is LightModel.forward else None
+        args, kwargs = inputs_of(batch, self if wrapped is None else wrapped)
+        return explained(self, *args, **kwargs)
 
     def _evaluate(self, stage: str, batch: Any, index: int, loaders: Any) -> None:
         self._stages.change_loader(stage, index, self.trainer)
@@ -107,9 +107,15 @@ class LightModel(pl.LightningModule):
             batch, size = processes.without_padding(batch, batch_size(batch), loader, seen, self.trainer)
             if not size:
                 return processes.zero_loss(self), 0
-        values, size = values_and_size(self.shared_step(batch), batch, f"{type(self).__name__}.shared_step")
+        values, size = run_step(self.shared_step, batch)
         self._stages.add(stage, values, size)
         return values["loss"], size
+
+    def record(self, values: dict[str, Any], batch: Any) -> None:
+        """Adds a batch's values, as of ``shared_step``, in a ``training_step`` of one's own."""
+        self._rate = schedules.current_rate(self.trainer)
+        values, size = values_and_size(values, batch, f"{type(self).__name__}.training_step")
+        self._stages.add("train", values, size)
 
     # Epochs
 
@@ -153,16 +159,11 @@ class LightModel(pl.LightningModule):
         self._publish(values)
         seconds = time.perf_counter() - self._epoch_started
         row = {"epoch": self.history.next_epoch, **values, **self._row, "lr": float(self._rate)}
-        row |= {
-            "seconds": seconds,
-            "samples_per_second": samples.item() / (seconds - self._validation_seconds),
-        }
+        speed = samples.item() / (seconds - self._validation_seconds)
+        row |= {"seconds": seconds, "samples_per_second": speed}
         self.history.append(row)
         for logger in self.loggers:
             logger.log_metrics({name: row[name] for name in row if name != "epoch"}, step=int(row["epoch"]))
-
-    def _metrics(self) -> list[Metric]:
-        return [module for module in self.modules() if isinstance(module, Metric)]
 
     def _publish(self, values: Row) -> None:
         """Makes the values known to callbacks and, of a lone validation or a test, to the caller."""

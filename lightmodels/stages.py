@@ -1,10 +1,11 @@
 """Stages: the exact values of training, validation and test epochs, over all loaders and processes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch import nn
 from torchmetrics import Metric
 
 from lightmodels import processes
@@ -20,15 +21,18 @@ class Stages:
     epoch sets aside what training has gathered in them, and puts it back.
 
     Args:
-        metrics: gives all Metric objects of the model, always in the same order.
+        model: whose Metric objects gather too.
     """
 
-    def __init__(self, metrics: Callable[[], Sequence[Metric]]) -> None:
-        self._metrics = metrics
-        self._means = {stage: EpochMeans(metrics) for stage in ("train", "val", "test")}
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._means = {stage: EpochMeans(self._metrics) for stage in ("train", "val", "test")}
         self._values: Row = {}  # of the loaders of an evaluation that are through
         self._loader_index = 0
         self._set_aside: list[MetricState] = []
+
+    def _metrics(self) -> list[Metric]:
+        return [module for module in self._model.modules() if isinstance(module, Metric)]
 
     def start(self, stage: str) -> None:
         """Begins an epoch of a stage, whatever an earlier one that failed has left."""

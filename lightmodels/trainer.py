@@ -90,7 +90,8 @@ class Trainer(pl.Trainer):
         if max_epochs is not None:
             self.fit_loop.max_epochs = max_epochs
         limit, done, steps = self.fit_loop.max_epochs, self.current_epoch, self.global_step
-        if done and model is not self.lightning_module:
+        module = getattr(model, "_orig_mod", model)  # of torch.compile(model)
+        if done and module is not self.lightning_module:
             raise ValueError("this trainer has fitted another model: make a new Trainer for this one")
         if done and limit is not None and 0 <= limit <= done:
             raise ValueError(f"max_epochs={limit}, and {done} epochs are already trained: name a larger one")
@@ -103,11 +104,11 @@ class Trainer(pl.Trainer):
             if stop.signum != signal.SIGINT:
                 raise SystemExit(128 + stop.signum) from None
             self._stopped_at = self._keeper.last_model_path if self._keeper else None
-            return model.history if isinstance(model, LightModel) else None
-        if self.global_step == steps:
+            return module.history if isinstance(module, LightModel) else None
+        if self.global_step == steps and not trainer_options.only_tunes(self):
             limits = f"max_epochs={self.max_epochs}, max_steps={self.max_steps}"
             raise ValueError(f"not a single step was made: {limits}, batches={self.num_training_batches}")
-        return model.history if isinstance(model, LightModel) else None
+        return module.history if isinstance(module, LightModel) else None
 
     def test(  # type: ignore[override]
         self,

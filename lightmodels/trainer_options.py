@@ -30,6 +30,11 @@ def callbacks(options: dict[str, Any], keeper: BestAndLast, patience: int | None
     return [*chosen, CarryOn(), StopOnSignal(kept)]
 
 
+def only_tunes(trainer: pl.Trainer) -> bool:
+    """Whether this ``fit`` is a ``Tuner``'s search, which puts everything back before it returns."""
+    return any(getattr(callback, "_early_exit", False) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+
+
 def unset(options: dict[str, Any]) -> dict[str, Any]:
     """Our defaults for what was left open: the table instead of bars, a logger when its place is known."""
     ours = ("logger", "enable_progress_bar", "enable_model_summary")
