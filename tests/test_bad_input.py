@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from datamodules.loaders import TensorLoader
 from lightmodels import LightModel, Trainer
-from lightmodels.bad_input import explained
+from lightmodels.bad_input import explained, require_gradient
 
 
 def trainer():
@@ -108,3 +108,11 @@ def test_a_model_that_is_frozen_as_a_whole():
     model = Classifier().requires_grad_(False)
     with pytest.raises(ValueError, match="Classifier has nothing to train: none of its parameters requires"):
         trainer().fit(model, TensorLoader(*points(10), batch_size=5))
+
+
+def test_who_optimizes_by_hand_may_return_any_loss():
+    model = Classifier()
+    with pytest.raises(ValueError, match="has no gradient"):
+        require_gradient(torch.ones(()), model)
+    model.automatic_optimization = False
+    require_gradient(torch.ones(()), model)
