@@ -1,8 +1,5 @@
 """LightModel: a LightningModule of which only ``shared_step`` and the optimizer are left to write."""
 
-import math
-import time
-import warnings
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -14,9 +11,10 @@ from torchmetrics import Metric
 from lightmodels import processes, random_state, resume
 from lightmodels.batches import batch_size, inputs_of, values_and_size
 from lightmodels.callbacks import EpochTable
+from lightmodels.epoch_row import EpochRow
 from lightmodels.finite import FiniteGuard
-from lightmodels.history import History, Row
-from lightmodels.stages import Stages
+from lightmodels.history import History
+from lightmodels.stages import Stages, publish
 
 
 class LightModel(pl.LightningModule):
@@ -48,10 +46,8 @@ class LightModel(pl.LightningModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer rows than processes
         self.history = History()
         self._stages = Stages(self._metrics)
-        self._row: Row = {}  # of the epoch under way
-        self._rate = math.nan  # of the last step, or a tensor
+        self._row = EpochRow()
         self._resumed: list[dict[str, Any]] | None = None  # what a checkpoint holds of each process
-        self._epoch_started = self._validation_started = self._validation_seconds = 0.0
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Calls the wrapped net.
@@ -80,7 +76,7 @@ class LightModel(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         if optimizers := self.trainer.optimizers:
-            self._rate = optimizers[0].param_groups[0]["lr"]
+            self._row.rate = optimizers[0].param_groups[0]["lr"]
         loss, size = self._step("train", batch, self.trainer.train_dataloader)
         return loss if self.trainer.world_size == 1 else processes.weigh(loss, size, self.trainer)
 
@@ -115,18 +111,16 @@ class LightModel(pl.LightningModule):
 
     def on_train_start(self) -> None:
         processes.prepare_loaders(self.trainer.train_dataloader, self.trainer)
-        self._epoch_started = time.perf_counter()
+        self._row.start_clock()
         if self._resumed:
             self._go_on(self._resumed)
 
     def on_train_epoch_start(self) -> None:
         self._stages.start("train")
-        self._row = {}
-        self._epoch_started = time.perf_counter()
-        self._validation_seconds = 0.0
+        self._row.start()
 
     def on_validation_epoch_start(self) -> None:
-        self._validation_started = time.perf_counter()
+        self._row.start_validation()
         processes.prepare_loaders(self.trainer.val_dataloaders, self.trainer)
         self._stages.start("val")
 
@@ -140,23 +134,17 @@ class LightModel(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         values = self._stages.finish("val", self.trainer)
         if not self.trainer.sanity_checking:
-            self._row |= values
-            self._publish(values)
-            self._validation_seconds += time.perf_counter() - self._validation_started
+            publish(self, values)
+            self._row.end_validation(values)
 
     def on_test_epoch_end(self) -> None:
-        self._publish(self._stages.finish("test", self.trainer))
+        publish(self, self._stages.finish("test", self.trainer))
 
     def on_train_epoch_end(self) -> None:
         samples = processes.total(torch.tensor(float(self._stages.samples("train"))), self.trainer)
         values = self._stages.finish("train", self.trainer)
-        self._publish(values)
-        seconds = time.perf_counter() - self._epoch_started
-        row = {"epoch": self.history.next_epoch, **values, **self._row, "lr": float(self._rate)}
-        row |= {
-            "seconds": seconds,
-            "samples_per_second": samples.item() / (seconds - self._validation_seconds),
-        }
+        publish(self, values)
+        row = self._row.finish(self.history.next_epoch, values, samples.item())
         self.history.append(row)
         for logger in self.loggers:
             logger.log_metrics({name: row[name] for name in row if name != "epoch"}, step=int(row["epoch"]))
@@ -164,22 +152,13 @@ class LightModel(pl.LightningModule):
     def _metrics(self) -> list[Metric]:
         return [module for module in self.modules() if isinstance(module, Metric)]
 
-    def _publish(self, values: Row) -> None:
-        """Makes the values known to callbacks and, of a lone validation or a test, to the caller."""
-        if self.trainer.world_size > 1:  # they are the same on every process already
-            warnings.filterwarnings("ignore", message=rf".*self.log\('({'|'.join(values)})'.*sync_dist=True")
-        exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
-        # ``None`` hands them to loggers and caller; of a training epoch the loggers get the whole row.
-        logger = False if self.trainer.state.fn == TrainerFn.FITTING else None
-        self.log_dict(exact, logger=logger, batch_size=1, add_dataloader_idx=False)
-
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model_class"] = type(self).__name__
         checkpoint["history"] = self.history.state_dict()
-        mine = {"random": random_state.collect(), "stages": self._stages.state_dict(), "row": self._row}
-        mine["rate"] = float(self._rate)  # type: ignore[assignment]
+        states = {"stages": self._stages.state_dict(), "row": self._row.state_dict()}
+        mine = {"random": random_state.collect(), **states}
         checkpoint["processes"] = processes.gather(mine, self.trainer.world_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -193,6 +172,6 @@ class LightModel(pl.LightningModule):
         self._resumed = None
         mine = resume.of_process(states, self.trainer.global_rank, self.trainer.world_size)
         self._stages.load_state_dict(mine["stages"], self.device)
-        self._row, self._rate = mine["row"], mine["rate"]
+        self._row.load_state_dict(mine["row"])
         random_state.restore(mine["random"])
         resume.rewind_loaders(self.trainer)

@@ -1,10 +1,12 @@
 """Stages: the exact values of training, validation and test epochs, over all loaders and processes."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torchmetrics import Metric
 
 from lightmodels import processes
@@ -78,3 +80,13 @@ class Stages:
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Goes on from what ``state_dict`` gave."""
         self._means["train"].load_state_dict(state, device)
+
+
+def publish(model: pl.LightningModule, values: Row) -> None:
+    """Makes the values known to callbacks and, of a lone validation or a test, to the caller."""
+    if model.trainer.world_size > 1:  # they are the same on every process already
+        warnings.filterwarnings("ignore", message=rf".*self.log\('({'|'.join(values)})'.*sync_dist=True")
+    exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+    # ``None`` hands them to loggers and caller; of a training epoch the loggers get the whole row.
+    logger = False if model.trainer.state.fn == TrainerFn.FITTING else None
+    model.log_dict(exact, logger=logger, batch_size=1, add_dataloader_idx=False)
