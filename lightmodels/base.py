@@ -6,18 +6,17 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from lightmodels import processes, random_state, resume
-from lightmodels.batches import batch_size, inputs_of, values_and_size
+from lightmodels.batches import batch_size, values_and_size
 from lightmodels.callbacks import EpochTable
 from lightmodels.epoch_row import EpochRow
 from lightmodels.finite import FiniteGuard
-from lightmodels.history import History
 from lightmodels.stages import Stages, publish
+from lightmodels.step_model import StepModel
 
 
-class LightModel(pl.LightningModule):
+class LightModel(StepModel):
     """A LightningModule whose training, validation and test steps are one ``shared_step``.
 
     Subclass it and write ``shared_step(batch) -> dict`` and ``configure_optimizers``; or wrap a
@@ -41,29 +40,11 @@ class LightModel(pl.LightningModule):
     max_epochs: ClassVar[int] = 10
 
     def __init__(self, net: nn.Module | None = None) -> None:
-        super().__init__()
-        self.net = net
+        super().__init__(net)
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer rows than processes
-        self.history = History()
         self._stages = Stages(self._metrics)
         self._row = EpochRow()
         self._resumed: list[dict[str, Any]] | None = None  # what a checkpoint holds of each process
-
-    def forward(self, *inputs: Any, **named: Any) -> Any:
-        """Calls the wrapped net.
-
-        Raises:
-            NotImplementedError: no net was given and the subclass has no ``forward``.
-        """
-        if self.net is None:
-            raise NotImplementedError(
-                f"{type(self).__name__} needs a net, LightModel(net), or its own forward"
-            )
-        return self.net(*inputs, **named)
-
-    def shared_step(self, batch: Any) -> dict[str, Any]:
-        """The one step to write: a batch in, ``{"loss": …, "acc": …, …}`` out."""
-        raise NotImplementedError(f"{type(self).__name__} must define shared_step(batch) -> dict")
 
     def configure_callbacks(self) -> list[pl.Callback]:
         attached: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
@@ -86,12 +67,6 @@ class LightModel(pl.LightningModule):
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._evaluate("test", batch, dataloader_idx, self.trainer.test_dataloaders)
 
-    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
-        """``forward`` of the batch's inputs: of all its parts but the last, the target."""
-        wraps = self.net is not None and type(self).forward is LightModel.forward
-        args, kwargs = inputs_of(batch, self.net.forward if wraps else self.forward)  # type: ignore[union-attr]
-        return self(*args, **kwargs)
-
     def _evaluate(self, stage: str, batch: Any, index: int, loaders: Any) -> None:
         self._stages.change_loader(stage, index, self.trainer)
         self._step(stage, batch, loaders[index] if isinstance(loaders, (list, tuple)) else loaders)
@@ -106,6 +81,10 @@ class LightModel(pl.LightningModule):
         values, size = values_and_size(self.shared_step(batch), batch, f"{type(self).__name__}.shared_step")
         self._stages.add(stage, values, size)
         return values["loss"], size
+
+    def _trains_by_shared_step(self) -> bool:
+        own = type(self).training_step is not LightModel.training_step
+        return super()._trains_by_shared_step() and not own
 
     # Epochs
 
@@ -148,9 +127,6 @@ class LightModel(pl.LightningModule):
         self.history.append(row)
         for logger in self.loggers:
             logger.log_metrics({name: row[name] for name in row if name != "epoch"}, step=int(row["epoch"]))
-
-    def _metrics(self) -> list[Metric]:
-        return [module for module in self.modules() if isinstance(module, Metric)]
 
     # Checkpoints
 
