@@ -5,6 +5,7 @@ from lightmodels.epoch_means import EpochMeans
 from lightmodels.history import History
 from lightmodels.linear_regression import LinearRegression
 from lightmodels.mnist_cnn import MNISTCNN
+from lightmodels.repeated import cross_validate, fit_seeds
 from lightmodels.reuters_conv1d import ReutersConv1D
 from lightmodels.ring_dnn import RingDNN
 from lightmodels.trainer import Trainer
@@ -18,4 +19,6 @@ __all__ = [
     "ReutersConv1D",
     "RingDNN",
     "Trainer",
+    "cross_validate",
+    "fit_seeds",
 ]
