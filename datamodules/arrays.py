@@ -31,6 +31,11 @@ class ArrayDataModule(TensorDataModule):
     Raises:
         ValueError: arrays of different lengths or without rows, a fraction that leaves either part
             without a row, or both ``val`` and ``val_fraction``.
+
+    Example:
+        >>> data = ArrayDataModule((np.zeros((10, 3)), np.arange(10)), val_fraction=0.3, batch_size=4)
+        >>> [tuple(x.shape) for x, y in data.train_dataloader()]
+        [(4, 3), (3, 3)]
     """
 
     def __init__(

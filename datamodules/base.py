@@ -112,6 +112,11 @@ def carve(tensors: Tensors, fraction: float, seed: int) -> tuple[Tensors, Tensor
 
     Raises:
         ValueError: a fraction that leaves either part without a row.
+
+    Example:
+        >>> kept, carved = carve((torch.arange(10),), fraction=0.3, seed=0)
+        >>> len(kept[0]), len(carved[0])
+        (7, 3)
     """
     rows = len(tensors[0])
     count = round(fraction * rows)

@@ -35,6 +35,19 @@ class LightModel(StepModel):
     Attributes:
         history: the ``History`` of all epochs trained, in the checkpoint and resumed with it.
         max_epochs: epochs that the training recipe of this class is made for.
+
+    Example:
+        >>> class Line(LightModel):
+        ...     def shared_step(self, batch):
+        ...         x, y = batch
+        ...         error = self(x) - y
+        ...         return {"loss": error.square().mean(), "mae": error.abs().mean()}
+        ...
+        ...     def configure_optimizers(self):
+        ...         return torch.optim.SGD(self.parameters(), lr=0.1)
+        >>> line = Line(nn.Linear(1, 1))
+        >>> sorted(line.train_on_batch((torch.ones(3, 1), torch.ones(3, 1))))
+        ['loss', 'mae']
     """
 
     max_epochs: ClassVar[int] = 10

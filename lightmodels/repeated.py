@@ -68,6 +68,15 @@ def cross_validate(make_model: MakeModel, data: Any, k: int = 5, **options: Any)
 
     Raises:
         ValueError: fewer than 2 folds, or fewer rows than folds; data of another kind.
+
+    Example:
+        >>> from torch import nn, ones
+        >>> def make_model():
+        ...     return LightModel.from_net(nn.Linear(2, 1), loss=nn.functional.mse_loss)
+        >>> result = cross_validate(make_model, (ones(9, 2), ones(9, 1)), k=3, max_epochs=1)
+        epoch ...
+        >>> len(result.histories), list(result.mean)
+        (3, ['val_loss'])
     """
     rows, batch_size = rows_of(data)
     seed, batch_size = options.pop("seed", 0), options.pop("batch_size", batch_size)

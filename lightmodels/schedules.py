@@ -33,7 +33,12 @@ def total_steps(model: pl.LightningModule) -> float:
 
 
 def one_cycle_factor(step: int, steps: float, warmup: float) -> float:
-    """The share of the peak rate at step ``0 <= step < steps``; above zero at both ends, zero beyond."""
+    """The share of the peak rate at step ``0 <= step < steps``; above zero at both ends, zero beyond.
+
+    Example:
+        >>> [round(one_cycle_factor(step, 10, 0.2), 2) for step in range(10)]
+        [0.33, 0.67, 1.0, 0.88, 0.75, 0.62, 0.5, 0.38, 0.25, 0.12]
+    """
     rising = (step + 1) / (warmup * steps + 1)
     falling = (steps - step) / ((1 - warmup) * steps)
     return max(0.0, min(1.0, rising, falling)) if steps < math.inf else 1.0

@@ -19,14 +19,7 @@ from lightmodels.recipe import Loss, MetricLike, OptimizerLike, Recipe
 
 
 class StepModel(pl.LightningModule):
-    """A net, its step, and training by single batches in a loop of one's own::
-
-        for epoch in range(10):
-            for batch in train_loader:
-                train = model.train_on_batch(batch)
-            for batch in val_loader:
-                val = model.test_on_batch(batch)
-            model.reset_metrics()
+    """A net, its step, and training by single batches in a loop of one's own.
 
     Optimizer and schedules are those of ``configure_optimizers``, which is asked for them at the first
     batch: have the model on its device by then. Results are those of a Trainer, to the bit.
@@ -38,6 +31,16 @@ class StepModel(pl.LightningModule):
         history: the ``History`` of all epochs trained.
         total_steps: optimizer steps of the whole training, for schedules that must know; a Trainer
             knows them itself.
+
+    Example:
+        >>> from lightmodels import RingDNN
+        >>> model, batches = RingDNN(), [(torch.ones(4, 2), torch.ones(4, 1))] * 3
+        >>> for epoch in range(2):
+        ...     for batch in batches:
+        ...         values = model.train_on_batch(batch)
+        ...     model.reset_metrics()
+        >>> sorted(values), len(model.history)
+        (['acc', 'loss'], 2)
     """
 
     total_steps: int | None = None
@@ -70,6 +73,12 @@ class StepModel(pl.LightningModule):
 
         Raises:
             ValueError: a metric named ``loss`` or ``size``.
+
+        Example:
+            >>> from lightmodels import LightModel
+            >>> model = LightModel.from_net(nn.Linear(2, 1), loss=nn.functional.mse_loss)
+            >>> sorted(model.train_on_batch((torch.ones(4, 2), torch.ones(4, 1))))
+            ['loss']
         """
         model = cls(net)
         model._recipe = Recipe(loss, metrics or {}, optimizer, scheduler)

@@ -37,6 +37,15 @@ class Trainer(Evaluator):
 
     Raises:
         ValueError: devices that are not here, or ``accelerator`` beside ``gpus`` or ``tpu_cores``.
+
+    Example:
+        >>> from torch import nn, ones
+        >>> model = LightModel.from_net(nn.Linear(2, 1), loss=nn.functional.mse_loss)
+        >>> trainer = Trainer(gpus=0, max_epochs=1, logger=False, enable_checkpointing=False)
+        >>> history = trainer.fit(model, train_data=(ones(8, 2), ones(8, 1)))
+        epoch  train_loss ...
+        >>> trainer.predict(model, ones(3, 2)).shape
+        torch.Size([3, 1])
     """
 
     def __init__(
