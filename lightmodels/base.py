@@ -7,8 +7,9 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from lightmodels import processes, random_state, resume
-from lightmodels.batches import batch_size, values_and_size
+from lightmodels import processes, random_state, resume, schedules
+from lightmodels.bad_input import require_gradient
+from lightmodels.batches import batch_size, run_step, values_and_size
 from lightmodels.callbacks import EpochTable
 from lightmodels.epoch_row import EpochRow
 from lightmodels.finite import FiniteGuard
@@ -69,9 +70,9 @@ class LightModel(StepModel):
     # Steps
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        if optimizers := self.trainer.optimizers:
-            self._row.rate = optimizers[0].param_groups[0]["lr"]
+        self._row.rate = schedules.current_rate(self.trainer)
         loss, size = self._step("train", batch, self.trainer.train_dataloader)
+        require_gradient(loss, self)
         return loss if self.trainer.world_size == 1 else processes.weigh(loss, size, self.trainer)
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -91,9 +92,15 @@ class LightModel(StepModel):
             batch, size = processes.without_padding(batch, batch_size(batch), loader, seen, self.trainer)
             if not size:
                 return processes.zero_loss(self), 0
-        values, size = values_and_size(self.shared_step(batch), batch, f"{type(self).__name__}.shared_step")
+        values, size = run_step(self.shared_step, batch)
         self._stages.add(stage, values, size)
         return values["loss"], size
+
+    def record(self, values: dict[str, Any], batch: Any) -> None:
+        """Adds a batch's values, as of ``shared_step``, in a ``training_step`` of one's own."""
+        self._row.rate = schedules.current_rate(self.trainer)
+        values, size = values_and_size(values, batch, f"{type(self).__name__}.training_step")
+        self._stages.add("train", values, size)
 
     def _trains_by_shared_step(self) -> bool:
         own = type(self).training_step is not LightModel.training_step

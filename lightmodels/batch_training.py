@@ -12,7 +12,8 @@ from pytorch_lightning.utilities.types import LRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightmodels.batches import values_and_size
+from lightmodels.bad_input import require_gradient
+from lightmodels.batches import run_step
 from lightmodels.epoch_means import EpochMeans, MetricState, put_state, take_state
 from lightmodels.epoch_row import EpochRow
 
@@ -95,12 +96,13 @@ class BatchTraining:
         self.optimizer.zero_grad()
         with torch.enable_grad():
             loss = self._add(batch)
+        require_gradient(loss, self._model)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     def _add(self, batch: Any) -> Tensor:
         model = self._model
-        values, size = values_and_size(model.shared_step(batch), batch, f"{type(model).__name__}.shared_step")
+        values, size = run_step(model.shared_step, batch)
         loss: Tensor = values["loss"]
         if not loss.isfinite():
             raise FloatingPointError(f"loss is {loss.item()} in epoch {model.history.next_epoch}")

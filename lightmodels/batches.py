@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from lightmodels.bad_input import explained, name_of
 
 
 def batch_size(batch: Any) -> int:
@@ -46,8 +48,13 @@ def values_and_size(returned: Any, batch: Any, step: str) -> tuple[dict[str, Any
     return values, batch_size(batch) if size is None else int(size)
 
 
-def inputs_of(batch: Any, forward: Callable[..., Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of ``forward`` in a batch, positional and named.
+def run_step(step: Callable[[Any], Any], batch: Any) -> tuple[dict[str, Any], int]:
+    """``values_and_size`` of what a model's step returns; raises ValueError where ``explained`` does too."""
+    return values_and_size(explained(step, batch), batch, name_of(step))
+
+
+def inputs_of(batch: Any, module: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a module's ``forward`` in a batch, positional and named.
 
     Of a sequence, all parts but the last (the target), or its only part; of a mapping, the
     entries that ``forward`` has parameters for; anything else as it is.
@@ -56,7 +63,8 @@ def inputs_of(batch: Any, forward: Callable[..., Any]) -> tuple[tuple[Any, ...],
         ValueError: no entry of a mapping has the name of one of ``forward``'s parameters.
     """
     if isinstance(batch, Mapping):
-        names = list(inspect.signature(forward).parameters)
+        compiled_from: Any = getattr(module, "_orig_mod", module)  # as torch.compile hides the names
+        names = list(inspect.signature(compiled_from.forward).parameters)
         named = {name: batch[name] for name in names if name in batch}
         if not named:
             raise ValueError(

@@ -4,6 +4,7 @@ import math
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -42,3 +43,9 @@ def one_cycle_factor(step: int, steps: float, warmup: float) -> float:
     rising = (step + 1) / (warmup * steps + 1)
     falling = (steps - step) / ((1 - warmup) * steps)
     return max(0.0, min(1.0, rising, falling)) if steps < math.inf else 1.0
+
+
+def current_rate(trainer: pl.Trainer) -> float | Tensor:
+    """The rate of the first optimizer's first parameters; ``nan`` without an optimizer."""
+    rate: float | Tensor = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
+    return rate

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 from typing_extensions import Self
 
+from lightmodels.bad_input import explained
 from lightmodels.batch_training import BatchTraining
 from lightmodels.batches import inputs_of
 from lightmodels.history import History
@@ -110,9 +111,9 @@ class StepModel(pl.LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """``forward`` of the batch's inputs: of all its parts but the last, the target."""
-        wraps = self.net is not None and type(self).forward is StepModel.forward
-        args, kwargs = inputs_of(batch, self.net.forward if wraps else self.forward)  # type: ignore[union-attr]
-        return self(*args, **kwargs)
+        wrapped = self.net if type(self).forward is StepModel.forward else None
+        args, kwargs = inputs_of(batch, self if wrapped is None else wrapped)
+        return explained(self, *args, **kwargs)
 
     def train_on_batch(self, batch: Any) -> dict[str, float]:
         """Makes one optimizer step; returns the means over this epoch's training batches so far.

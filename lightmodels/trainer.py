@@ -118,7 +118,8 @@ class Trainer(Evaluator):
         if max_epochs is not None:
             self.fit_loop.max_epochs = max_epochs
         steps = self.global_step
-        trainer_options.require_epochs_left(self, model)
+        module = getattr(model, "_orig_mod", model)  # of torch.compile(model)
+        trainer_options.require_epochs_left(self, module)
         if self._makes_logger or self._keeper:
             self.open_run(ckpt_path)
         try:
@@ -128,9 +129,9 @@ class Trainer(Evaluator):
             if stop.signum != signal.SIGINT:
                 raise SystemExit(128 + stop.signum) from None
             self._stopped_at = self._keeper.last_model_path if self._keeper else None
-            return model.history if isinstance(model, LightModel) else None
+            return module.history if isinstance(module, LightModel) else None
         trainer_options.require_steps_made(self, since=steps)
-        return model.history if isinstance(model, LightModel) else None
+        return module.history if isinstance(module, LightModel) else None
 
     def open_run(self, ckpt_path: str | Path | None = None) -> Path:
         """Claims the run directory and puts the logger and the checkpoints there; ``fit`` does so too.

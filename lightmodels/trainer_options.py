@@ -30,6 +30,11 @@ def callbacks(options: dict[str, Any], keeper: BestAndLast, patience: int | None
     return [*chosen, CarryOn(), StopOnSignal(kept)]
 
 
+def only_tunes(trainer: pl.Trainer) -> bool:
+    """Whether this ``fit`` is a ``Tuner``'s search, which puts everything back before it returns."""
+    return any(getattr(callback, "_early_exit", False) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+
+
 def unset(options: dict[str, Any]) -> dict[str, Any]:
     """Our defaults for what was left open: the table instead of bars, a logger when its place is known."""
     ours = ("logger", "enable_progress_bar", "enable_model_summary")
@@ -72,6 +77,6 @@ def require_epochs_left(trainer: pl.Trainer, model: pl.LightningModule) -> None:
 
 def require_steps_made(trainer: pl.Trainer, since: int) -> None:
     """Raises ValueError if ``fit`` has made no step since there were so many."""
-    if trainer.global_step == since:
+    if trainer.global_step == since and not only_tunes(trainer):
         limits = f"max_epochs={trainer.max_epochs}, max_steps={trainer.max_steps}"
         raise ValueError(f"not a single step was made: {limits}, batches={trainer.num_training_batches}")

@@ -27,20 +27,21 @@ def weights_of(
         CheckpointError: the file cannot be read.
     """
     fitted = trainer.lightning_module if trainer.global_step else None
-    model = model or trainer.lightning_module
+    model = trainer.lightning_module if model is None else model
+    module: Any = getattr(model, "_orig_mod", model)  # of torch.compile(model)
     if model is None:
         raise ValueError("there is no model: give one, or fit one first")
     if ckpt_path in ("best", "last"):
-        ckpt_path = _kept(str(ckpt_path), trainer) if model is fitted else None
+        ckpt_path = _kept(str(ckpt_path), trainer) if module is fitted else None
     if ckpt_path is None:
         yield model
         return
-    own = {name: value.clone() for name, value in model.state_dict().items()}
-    model.load_state_dict(checkpoints.load(ckpt_path)["state_dict"])
+    own = {name: value.clone() for name, value in module.state_dict().items()}
+    module.load_state_dict(checkpoints.load(ckpt_path)["state_dict"])
     try:
         yield model
     finally:
-        model.load_state_dict(own)
+        module.load_state_dict(own)
 
 
 def _kept(which: str, trainer: pl.Trainer) -> str | None:

@@ -1,0 +1,1 @@
+"""Handwritten digits of 8 x 8 pixels: the data and a net."""
