@@ -11,13 +11,11 @@ from commands import command
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-SNIPPET = re.compile(r'--8<-- "(.*)"')
 
 
 def code(page: Path) -> str:
     """All Python of a page, as one program."""
-    text = SNIPPET.sub(lambda name: (ROOT / "examples" / name[1]).read_text(), page.read_text())
-    return "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    return "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if code(page)], ids=lambda page: page.stem)
