@@ -29,6 +29,10 @@ class TensorLoader:
 
     Raises:
         ValueError: no tensor, lengths that differ, ``batch_size < 1`` or a rank out of range.
+
+    Example:
+        >>> [x.tolist() for (x,) in TensorLoader(torch.arange(5), batch_size=2)]
+        [[0, 1], [2, 3], [4]]
     """
 
     batch_sampler = None  # Lightning looks here too, and finds that ``sampler`` is all

@@ -1,11 +1,24 @@
 """Write ``shared_step`` once; get right numbers, history, checkpoints and any device."""
 
 from lightmodels.base import LightModel
+from lightmodels.epoch_means import EpochMeans
 from lightmodels.history import History
 from lightmodels.linear_regression import LinearRegression
 from lightmodels.mnist_cnn import MNISTCNN
+from lightmodels.repeated import cross_validate, fit_seeds
 from lightmodels.reuters_conv1d import ReutersConv1D
 from lightmodels.ring_dnn import RingDNN
 from lightmodels.trainer import Trainer
 
-__all__ = ["MNISTCNN", "History", "LightModel", "LinearRegression", "ReutersConv1D", "RingDNN", "Trainer"]
+__all__ = [
+    "MNISTCNN",
+    "EpochMeans",
+    "History",
+    "LightModel",
+    "LinearRegression",
+    "ReutersConv1D",
+    "RingDNN",
+    "Trainer",
+    "cross_validate",
+    "fit_seeds",
+]

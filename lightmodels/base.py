@@ -1,8 +1,5 @@
 """LightModel: a LightningModule of which only ``shared_step`` and the optimizer are left to write."""
 
-import math
-import time
-import warnings
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -11,15 +8,16 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from lightmodels import processes, random_state, resume, schedules
-from lightmodels.bad_input import explained, require_gradient
-from lightmodels.batches import batch_size, inputs_of, run_step, values_and_size
+from lightmodels.bad_input import require_gradient
+from lightmodels.batches import batch_size, run_step, values_and_size
 from lightmodels.callbacks import EpochTable
+from lightmodels.epoch_row import EpochRow
 from lightmodels.finite import FiniteGuard
-from lightmodels.history import History, Row
-from lightmodels.stages import Stages
+from lightmodels.stages import Stages, publish
+from lightmodels.step_model import StepModel
 
 
-class LightModel(pl.LightningModule):
+class LightModel(StepModel):
     """A LightningModule whose training, validation and test steps are one ``shared_step``.
 
     Subclass it and write ``shared_step(batch) -> dict`` and ``configure_optimizers``; or wrap a
@@ -38,36 +36,29 @@ class LightModel(pl.LightningModule):
     Attributes:
         history: the ``History`` of all epochs trained, in the checkpoint and resumed with it.
         max_epochs: epochs that the training recipe of this class is made for.
+
+    Example:
+        >>> class Line(LightModel):
+        ...     def shared_step(self, batch):
+        ...         x, y = batch
+        ...         error = self(x) - y
+        ...         return {"loss": error.square().mean(), "mae": error.abs().mean()}
+        ...
+        ...     def configure_optimizers(self):
+        ...         return torch.optim.SGD(self.parameters(), lr=0.1)
+        >>> line = Line(nn.Linear(1, 1))
+        >>> sorted(line.train_on_batch((torch.ones(3, 1), torch.ones(3, 1))))
+        ['loss', 'mae']
     """
 
     max_epochs: ClassVar[int] = 10
 
     def __init__(self, net: nn.Module | None = None) -> None:
-        super().__init__()
-        self.net = net
+        super().__init__(net)
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer rows than processes
-        self.history = History()
-        self._stages = Stages(self)
-        self._row: Row = {}  # of the epoch under way
-        self._rate: float | Tensor = math.nan  # of the last step
+        self._stages = Stages(self._metrics)
+        self._row = EpochRow()
         self._resumed: list[dict[str, Any]] | None = None  # what a checkpoint holds of each process
-        self._epoch_started = self._validation_started = self._validation_seconds = 0.0
-
-    def forward(self, *inputs: Any, **named: Any) -> Any:
-        """Calls the wrapped net.
-
-        Raises:
-            NotImplementedError: no net was given and the subclass has no ``forward``.
-        """
-        if self.net is None:
-            raise NotImplementedError(
-                f"{type(self).__name__} needs a net, LightModel(net), or its own forward"
-            )
-        return self.net(*inputs, **named)
-
-    def shared_step(self, batch: Any) -> dict[str, Any]:
-        """The one step to write: a batch in, ``{"loss": …, "acc": …, …}`` out."""
-        raise NotImplementedError(f"{type(self).__name__} must define shared_step(batch) -> dict")
 
     def configure_callbacks(self) -> list[pl.Callback]:
         attached: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
@@ -79,7 +70,7 @@ class LightModel(pl.LightningModule):
     # Steps
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        self._rate = schedules.current_rate(self.trainer)
+        self._row.rate = schedules.current_rate(self.trainer)
         loss, size = self._step("train", batch, self.trainer.train_dataloader)
         require_gradient(loss, self)
         return loss if self.trainer.world_size == 1 else processes.weigh(loss, size, self.trainer)
@@ -89,12 +80,6 @@ class LightModel(pl.LightningModule):
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._evaluate("test", batch, dataloader_idx, self.trainer.test_dataloaders)
-
-    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
-        """``forward`` of the batch's inputs: of all its parts but the last, the target."""
-        wrapped = self.net if type(self).forward is LightModel.forward else None
-        args, kwargs = inputs_of(batch, self if wrapped is None else wrapped)
-        return explained(self, *args, **kwargs)
 
     def _evaluate(self, stage: str, batch: Any, index: int, loaders: Any) -> None:
         self._stages.change_loader(stage, index, self.trainer)
@@ -113,26 +98,28 @@ class LightModel(pl.LightningModule):
 
     def record(self, values: dict[str, Any], batch: Any) -> None:
         """Adds a batch's values, as of ``shared_step``, in a ``training_step`` of one's own."""
-        self._rate = schedules.current_rate(self.trainer)
+        self._row.rate = schedules.current_rate(self.trainer)
         values, size = values_and_size(values, batch, f"{type(self).__name__}.training_step")
         self._stages.add("train", values, size)
+
+    def _trains_by_shared_step(self) -> bool:
+        own = type(self).training_step is not LightModel.training_step
+        return super()._trains_by_shared_step() and not own
 
     # Epochs
 
     def on_train_start(self) -> None:
         processes.prepare_loaders(self.trainer.train_dataloader, self.trainer)
-        self._epoch_started = time.perf_counter()
+        self._row.start_clock()
         if self._resumed:
             self._go_on(self._resumed)
 
     def on_train_epoch_start(self) -> None:
         self._stages.start("train")
-        self._row = {}
-        self._epoch_started = time.perf_counter()
-        self._validation_seconds = 0.0
+        self._row.start()
 
     def on_validation_epoch_start(self) -> None:
-        self._validation_started = time.perf_counter()
+        self._row.start_validation()
         processes.prepare_loaders(self.trainer.val_dataloaders, self.trainer)
         self._stages.start("val")
 
@@ -146,41 +133,28 @@ class LightModel(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         values = self._stages.finish("val", self.trainer)
         if not self.trainer.sanity_checking:
-            self._row |= values
-            self._publish(values)
-            self._validation_seconds += time.perf_counter() - self._validation_started
+            publish(self, values)
+            self._row.end_validation(values)
 
     def on_test_epoch_end(self) -> None:
-        self._publish(self._stages.finish("test", self.trainer))
+        publish(self, self._stages.finish("test", self.trainer))
 
     def on_train_epoch_end(self) -> None:
         samples = processes.total(torch.tensor(float(self._stages.samples("train"))), self.trainer)
         values = self._stages.finish("train", self.trainer)
-        self._publish(values)
-        seconds = time.perf_counter() - self._epoch_started
-        row = {"epoch": self.history.next_epoch, **values, **self._row, "lr": float(self._rate)}
-        speed = samples.item() / (seconds - self._validation_seconds)
-        row |= {"seconds": seconds, "samples_per_second": speed}
+        publish(self, values)
+        row = self._row.finish(self.history.next_epoch, values, samples.item())
         self.history.append(row)
         for logger in self.loggers:
             logger.log_metrics({name: row[name] for name in row if name != "epoch"}, step=int(row["epoch"]))
-
-    def _publish(self, values: Row) -> None:
-        """Makes the values known to callbacks and, of a lone validation or a test, to the caller."""
-        if self.trainer.world_size > 1:  # they are the same on every process already
-            warnings.filterwarnings("ignore", message=rf".*self.log\('({'|'.join(values)})'.*sync_dist=True")
-        exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
-        # ``None`` hands them to loggers and caller; of a training epoch the loggers get the whole row.
-        logger = False if self.trainer.state.fn == TrainerFn.FITTING else None
-        self.log_dict(exact, logger=logger, batch_size=1, add_dataloader_idx=False)
 
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model_class"] = type(self).__name__
         checkpoint["history"] = self.history.state_dict()
-        mine = {"random": random_state.collect(), "stages": self._stages.state_dict(), "row": self._row}
-        mine["rate"] = float(self._rate)  # type: ignore[assignment]
+        states = {"stages": self._stages.state_dict(), "row": self._row.state_dict()}
+        mine = {"random": random_state.collect(), **states}
         checkpoint["processes"] = processes.gather(mine, self.trainer.world_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -194,6 +168,6 @@ class LightModel(pl.LightningModule):
         self._resumed = None
         mine = resume.of_process(states, self.trainer.global_rank, self.trainer.world_size)
         self._stages.load_state_dict(mine["stages"], self.device)
-        self._row, self._rate = mine["row"], mine["rate"]
+        self._row.load_state_dict(mine["row"])
         random_state.restore(mine["random"])
         resume.rewind_loaders(self.trainer)

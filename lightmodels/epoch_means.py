@@ -22,6 +22,13 @@ class EpochMeans:
 
     Args:
         metrics: gives all Metric objects that steps may hand in, always in the same order.
+
+    Example:
+        >>> means = EpochMeans()
+        >>> means.update({"loss": torch.tensor(1.0), "acc": (50, 50)}, size=50)
+        >>> means.update({"loss": torch.tensor(2.0), "acc": (0, 30)}, size=30)
+        >>> means.compute()
+        {'loss': 1.375, 'acc': 0.625}
     """
 
     def __init__(self, metrics: Callable[[], Sequence[Metric]] = tuple) -> None:

@@ -19,6 +19,11 @@ class History(Sequence[Row]):
     of the epoch's last step), ``seconds`` (training and validation) and ``samples_per_second`` (training
     rows over training time). ``history[-1]`` is the last row, ``history["val_loss"]`` a column.
     An epoch without validation has no ``val_*``.
+
+    Example:
+        >>> history = History([{"epoch": 1, "val_loss": 0.5}, {"epoch": 2, "val_loss": 0.25}])
+        >>> history["val_loss"], history[-1]
+        ([0.5, 0.25], {'epoch': 2, 'val_loss': 0.25})
     """
 
     def __init__(self, rows: Sequence[Row] = ()) -> None:

@@ -78,6 +78,13 @@ def without_padding(batch: Any, size: int, loader: Any, seen: int, trainer: pl.T
     return apply_to_collection(batch, Tensor, lambda part: part[:keep] if part.dim() else part), keep
 
 
+def join_loaders(outputs: list[Any], loaders: Any, trainer: pl.Trainer) -> Any:
+    """One result of all predictions, or a list with one of each loader if there are several."""
+    if not (outputs and isinstance(outputs[0], list)):
+        return join_in_order(outputs, loaders, trainer)
+    return [join_in_order(batches, loader, trainer) for batches, loader in zip(outputs, loaders, strict=True)]
+
+
 def join_in_order(batches: list[Any], loader: Any, trainer: pl.Trainer) -> Any:
     """One result of the batches of all processes, in the order of the data set, on every process."""
     if trainer.world_size == 1:

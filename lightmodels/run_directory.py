@@ -5,6 +5,8 @@ import os
 from itertools import count
 from pathlib import Path
 
+from lightmodels import processes
+
 
 class RunDirectoryError(Exception):
     """A run directory that cannot be had; one line that names it and what to do."""
@@ -64,6 +66,17 @@ def claim_next(parent: Path) -> Path:
     raise AssertionError("unreachable: numbers do not end")
 
 
-def claim_or_next(run_dir: Path | None, parent: Path) -> Path:
-    """Takes the directory if one is named, else the next number below ``parent``."""
+def choose(run_dir: Path | None, parent: Path, ckpt_path: str | Path | None) -> Path:
+    """The directory of a run: that of the checkpoint it goes on from, the one named, or the next number.
+
+    Of several processes the first one claims it; the others get a place holder until they are told.
+
+    Raises:
+        RunDirectoryError: the directory already holds something, or cannot be made.
+    """
+    resumed = None if ckpt_path is None else Path(ckpt_path).parent.parent
+    if resumed is not None and run_dir in (None, resumed):
+        return resumed
+    if processes.rank():
+        return run_dir or parent
     return claim_next(parent) if run_dir is None else claim(run_dir)

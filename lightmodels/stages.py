@@ -1,11 +1,12 @@
 """Stages: the exact values of training, validation and test epochs, over all loaders and processes."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from pytorch_lightning.trainer.states import TrainerFn
 from torchmetrics import Metric
 
 from lightmodels import processes
@@ -21,18 +22,15 @@ class Stages:
     epoch sets aside what training has gathered in them, and puts it back.
 
     Args:
-        model: whose Metric objects gather too.
+        metrics: gives all Metric objects of the model, always in the same order.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
-        self._means = {stage: EpochMeans(self._metrics) for stage in ("train", "val", "test")}
+    def __init__(self, metrics: Callable[[], Sequence[Metric]]) -> None:
+        self._metrics = metrics
+        self._means = {stage: EpochMeans(metrics) for stage in ("train", "val", "test")}
         self._values: Row = {}  # of the loaders of an evaluation that are through
         self._loader_index = 0
         self._set_aside: list[MetricState] = []
-
-    def _metrics(self) -> list[Metric]:
-        return [module for module in self._model.modules() if isinstance(module, Metric)]
 
     def start(self, stage: str) -> None:
         """Begins an epoch of a stage, whatever an earlier one that failed has left."""
@@ -82,3 +80,13 @@ class Stages:
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Goes on from what ``state_dict`` gave."""
         self._means["train"].load_state_dict(state, device)
+
+
+def publish(model: pl.LightningModule, values: Row) -> None:
+    """Makes the values known to callbacks and, of a lone validation or a test, to the caller."""
+    if model.trainer.world_size > 1:  # they are the same on every process already
+        warnings.filterwarnings("ignore", message=rf".*self.log\('({'|'.join(values)})'.*sync_dist=True")
+    exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+    # ``None`` hands them to loggers and caller; of a training epoch the loggers get the whole row.
+    logger = False if model.trainer.state.fn == TrainerFn.FITTING else None
+    model.log_dict(exact, logger=logger, batch_size=1, add_dataloader_idx=False)

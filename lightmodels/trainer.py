@@ -6,16 +6,16 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from lightmodels import processes, run_directory, trainer_options
+from lightmodels import data_arguments, run_directory, trainer_options
 from lightmodels.base import LightModel
 from lightmodels.devices import DeviceChoice
+from lightmodels.evaluator import Evaluator
 from lightmodels.history import History
 from lightmodels.keeper import BestAndLast, Mode
 from lightmodels.stops import Stopped
-from lightmodels.weights import weights_of
 
 
-class Trainer(pl.Trainer):
+class Trainer(Evaluator):
     """Lightning's Trainer, with every option of it, and these besides.
 
     The run directory is claimed by the first ``fit`` and holds TensorBoard's event files and
@@ -37,6 +37,15 @@ class Trainer(pl.Trainer):
 
     Raises:
         ValueError: devices that are not here, or ``accelerator`` beside ``gpus`` or ``tpu_cores``.
+
+    Example:
+        >>> from torch import nn, ones
+        >>> model = LightModel.from_net(nn.Linear(2, 1), loss=nn.functional.mse_loss)
+        >>> trainer = Trainer(gpus=0, max_epochs=1, logger=False, enable_checkpointing=False)
+        >>> history = trainer.fit(model, train_data=(ones(8, 2), ones(8, 1)))
+        epoch  train_loss ...
+        >>> trainer.predict(model, ones(3, 2)).shape
+        torch.Size([3, 1])
     """
 
     def __init__(
@@ -63,7 +72,7 @@ class Trainer(pl.Trainer):
         options |= trainer_options.unset(options) | trainer_options.devices(gpus, tpu_cores, options)
         super().__init__(**options)
 
-    def fit(  # type: ignore[override]
+    def fit(  # type: ignore[override]  # noqa: D417, PLR0913 (Lightning's arguments are its own)
         self,
         model: pl.LightningModule,
         train_dataloaders: Any = None,
@@ -72,102 +81,57 @@ class Trainer(pl.Trainer):
         ckpt_path: str | Path | None = None,
         *,
         max_epochs: int | None = None,
+        train_data: Any = None,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        batch_size: int = 32,
     ) -> History | None:
         """Trains as ``pl.Trainer.fit`` does; a second call trains on up to a larger ``max_epochs``.
 
-        Arguments are those of ``pl.Trainer.fit``, and ``max_epochs``, a new limit that counts from the
-        start of the first ``fit``. ``ckpt_path`` goes on in the run directory of that checkpoint.
+        Arguments are those of ``pl.Trainer.fit``, where ``ckpt_path`` goes on in the run directory of
+        that checkpoint, and these.
+
+        Args:
+            max_epochs: a new limit, counted from the start of the first ``fit``.
+            train_data: instead of loaders: ``(X, y)`` of tensors or numpy arrays, a Dataset, a DataLoader
+                or a data module.
+            validation_data: the same, to validate on.
+            validation_split: share of ``train_data`` to validate on, drawn at random, each time the same.
+            batch_size: rows in a batch of arrays and Datasets, over all devices.
 
         Returns:
             The model's history, if it is a ``LightModel``.
 
         Raises:
-            ValueError: nothing is left to train, this trainer has fitted another model, or not a
-                single step was made.
+            ValueError: nothing is left to train, this trainer has fitted another model, not a single
+                step was made, or data that do not fit together.
             SystemExit: SIGTERM, with exit code 143. Ctrl-C returns the history so far, and a further
                 ``fit`` goes on from there; in both cases the state is saved first.
         """
+        if train_data is None:
+            data = {"train_dataloaders": train_dataloaders, "val_dataloaders": val_dataloaders}
+            data["datamodule"] = datamodule
+        elif any(given is not None for given in (train_dataloaders, val_dataloaders, datamodule)):
+            raise ValueError("train_data takes the place of loaders and of a data module: give one of them")
+        else:
+            data = data_arguments.to_fit(train_data, validation_data, validation_split, batch_size)
         if max_epochs is not None:
             self.fit_loop.max_epochs = max_epochs
-        limit, done, steps = self.fit_loop.max_epochs, self.current_epoch, self.global_step
+        steps = self.global_step
         module = getattr(model, "_orig_mod", model)  # of torch.compile(model)
-        if done and module is not self.lightning_module:
-            raise ValueError("this trainer has fitted another model: make a new Trainer for this one")
-        if done and limit is not None and 0 <= limit <= done:
-            raise ValueError(f"max_epochs={limit}, and {done} epochs are already trained: name a larger one")
+        trainer_options.require_epochs_left(self, module)
         if self._makes_logger or self._keeper:
             self.open_run(ckpt_path)
         try:
-            super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path or self._stopped_at)
+            super().fit(model, **data, ckpt_path=ckpt_path or self._stopped_at)
             self._stopped_at = None
         except Stopped as stop:
             if stop.signum != signal.SIGINT:
                 raise SystemExit(128 + stop.signum) from None
             self._stopped_at = self._keeper.last_model_path if self._keeper else None
             return module.history if isinstance(module, LightModel) else None
-        if self.global_step == steps and not trainer_options.only_tunes(self):
-            limits = f"max_epochs={self.max_epochs}, max_steps={self.max_steps}"
-            raise ValueError(f"not a single step was made: {limits}, batches={self.num_training_batches}")
+        trainer_options.require_steps_made(self, since=steps)
         return module.history if isinstance(module, LightModel) else None
-
-    def test(  # type: ignore[override]
-        self,
-        model: pl.LightningModule | None = None,
-        dataloaders: Any = None,
-        ckpt_path: str | Path | None = "best",
-        verbose: bool = True,
-        datamodule: pl.LightningDataModule | None = None,
-    ) -> Any:
-        """Tests the best weights of this trainer's ``fit``; the model's own weights stay as they are.
-
-        Arguments are those of ``pl.Trainer.test``; by default the model and the data module are those
-        of ``fit``. ``ckpt_path=None`` tests the model's own weights, as does ``"best"`` if this
-        trainer has fitted nothing.
-
-        Raises:
-            ValueError: no model, or no checkpoint of the kind that was asked for.
-        """
-        data = datamodule or self._data(dataloaders)
-        with weights_of(ckpt_path, model, self) as tested:
-            return super().test(tested, dataloaders, None, verbose, data)
-
-    def validate(  # type: ignore[override]
-        self,
-        model: pl.LightningModule | None = None,
-        dataloaders: Any = None,
-        ckpt_path: str | Path | None = None,
-        verbose: bool = True,
-        datamodule: pl.LightningDataModule | None = None,
-    ) -> Any:
-        """Validates the model's own weights, or those of ``ckpt_path``; otherwise as ``test``."""
-        with weights_of(ckpt_path, model, self) as validated:
-            return super().validate(
-                validated, dataloaders, None, verbose, datamodule or self._data(dataloaders)
-            )
-
-    def predict(  # type: ignore[override]
-        self,
-        model: pl.LightningModule | None = None,
-        dataloaders: Any = None,
-        datamodule: pl.LightningDataModule | None = None,
-        return_predictions: bool | None = None,
-        ckpt_path: str | Path | None = None,
-    ) -> Any:
-        """As ``pl.Trainer.predict``, but gives one tensor (or mapping of tensors) for the whole data set.
-
-        The rows are in the data set's order, complete on every process. Several loaders give a list
-        of such results. The weights are the model's own, or those of ``ckpt_path``, as in ``test``.
-        """
-        data = datamodule or self._data(dataloaders)
-        with weights_of(ckpt_path, model, self) as asked:
-            outputs = super().predict(asked, dataloaders, data, return_predictions)
-        if outputs is None:
-            return None
-        loaders: Any = self.predict_dataloaders
-        if outputs and isinstance(outputs[0], list):
-            pairs = zip(outputs, loaders, strict=True)
-            return [processes.join_in_order(batches, loader, self) for batches, loader in pairs]
-        return processes.join_in_order(outputs, loaders, self)
 
     def open_run(self, ckpt_path: str | Path | None = None) -> Path:
         """Claims the run directory and puts the logger and the checkpoints there; ``fit`` does so too.
@@ -181,13 +145,7 @@ class Trainer(pl.Trainer):
         """
         if self._opened:
             return self.run_dir  # type: ignore[return-value]
-        resumed = None if ckpt_path is None else Path(ckpt_path).parent.parent
-        if resumed is not None and self.run_dir in (None, resumed):
-            self.run_dir = resumed
-        elif processes.rank():
-            self.run_dir = self.run_dir or self._root  # until it is known
-        else:
-            self.run_dir = run_directory.claim_or_next(self.run_dir, self._root)
+        self.run_dir = run_directory.choose(self.run_dir, self._root, ckpt_path)
         self._opened = True
         if self._makes_logger:
             from pytorch_lightning.loggers import TensorBoardLogger
@@ -201,6 +159,3 @@ class Trainer(pl.Trainer):
     def best_epoch(self) -> int:
         """The epoch, counted from 1, whose weights are the best so far; 0 before any."""
         return self._keeper.best_epoch if self._keeper else 0
-
-    def _data(self, dataloaders: Any) -> pl.LightningDataModule | None:
-        return None if dataloaders is not None else getattr(self, "datamodule", None)

@@ -64,3 +64,19 @@ def devices(gpus: DeviceChoice, tpu_cores: DeviceChoice, options: dict[str, Any]
     tpus_here = XLAAccelerator.auto_device_count() if XLAAccelerator.is_available() else 0
     accelerator, number = resolve_devices(gpus, tpu_cores, gpus_here, tpus_here)
     return {"accelerator": accelerator, "devices": number}
+
+
+def require_epochs_left(trainer: pl.Trainer, model: pl.LightningModule) -> None:
+    """Raises ValueError if ``fit`` would have nothing to do, or would go on with another model's epochs."""
+    limit, done = trainer.fit_loop.max_epochs, trainer.current_epoch
+    if done and model is not trainer.lightning_module:
+        raise ValueError("this trainer has fitted another model: make a new Trainer for this one")
+    if done and limit is not None and 0 <= limit <= done:
+        raise ValueError(f"max_epochs={limit}, and {done} epochs are already trained: name a larger one")
+
+
+def require_steps_made(trainer: pl.Trainer, since: int) -> None:
+    """Raises ValueError if ``fit`` has made no step since there were so many."""
+    if trainer.global_step == since and not only_tunes(trainer):
+        limits = f"max_epochs={trainer.max_epochs}, max_steps={trainer.max_steps}"
+        raise ValueError(f"not a single step was made: {limits}, batches={trainer.num_training_batches}")

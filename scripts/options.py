@@ -18,7 +18,7 @@ from lightmodels import Trainer
 PLAIN_DATA = ("seed", "data_dir")  # arguments of data modules that have a plain flag
 OURS = ("gpus", "tpu_cores", "run_dir", "max_epochs", "save_every_n_steps")
 OURS += ("callbacks", "logger", "plugins", "default_root_dir")
-NOT_SAVED = ("config", "run_dir", "resume", "override", "print_config")
+NOT_SAVED = ("config", "run_dir", "resume", "override", "print_config", "seeds")
 
 
 KINDS = {
@@ -83,8 +83,11 @@ def check_ranges(options: Namespace) -> None:
     for name, least in (("max_epochs", 1), ("seed", 0)):
         if options[name] < least:
             raise UsageError(f"--{name} must be at least {least}, got {options[name]}")
-    if options.seed >= 2**32:
-        raise UsageError(f"--seed must be below 2**32, got {options.seed}")
+    last_seed = options.seed + (options.seeds or 1) - 1
+    if last_seed >= 2**32:
+        raise UsageError(f"--seed must be below 2**32, got {last_seed}")
+    if options.seeds is not None and (options.seeds < 2 or options.resume):
+        raise UsageError(f"--seeds must be at least 2, and without --resume, got {options.seeds}")
 
 
 def with_underscores(arg: str) -> str:
@@ -164,6 +167,9 @@ def make_parser(task: str) -> Parser:
         "--max_epochs", type=int | None, help=f"epochs to train (default: {model.max_epochs})"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of data, weights and order")
+    parser.add_argument(
+        "--seeds", type=int | None, help="train so many times, from --seed on, and print mean ± deviation"
+    )
     parser.add_argument("--data_dir", type=str, default="data", help="where the data files are, or are put")
     parser.add_argument(
         "--run_dir", type=str | None, help="directory of this run (default: the next of runs/TASK/1, 2, …)"

@@ -13,6 +13,7 @@ from lightmodels import checkpoints, processes, run_directory
 
 FREE = (
     "max_epochs",
+    "seeds",
     "data_dir",
     "save_every_n_steps",
     "gpus",

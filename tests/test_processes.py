@@ -1,6 +1,7 @@
 """Two processes train, test and predict what one does."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,9 @@ WORKER = Path(__file__).parent / "two_processes.py"
 def runs(tmp_path_factory):
     """What one process, this one, saw, and what each of two did."""
     directory = tmp_path_factory.mktemp("runs")
-    with subprocess.Popen([sys.executable, WORKER, directory], stderr=subprocess.PIPE, text=True) as process:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # examples are tested too
+    command = [sys.executable, WORKER, directory]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         one = two_processes.results(1)
         err = process.communicate(timeout=120)[1]
     assert process.returncode == 0, err[-3000:]
@@ -49,3 +52,9 @@ def test_few_rows_are_tested_exactly_and_predicted_in_order(runs):
                 *(values.get("predicted", []) for values in (ours[case], expected)), strict=True
             ):
                 assert row == pytest.approx(wanted, rel=1e-5), case
+
+
+def test_a_fabric_loop_on_two_processes_is_what_the_trainer_does(runs):
+    for ours in runs:
+        assert ours["fabric"] == ours["fit"]
+    assert runs[1]["fit"]["weights"] == runs[2]["fit"]["weights"]

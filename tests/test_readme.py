@@ -36,7 +36,7 @@ def test_the_code_runs(code):
 
 def test_there_are_commands():
     assert len(TRAININGS) >= 4
-    assert len(CODE) == 1
+    assert len(CODE) == 2
 
 
 @pytest.mark.parametrize("line", TRAININGS)

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -314,3 +315,18 @@ def test_the_default_run_as_a_process_shows_only_its_own_lines(tmp_path):
     assert err == ""
     assert len(out.splitlines()) == 7
     assert os.listdir("runs/ring") == ["1"]  # noqa: PTH208
+
+
+def test_seeds_are_so_many_runs_with_mean_and_deviation(capfd):
+    small = ("--max_epochs", "1", "--data.num_rows", "300", "--data.test_rows", "50")
+    done = command(capfd, "train", "--seeds", "2", "--seed", "5", *small, "--run_dir", "runs/both")
+    assert done.code == 0, done.err
+    tested = [json.loads(Path(f"runs/both/seed-{seed}/metrics.json").read_text()) for seed in (5, 6)]
+    values = [metrics["test_loss"] for metrics in tested]
+    expected = f"2 seeds: test_loss {statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
+    assert done.out.splitlines()[-1].startswith(expected)
+    command(capfd, "train", "--seed", "6", *small, "--run_dir", "runs/one")
+    assert json.loads(Path("runs/one/metrics.json").read_text())["test_loss"] == values[1]
+    refused = command(capfd, "train", "--seeds", "1")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "--seeds must be at least 2" in refused.err

@@ -7,9 +7,11 @@ import json
 import sys
 from pathlib import Path
 
+import fabric_loop
 import pytorch_lightning as pl
 import torch
-from models import Classifier, points
+from lightning_fabric import Fabric
+from models import Classifier, OneCycle, Points, points
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import BinaryAccuracy
@@ -17,6 +19,7 @@ from torchmetrics.classification import BinaryAccuracy
 from datamodules.loaders import TensorLoader
 from datamodules.rings import RingsDataModule
 from lightmodels import RingDNN, Trainer
+from lightmodels.processes import rank
 
 
 class Counted(Classifier):
@@ -72,9 +75,27 @@ def evaluate(processes):
     return results
 
 
+def three_epochs(processes, way):
+    """History and weights of the same model, with dropout, trained by the Trainer or by a Fabric loop."""
+    pl.seed_everything(0, verbose=False)
+    model, data = OneCycle(), Points(batch_size=25)
+    if way == "fit":
+        pl.seed_everything(rank(), verbose=False)
+        trainer(processes, max_epochs=3).fit(model, data)
+    else:
+        fabric = Fabric(accelerator="cpu", devices=processes, strategy="ddp" if processes > 1 else "auto")
+        fabric.launch()
+        pl.seed_everything(rank(), verbose=False)
+        fabric_loop.train(model, data, 3, fabric)
+    weights = {name: value.tolist() for name, value in model.state_dict().items()}
+    names = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc")
+    return {"history": [{name: row[name] for name in names} for row in model.history], "weights": weights}
+
+
 def results(processes):
     """What there is to compare, as JSON would have it."""
-    return {"ring": ring(processes), "evaluate": evaluate(processes)}
+    ways = {way: three_epochs(processes, way) for way in ("fit", "fabric")}
+    return {"ring": ring(processes), "evaluate": evaluate(processes)} | ways
 
 
 def main():

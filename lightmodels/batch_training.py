@@ -1,0 +1,130 @@
+"""BatchTraining: training by single batches, without a Trainer."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning_fabric.utilities import move_data_to_device
+from pytorch_lightning.core.optimizer import (
+    _configure_optimizers,
+    _configure_schedulers_automatic_opt,
+)
+from pytorch_lightning.utilities.types import LRSchedulerConfig
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightmodels.bad_input import require_gradient
+from lightmodels.batches import run_step
+from lightmodels.epoch_means import EpochMeans, MetricState, put_state, take_state
+from lightmodels.epoch_row import EpochRow
+
+if TYPE_CHECKING:
+    from lightmodels.step_model import StepModel
+
+
+class BatchTraining:
+    """What ``train_on_batch`` and its kin keep between batches: optimizer, schedules, sums of the epoch.
+
+    Args:
+        model: the model; its ``configure_optimizers`` is called, with its weights where they are now.
+
+    Raises:
+        ValueError: a model that does not train by one optimizer on the loss of ``shared_step``.
+    """
+
+    def __init__(self, model: "StepModel") -> None:
+        self._model = model
+        self.optimizer, self._schedules = configured(model)
+        self._means = {stage: EpochMeans(model._metrics) for stage in ("train", "val")}
+        self._states: dict[str, list[MetricState]] = {}  # of Metric objects, of the other stage
+        self._stage = "train"
+        self._row = EpochRow()
+        self._steps = 0
+
+    def train(self, batch: Any) -> dict[str, float]:
+        """One optimizer step; the means over the training batches of the epoch so far."""
+        batch = self._enter("train", batch)
+        if not self._means["train"].samples:
+            self._row.start_clock()
+        self._row.rate = self.optimizer.param_groups[0]["lr"]
+        self.optimizer.step(lambda: self._backward(batch))  # type: ignore[arg-type, return-value]
+        self._steps += 1
+        self._step_schedules("step", self._steps)
+        return self._means["train"].compute()
+
+    @torch.no_grad()
+    def test(self, batch: Any) -> dict[str, float]:
+        """The means over the batches tested in this epoch so far."""
+        batch = self._enter("val", batch)
+        self._row.start_validation()
+        self._add(batch)
+        values = self._means["val"].compute()
+        self._row.end_validation({f"val_{name}": value for name, value in values.items()})
+        return values
+
+    def end_epoch(self) -> None:
+        """Forgets the sums; if there was training, adds the history's row and steps the epoch's schedules."""
+        means = self._means["train"]
+        if samples := means.samples:
+            self._switch("train")
+            training = {f"train_{name}": value for name, value in means.compute().items()}
+            row = self._row.finish(self._model.history.next_epoch, training, samples)
+            self._model.history.append(row)
+            self._step_schedules("epoch", len(self._model.history), row)
+        for each in self._means.values():
+            each.reset()
+        for metric in self._model._metrics():
+            metric.reset()
+        self._states = {}
+        self._row.start()
+
+    def _enter(self, stage: str, batch: Any) -> Any:
+        self._model.train(stage == "train")
+        self._switch(stage)
+        return move_data_to_device(batch, self._model.device)
+
+    def _switch(self, stage: str) -> None:
+        """Metric objects may serve both stages: they are given what this one has gathered in them."""
+        if stage == self._stage:
+            return
+        metrics = self._model._metrics()
+        self._states[self._stage] = [take_state(metric) for metric in metrics]
+        for metric, state in zip(metrics, self._states.get(stage, ()), strict=False):
+            put_state(metric, state)
+        self._stage = stage
+
+    def _backward(self, batch: Any) -> Tensor:
+        self.optimizer.zero_grad()
+        with torch.enable_grad():
+            loss = self._add(batch)
+        require_gradient(loss, self._model)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    def _add(self, batch: Any) -> Tensor:
+        model = self._model
+        values, size = run_step(model.shared_step, batch)
+        loss: Tensor = values["loss"]
+        if not loss.isfinite():
+            raise FloatingPointError(f"loss is {loss.item()} in epoch {model.history.next_epoch}")
+        self._means[self._stage].update(values, size)
+        return loss
+
+    def _step_schedules(self, interval: str, count: int, row: dict[str, float] | None = None) -> None:
+        for config in self._schedules:
+            if config.interval != interval or count % config.frequency:
+                continue
+            if config.reduce_on_plateau:
+                config.scheduler.step((row or {})[str(config.monitor)])  # type: ignore[arg-type]
+            else:
+                config.scheduler.step()  # type: ignore[call-arg]
+
+
+def configured(model: "StepModel") -> tuple[Optimizer, list[LRSchedulerConfig]]:
+    """The one optimizer and the schedules that ``configure_optimizers`` gives, whatever form it has."""
+    name = type(model).__name__
+    if not model._trains_by_shared_step():
+        raise ValueError(f"{name} has a training_step of its own: train it with a Trainer")
+    optimizers, schedulers, monitor = _configure_optimizers(model.configure_optimizers())  # type: ignore[arg-type]
+    if len(optimizers) != 1:
+        raise ValueError(f"{name} has {len(optimizers)} optimizers: train it with a Trainer")
+    return optimizers[0], _configure_schedulers_automatic_opt(schedulers, monitor)

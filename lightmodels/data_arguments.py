@@ -1,0 +1,78 @@
+"""What a Trainer's methods take for data, besides loaders and data modules: arrays and data sets.
+
+The one place where ``lightmodels`` uses ``datamodules``: arrays become an ``ArrayDataModule``.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, random_split
+
+if TYPE_CHECKING:
+    from datamodules.arrays import ArrayDataModule
+
+
+def arrays_of(data: Any) -> Any:
+    """The array, or tuple of arrays, that data is or wraps; None for other kinds of data."""
+    if isinstance(data, TensorDataset):
+        return data.tensors
+    first = data[0] if isinstance(data, tuple) and data else data
+    return data if isinstance(first, (Tensor, np.ndarray)) or hasattr(first, "to_numpy") else None
+
+
+def to_fit(data: Any, validation: Any, validation_split: float, batch_size: int) -> dict[str, Any]:
+    """The arguments of ``pl.Trainer.fit`` for data of any kind.
+
+    Args:
+        data: arrays (inputs, then the target), a Dataset, a loader, or a data module.
+        validation: the same, for validation; None for none, or for a part of ``data``.
+        validation_split: share of ``data`` to validate on; at random, but the same each time.
+        batch_size: rows in a batch of arrays and Datasets.
+
+    Raises:
+        ValueError: arrays that do not fit together, or a split of what cannot be split.
+    """
+    if validation is not None and validation_split:
+        raise ValueError("validation_split and validation_data exclude each other")
+    arrays = arrays_of(data)
+    if arrays is not None and (validation is None or arrays_of(validation) is not None):
+        options = {"batch_size": batch_size, "val_fraction": validation_split}
+        return {"datamodule": array_module(arrays, arrays_of(validation), **options)}
+    if validation_split:
+        if not isinstance(data, Dataset) or isinstance(data, IterableDataset):
+            raise ValueError(f"validation_split needs arrays or a Dataset, got {type(data).__name__}")
+        data, validation = split(data, validation_split)
+    if isinstance(data, pl.LightningDataModule):
+        return {"datamodule": data}
+    loaders = {"train_dataloaders": loader_of(data, batch_size, shuffle=True)}
+    return loaders | ({} if validation is None else {"val_dataloaders": loader_of(validation, batch_size)})
+
+
+def split(data: Any, fraction: float) -> list[Any]:
+    """The two parts of a Dataset, at random but each time the same."""
+    count = round(fraction * len(data))
+    if not 0 < count < len(data):
+        raise ValueError(f"validation_split must leave rows for both, got {fraction} of {len(data)} rows")
+    return list(random_split(data, [len(data) - count, count], torch.Generator().manual_seed(0)))
+
+
+def loader_of(data: Any, batch_size: int, shuffle: bool = False) -> Any:
+    """A loader of arrays or a Dataset; anything else is taken for a loader as it is."""
+    arrays = arrays_of(data)
+    if arrays is not None:
+        module = array_module(arrays, batch_size=batch_size, test=None if shuffle else arrays)
+        return module.train_dataloader() if shuffle else module.test_dataloader()
+    if isinstance(data, Dataset):
+        shuffled = shuffle and not isinstance(data, IterableDataset)
+        return DataLoader(data, batch_size=batch_size, shuffle=shuffled)
+    return data
+
+
+def array_module(*arrays: Any, **options: Any) -> "ArrayDataModule":
+    """The data module of arrays; arguments are its own."""
+    from datamodules.arrays import ArrayDataModule
+
+    return ArrayDataModule(*arrays, **options)
