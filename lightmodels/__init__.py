@@ -3,9 +3,19 @@
 from lightmodels.base import LightModel
 from lightmodels.history import History
 from lightmodels.linear_regression import LinearRegression
+from lightmodels.loading import load
 from lightmodels.mnist_cnn import MNISTCNN
 from lightmodels.reuters_conv1d import ReutersConv1D
 from lightmodels.ring_dnn import RingDNN
 from lightmodels.trainer import Trainer
 
-__all__ = ["MNISTCNN", "History", "LightModel", "LinearRegression", "ReutersConv1D", "RingDNN", "Trainer"]
+__all__ = [
+    "MNISTCNN",
+    "History",
+    "LightModel",
+    "LinearRegression",
+    "ReutersConv1D",
+    "RingDNN",
+    "Trainer",
+    "load",
+]

@@ -11,7 +11,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lightmodels import processes, random_state, resume
+from lightmodels import data_info, processes, random_state, resume, weights
 from lightmodels.batches import batch_size, inputs_of, values_and_size
 from lightmodels.callbacks import EpochTable
 from lightmodels.finite import FiniteGuard
@@ -37,6 +37,7 @@ class LightModel(pl.LightningModule):
 
     Attributes:
         history: the ``History`` of all epochs trained, in the checkpoint and resumed with it.
+        data_info: the ``info`` of the data module trained with, from the checkpoint; else empty.
         max_epochs: epochs that the training recipe of this class is made for.
     """
 
@@ -47,6 +48,7 @@ class LightModel(pl.LightningModule):
         self.net = net
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer rows than processes
         self.history = History()
+        self.data_info: dict[str, Any] = {}
         self._stages = Stages(self._metrics)
         self._row: Row = {}  # of the epoch under way
         self._rate = math.nan  # of the last step, or a tensor
@@ -60,9 +62,7 @@ class LightModel(pl.LightningModule):
             NotImplementedError: no net was given and the subclass has no ``forward``.
         """
         if self.net is None:
-            raise NotImplementedError(
-                f"{type(self).__name__} needs a net, LightModel(net), or its own forward"
-            )
+            raise NotImplementedError(f"{type(self).__name__} needs a net, Model(net), or its own forward")
         return self.net(*inputs, **named)
 
     def shared_step(self, batch: Any) -> dict[str, Any]:
@@ -152,12 +152,9 @@ class LightModel(pl.LightningModule):
         values = self._stages.finish("train", self.trainer)
         self._publish(values)
         seconds = time.perf_counter() - self._epoch_started
+        speed = samples.item() / (seconds - self._validation_seconds)
         row = {"epoch": self.history.next_epoch, **values, **self._row, "lr": float(self._rate)}
-        row |= {
-            "seconds": seconds,
-            "samples_per_second": samples.item() / (seconds - self._validation_seconds),
-        }
-        self.history.append(row)
+        self.history.append(row := row | {"seconds": seconds, "samples_per_second": speed})
         for logger in self.loggers:
             logger.log_metrics({name: row[name] for name in row if name != "epoch"}, step=int(row["epoch"]))
 
@@ -178,14 +175,18 @@ class LightModel(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model_class"] = type(self).__name__
         checkpoint["history"] = self.history.state_dict()
+        checkpoint["data_info"] = self.data_info = data_info.of(self.trainer, self.data_info)
         mine = {"random": random_state.collect(), "stages": self._stages.state_dict(), "row": self._row}
         mine["rate"] = float(self._rate)  # type: ignore[assignment]
         checkpoint["processes"] = processes.gather(mine, self.trainer.world_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        if fitting:
+            weights.require_fit(self, checkpoint, self.trainer.ckpt_path)
         if "history" in checkpoint and (fitting or self._trainer is None):
             self.history.load_state_dict(checkpoint["history"])
+            self.data_info = checkpoint.get("data_info", {})
         self._resumed = checkpoint.get("processes") if fitting else None
 
     def _go_on(self, states: list[dict[str, Any]]) -> None:
