@@ -62,7 +62,9 @@ class LightModel(pl.LightningModule):
             NotImplementedError: no net was given and the subclass has no ``forward``.
         """
         if self.net is None:
-            raise NotImplementedError(f"{type(self).__name__} needs a net, Model(net), or its own forward")
+            raise NotImplementedError(
+                f"{type(self).__name__} needs a net, LightModel(net), or its own forward"
+            )
         return self.net(*inputs, **named)
 
     def shared_step(self, batch: Any) -> dict[str, Any]:
@@ -152,9 +154,12 @@ class LightModel(pl.LightningModule):
         values = self._stages.finish("train", self.trainer)
         self._publish(values)
         seconds = time.perf_counter() - self._epoch_started
-        speed = samples.item() / (seconds - self._validation_seconds)
         row = {"epoch": self.history.next_epoch, **values, **self._row, "lr": float(self._rate)}
-        self.history.append(row := row | {"seconds": seconds, "samples_per_second": speed})
+        row |= {
+            "seconds": seconds,
+            "samples_per_second": samples.item() / (seconds - self._validation_seconds),
+        }
+        self.history.append(row)
         for logger in self.loggers:
             logger.log_metrics({name: row[name] for name in row if name != "epoch"}, step=int(row["epoch"]))
 
