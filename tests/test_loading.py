@@ -111,6 +111,13 @@ def test_loading_leaves_the_random_numbers_as_they_were(tmp_path, tampered):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_wrapped_net_is_given_again(tampered):
+    net = RingDNN().net
+    model = lightmodels.load(tampered(model_class="LightModel", hyper_parameters=None), net=net)
+    assert type(model) is LightModel
+    assert model.net is net
+
+
 def test_arguments_win_over_hyper_parameters(tampered):
     assert lightmodels.load(tampered(), lr=0.5).hparams.lr == 0.5
 
@@ -173,6 +180,7 @@ ODD = [
     ({"hyper_parameters": {"lr": -1}}, {}, "t.ckpt: its hyper-parameters do not fit RingDNN (lr must be"),
     ({"hyper_parameters": {"lr": "fast"}}, {}, "t.ckpt: its hyper-parameters do not fit RingDNN ("),
     ({}, {"momentum": 1}, "do not fit RingDNN ("),
+    ({"model_class": "LightModel"}, {}, "is saved with it: load(path, LightModel, net=…)"),
     ({}, {"model_class": Wrapper}, "not all of Wrapper is saved with it: load(path, Wrapper, net=…)"),
 ]  # fmt: skip
 
