@@ -1,7 +1,7 @@
 """TensorDataModule: the LightningDataModule for data that fits in memory."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -56,6 +56,15 @@ class TensorDataModule(pl.LightningDataModule):
     @property
     def sizes(self) -> dict[str, int]:
         """What a model must know of the data, under the names of its constructor's arguments."""
+        return {}
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What must be known of the data by somebody who has only a trained model; it is in checkpoints.
+
+        Plain data: ``"kind"`` (``"table"``, ``"image"`` or ``"text"``), ``"classes"``, their names in the
+        order of the labels, if there are classes, and whatever it takes to make inputs of new data.
+        """
         return {}
 
     @property

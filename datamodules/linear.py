@@ -1,5 +1,7 @@
 """Made rows for linear regression."""
 
+from typing import Any
+
 import torch
 
 from datamodules.base import Splits, TensorDataModule, Tensors, at_least_one, draw
@@ -42,6 +44,10 @@ class LinearDataModule(TensorDataModule):
     @property
     def sizes(self) -> dict[str, int]:
         return {"num_features": len(WEIGHTS)}
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return {"kind": "table", "features": ["x1", "x2"], "target": "y"}
 
     def load(self) -> Splits:
         return draw(sample, self.num_rows, self.test_rows, self.val_fraction, self.seed)

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
-SIDE, NUM_CLASSES = 28, 10
+SIDE, NUM_CLASSES, SCALE = 28, 10, 255
 
 
 def _published(name: str, sha256: str) -> RemoteFile:
@@ -66,6 +66,12 @@ class MNISTDataModule(TensorDataModule):
     @property
     def sizes(self) -> dict[str, int]:
         return {"num_classes": NUM_CLASSES}
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Pixels are 0..``scale`` in files, with light ink on dark paper, and divided by it for the model."""
+        classes = [str(digit) for digit in range(NUM_CLASSES)]
+        return {"kind": "image", "classes": classes, "input_shape": list(self.input_shape), "scale": SCALE}
 
     def prepare_data(self) -> None:
         """Downloads the files that are not there."""
@@ -138,4 +144,4 @@ def _payload(content: bytes, shape: list[int], name: str) -> Tensor:
 
 def _scaled(rows: Tensors) -> Tensors:
     images, labels = rows
-    return images.unsqueeze(1).float().div_(255), labels
+    return images.unsqueeze(1).float().div_(SCALE), labels

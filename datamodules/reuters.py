@@ -13,10 +13,8 @@ from torch import Tensor
 
 from datamodules.base import Splits, TensorDataModule, at_least_one, carve
 from datamodules.files import MAX_BYTES, DataError, RemoteFile, fetch, read, reason, which_hash
+from datamodules.tokens import CONVENTION, MAX_RANK, OFFSET, START, Integers, pad_front, tokenize
 
-Integers = np.ndarray[Any, np.dtype[np.int64]]
-PADDING, START, UNKNOWN, OFFSET = 0, 1, 2, 3  # tokens; the word of rank r is token r + OFFSET
-MAX_RANK = 10**6  # so that a hostile file can't ask for a huge vocabulary
 TRAIN_FRACTION, SHUFFLE_SEED = 0.8, 113  # Keras's own
 TOPICS = tuple(
     "cocoa grain veg-oil earn acq wheat copper housing money-supply coffee sugar trade "  # noqa: SIM905
@@ -91,6 +89,19 @@ class ReutersDataModule(TensorDataModule):
         return {"num_words": self._num_words, "num_classes": len(TOPICS), "length": self.max_length}
 
     @property
+    def info(self) -> dict[str, Any]:
+        """What ``tokens`` needs to make rows of new texts: ``word_index`` is that of the known words."""
+        self.setup()
+        return {
+            "kind": "text",
+            "classes": list(TOPICS),
+            "word_index": self._known_words,
+            "num_words": self._num_words,
+            "max_length": self.max_length,
+            "tokens": dict(CONVENTION),
+        }
+
+    @property
     def word_index(self) -> dict[str, int]:
         """Word to rank by frequency; 1 is the most frequent word."""
         self.setup()
@@ -113,6 +124,8 @@ class ReutersDataModule(TensorDataModule):
         np.random.RandomState(SHUFFLE_SEED).shuffle(order)
         cut = int(len(order) * TRAIN_FRACTION)
         tokens, lengths, self._num_words = tokenize([wires[i] for i in order], cut)
+        known = set(np.unique(tokens).tolist())
+        self._known_words = {word: r for word, r in self._word_index.items() if r + OFFSET in known}
         x = torch.from_numpy(pad_front(tokens, lengths, self.max_length))
         y = torch.from_numpy(topics[order])
         train, val = carve((x[:cut], y[:cut]), self.val_fraction, self.seed)
@@ -124,27 +137,6 @@ class ReutersDataModule(TensorDataModule):
         if which_hash(wires, archive.hashes) != which_hash(words, index.hashes):
             raise DataError(f"{archive.name} and {index.name} are of two editions: take both from one place")
         return *_parse_archive(wires, archive.name), _parse_word_index(words, index.name)
-
-
-def tokenize(wires: list[Integers], train_rows: int) -> tuple[Integers, Integers, int]:
-    """All wires as one row of tokens, the length of each wire, and the size of the vocabulary."""
-    lengths = np.array([len(wire) + 1 for wire in wires])
-    starts = np.cumsum(lengths - 1) - (lengths - 1)
-    tokens = np.insert(np.concatenate(wires) + OFFSET, starts, START)
-    trained = tokens[: lengths[:train_rows].sum()]
-    known = np.zeros(tokens.max() + 1, dtype=bool)  # what no training wire has is unknown
-    known[trained] = True
-    return np.where(known[tokens], tokens, UNKNOWN), lengths, int(trained.max()) + 1
-
-
-def pad_front(tokens: Integers, lengths: Integers, max_length: int) -> Integers:
-    """The last ``max_length`` tokens of each wire at the end of its row, ``(N, max_length)``."""
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    from_end = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(tokens))
-    kept = from_end <= max_length
-    table = np.full((len(lengths), max_length), PADDING)
-    table[rows[kept], max_length - from_end[kept]] = tokens[kept]
-    return table
 
 
 def _parse_archive(content: bytes, name: str) -> tuple[list[Integers], Integers]:

@@ -1,6 +1,7 @@
 """Made points on two rings that overlap."""
 
 import math
+from typing import Any
 
 import torch
 
@@ -42,6 +43,10 @@ class RingsDataModule(TensorDataModule):
     @property
     def sizes(self) -> dict[str, int]:
         return {"num_features": 2}
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return {"kind": "table", "features": ["x1", "x2"], "classes": ["outer ring", "inner ring"]}
 
     def load(self) -> Splits:
         return draw(sample, self.num_rows, self.test_rows, self.val_fraction, self.seed)

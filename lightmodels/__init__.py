@@ -4,6 +4,7 @@ from lightmodels.base import LightModel
 from lightmodels.epoch_means import EpochMeans
 from lightmodels.history import History
 from lightmodels.linear_regression import LinearRegression
+from lightmodels.loading import load
 from lightmodels.mnist_cnn import MNISTCNN
 from lightmodels.repeated import cross_validate, fit_seeds
 from lightmodels.reuters_conv1d import ReutersConv1D
@@ -21,4 +22,5 @@ __all__ = [
     "Trainer",
     "cross_validate",
     "fit_seeds",
+    "load",
 ]

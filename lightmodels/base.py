@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from lightmodels import processes, random_state, resume, schedules
+from lightmodels import data_info, processes, random_state, resume, schedules, weights
 from lightmodels.bad_input import require_gradient
 from lightmodels.batches import batch_size, run_step, values_and_size
 from lightmodels.callbacks import EpochTable
@@ -35,6 +35,7 @@ class LightModel(StepModel):
 
     Attributes:
         history: the ``History`` of all epochs trained, in the checkpoint and resumed with it.
+        data_info: the ``info`` of the data module trained with, from the checkpoint; else empty.
         max_epochs: epochs that the training recipe of this class is made for.
 
     Example:
@@ -56,6 +57,7 @@ class LightModel(StepModel):
     def __init__(self, net: nn.Module | None = None) -> None:
         super().__init__(net)
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer rows than processes
+        self.data_info: dict[str, Any] = {}
         self._stages = Stages(self._metrics)
         self._row = EpochRow()
         self._resumed: list[dict[str, Any]] | None = None  # what a checkpoint holds of each process
@@ -153,14 +155,18 @@ class LightModel(StepModel):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model_class"] = type(self).__name__
         checkpoint["history"] = self.history.state_dict()
+        checkpoint["data_info"] = self.data_info = data_info.of(self.trainer, self.data_info)
         states = {"stages": self._stages.state_dict(), "row": self._row.state_dict()}
         mine = {"random": random_state.collect(), **states}
         checkpoint["processes"] = processes.gather(mine, self.trainer.world_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        if fitting:
+            weights.require_fit(self, checkpoint, self.trainer.ckpt_path)
         if "history" in checkpoint and (fitting or self._trainer is None):
             self.history.load_state_dict(checkpoint["history"])
+            self.data_info = checkpoint.get("data_info", {})
         self._resumed = checkpoint.get("processes") if fitting else None
 
     def _go_on(self, states: list[dict[str, Any]]) -> None:

@@ -25,18 +25,19 @@ def probability(**values: float) -> None:
 def plain(values: Mapping[str, Any]) -> None:
     """Raises TypeError for a value that is not plain data, as a checkpoint could not give it back."""
     for name, value in values.items():
-        if not _is_plain(value):
+        if not is_plain(value):
             raise TypeError(
                 f"hyper-parameter {name} must be plain data, got {type(value).__name__}: convert it, or "
                 f"leave it out with save_hyperparameters(ignore=[{name!r}])"
             )
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
+    """Whether a checkpoint that is read without running code can give the value back."""
     if isinstance(value, Mapping):
-        return all(_is_plain(part) for part in [*value.keys(), *value.values()])
+        return all(is_plain(part) for part in [*value.keys(), *value.values()])
     if type(value) in (list, tuple, set):
-        return all(_is_plain(part) for part in value)
+        return all(is_plain(part) for part in value)
     return value is None or type(value) in (bool, int, float, str, bytes, Tensor)
 
 

@@ -1,13 +1,15 @@
-"""Which weights a model is tested, validated or asked for predictions with."""
+"""Which weights a model is tested, validated or asked for predictions with, and whether they fit it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import Tensor, nn
 
 from lightmodels import checkpoints
+from lightmodels.checkpoints import CheckpointError
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def weights_of(
 
     Raises:
         ValueError: there is no model, or the fit has kept no such checkpoint.
-        CheckpointError: the file cannot be read.
+        CheckpointError: the file cannot be read, or is of another model.
     """
     fitted = trainer.lightning_module if trainer.global_step else None
     model = trainer.lightning_module if model is None else model
@@ -36,12 +38,14 @@ def weights_of(
     if ckpt_path is None:
         yield model
         return
+    checkpoint = checkpoints.load(ckpt_path)
+    require_fit(module, checkpoint, ckpt_path)
     own = {name: value.clone() for name, value in module.state_dict().items()}
-    module.load_state_dict(checkpoints.load(ckpt_path)["state_dict"])
     try:
+        module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
         yield model
     finally:
-        module.load_state_dict(own)
+        module.load_state_dict(own, strict=module.strict_loading)
 
 
 def _kept(which: str, trainer: pl.Trainer) -> str | None:
@@ -52,3 +56,35 @@ def _kept(which: str, trainer: pl.Trainer) -> str | None:
             f"the fit has kept no {which} checkpoint: ckpt_path=None takes the weights as they are"
         )
     return path
+
+
+def require_fit(model: pl.LightningModule, checkpoint: Mapping[str, Any], path: str | Path | None) -> None:
+    """Raises CheckpointError, with the first weight at odds, for weights that are not of such a model.
+
+    Args:
+        model: what the weights are for; without ``strict_loading`` it may lack some, or have others.
+        checkpoint: its ``state_dict`` has the weights.
+        path: the checkpoint's file, for the message.
+    """
+    if any(module._load_state_dict_pre_hooks for module in model.modules()):
+        return  # they may turn old names and shapes into new ones, so only loading will tell
+    if odd := _first_odd(model, checkpoint["state_dict"]):
+        origin, name = checkpoint.get("model_class", "another model"), type(model).__name__
+        raise CheckpointError(f"{path} is a checkpoint of {origin}, its weights do not fit {name}: {odd}")
+
+
+def _first_odd(model: pl.LightningModule, saved: Any) -> str | None:
+    """The first weight that the model or the checkpoint lacks, or that differs in shape."""
+    if not isinstance(saved, Mapping):
+        return "there are none"
+    here = model.state_dict()
+    for name, value in here.items():
+        if name in saved and not nn.parameter.is_lazy(value) and _shape(saved[name]) != _shape(value):
+            return f"{name} is {_shape(saved[name])}, here {_shape(value)}"
+    lacking = [f"it has no {name}" for name in here if name not in saved]
+    lacking += [f"{name} is not known here" for name in saved if name not in here]
+    return lacking[0] if lacking and model.strict_loading else None
+
+
+def _shape(value: Any) -> Any:
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

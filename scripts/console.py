@@ -7,9 +7,11 @@ import sys
 import threading
 import time
 import warnings
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from datamodules.files import DataError
 from lightmodels import processes
@@ -25,6 +27,24 @@ class UsageError(Exception):
 
 class OutputError(Exception):
     """Something that a command makes cannot be written; one line that says where, and why."""
+
+
+class Parser(ArgumentParser):
+    """A parser whose errors are one line each, and in whose flags ``-`` and ``_`` are the same."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message.removeprefix("argument "))
+
+    def parse(self, argv: Sequence[str]) -> Namespace:
+        return self.parse_args([with_underscores(arg) for arg in argv])
+
+
+def with_underscores(arg: str) -> str:
+    """``--max-epochs=3`` as ``--max_epochs=3``: the two characters mean the same in a flag's name."""
+    if not arg.startswith("--"):
+        return arg
+    name, equals, value = arg[2:].partition("=")
+    return "--" + name.replace("-", "_") + equals + value
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:

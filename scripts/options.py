@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import restarts
 import yaml
-from console import UsageError
+from console import UsageError, with_underscores
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from resume import find_checkpoint, parse_resumed
 from tasks import TASKS
@@ -88,14 +88,6 @@ def check_ranges(options: Namespace) -> None:
         raise UsageError(f"--seed must be below 2**32, got {last_seed}")
     if options.seeds is not None and (options.seeds < 2 or options.resume):
         raise UsageError(f"--seeds must be at least 2, and without --resume, got {options.seeds}")
-
-
-def with_underscores(arg: str) -> str:
-    """``--max-epochs=3`` as ``--max_epochs=3``: the two characters mean the same in a flag's name."""
-    if not arg.startswith("--"):
-        return arg
-    name, equals, value = arg[2:].partition("=")
-    return "--" + name.replace("-", "_") + equals + value
 
 
 def chosen_task(argv: Sequence[str]) -> str:

@@ -97,3 +97,15 @@ def test_an_empty_set_is_named_with_counts(empty, counts):
 def test_a_data_module_must_load():
     with pytest.raises(NotImplementedError, match=r"TensorDataModule must define load\(\)"):
         TensorDataModule().setup()
+
+
+def test_the_info_names_the_classes_of_the_rings_by_label():
+    data = RingsDataModule()
+    x, y = data.splits.test
+    radii = [x[y[:, 0] == label].norm(dim=1).mean() for label in (0, 1)]
+    outer, inner = data.info["classes"]
+    assert (outer, inner) == ("outer ring", "inner ring")
+    assert radii[0] > radii[1]
+    assert data.info["kind"] == LinearDataModule().info["kind"] == "table"
+    assert len(data.info["features"]) == x.shape[1]
+    assert "classes" not in LinearDataModule().info

@@ -50,13 +50,15 @@ def test_every_training_command_is_understood(capfd, line):
 
 
 def test_the_made_data_commands_run_one_after_the_other(capfd):
-    """Train, resume with more epochs, evaluate: as a reader would."""
+    """Train, resume with more epochs, evaluate, predict, export: as a reader would."""
     assert command(capfd, "train", "--max_epochs", 1).code == 0
     resume = next(line for line in TRAININGS if "--resume" in line)
     argv = shlex.split(resume)[2:]
     assert command(capfd, "train", *[arg if arg != "60" else 2 for arg in argv]).code == 0
-    evaluate = next(line for line in COMMANDS if "evaluate.py" in line)
-    assert command(capfd, "evaluate", *shlex.split(evaluate)[2:]).code == 0
+    Path("points.csv").write_text("5,0\n0,9\n")
+    for name in ("evaluate", "predict", "export"):
+        line = next(line for line in COMMANDS if f"{name}.py" in line)
+        assert command(capfd, name, *shlex.split(line)[2:]).code == 0
 
 
 def test_every_make_target_exists():
