@@ -47,7 +47,8 @@ class ArrayDataModule(TensorDataModule):
         val_fraction: float = 0.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size=batch_size, val_fraction=val_fraction, seed=seed)
+        share = {"val_fraction": val_fraction} if val_fraction else {}
+        super().__init__(batch_size=batch_size, seed=seed, **share)
         if val is not None and val_fraction:
             raise ValueError("val_fraction must be 0 where there are rows to validate on")
         kept, carved = tensors_of(train, "train"), () if val is None else tensors_of(val, "val")

@@ -40,7 +40,7 @@ class TensorDataModule(pl.LightningDataModule):
     def __init__(self, batch_size: int = 32, val_fraction: float = 0.1, seed: int = 0) -> None:
         super().__init__()
         at_least_one(batch_size=batch_size)
-        if not 0 <= val_fraction < 1:
+        if not 0 < val_fraction < 1:
             raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
         if seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}")

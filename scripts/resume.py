@@ -59,9 +59,11 @@ def parse_resumed(parser: ArgumentParser, argv: Sequence[str], checkpoint: Path)
     """The options of the checkpoint's run, with those on the command line over them."""
     run_dir = checkpoint.parent.parent
     config = ["--config", str(run_dir / "config.yaml")]
-    options = parser.parse_args([*config, *argv])
+    options, saved = parser.parse_args([*config, *argv]), parser.parse_args(config)
+    if options.task != saved.task:
+        raise UsageError(f"--task {options.task}: the run to resume is one of {saved.task}")
     if not options.override:
-        refuse_conflicts(parser.parse_args(config), options)
+        refuse_conflicts(saved, options)
     done = len(checkpoints.load(checkpoint)["history"]["rows"])
     finished = options.max_epochs <= done and (run_dir / "metrics.json").exists()  # else the test is to do
     if finished and processes.rank() == 0 and not restarts.is_ours(run_dir):
