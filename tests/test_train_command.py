@@ -276,7 +276,9 @@ def test_a_resumed_run_keeps_its_settings_unless_they_are_overridden(train, flag
     assert (rates[2] > 0.1) == (flag == "--model.lr")
 
 
-@pytest.mark.parametrize("argv", [["--model.num_features", 3], ["--task", "linear"]])
+@pytest.mark.parametrize(
+    "argv", [["--model.num_features", 3], ["--task", "linear"], ["--task", "linear", "--override"]]
+)
 def test_another_model_cannot_be_resumed(train, argv):
     train(*SMALL, "--run_dir", "run")
     ended = train("--resume", "last", "--run_dir", "run", "--max_epochs", 4, *argv)
