@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 
 from lightmodels import data_arguments, run_directory, trainer_options
 from lightmodels.base import LightModel
+from lightmodels.dashboard import Dashboard
 from lightmodels.devices import DeviceChoice
 from lightmodels.evaluator import Evaluator
 from lightmodels.history import History
@@ -33,6 +34,7 @@ class Trainer(Evaluator):
         mode: whether the least (``"min"``) or the greatest (``"max"``) value is best.
         patience: stop after so many epochs without a new best ``monitor``; by default never.
         save_every_n_steps: save ``last.ckpt`` inside epochs too, after so many optimizer steps.
+        histograms: write histograms of weights and gradients for TensorBoard at each epoch's end.
         options: any other option of ``pl.Trainer``.
 
     Raises:
@@ -58,6 +60,7 @@ class Trainer(Evaluator):
         mode: Mode = "min",
         patience: int | None = None,
         save_every_n_steps: int | None = None,
+        histograms: bool = False,
         **options: Any,
     ) -> None:
         self.run_dir = None if run_dir is None else Path(run_dir)
@@ -67,6 +70,7 @@ class Trainer(Evaluator):
         self._root = Path(options.get("default_root_dir") or "runs")
         keeper = BestAndLast(monitor, mode, save_every_n_steps)
         options["callbacks"] = trainer_options.callbacks(options, keeper, patience)
+        options["callbacks"].append(Dashboard(histograms))
         self._keeper = keeper if keeper in options["callbacks"] else None
         options["plugins"] = trainer_options.plugins(options.get("plugins"))
         options |= trainer_options.unset(options) | trainer_options.devices(gpus, tpu_cores, options)
@@ -148,9 +152,7 @@ class Trainer(Evaluator):
         self.run_dir = run_directory.choose(self.run_dir, self._root, ckpt_path)
         self._opened = True
         if self._makes_logger:
-            from pytorch_lightning.loggers import TensorBoardLogger
-
-            self.logger = TensorBoardLogger(self.run_dir, name="", version="", default_hp_metric=False)
+            self.logger = trainer_options.logger(self.run_dir)
         if self._keeper:
             self._keeper.dirpath = self.run_dir / "checkpoints"
         return self.run_dir

@@ -1,5 +1,7 @@
 """What our Trainer hands to Lightning's: callbacks, plugins and devices."""
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -33,6 +35,17 @@ def callbacks(options: dict[str, Any], keeper: BestAndLast, patience: int | None
 def only_tunes(trainer: pl.Trainer) -> bool:
     """Whether this ``fit`` is a ``Tuner``'s search, which puts everything back before it returns."""
     return any(getattr(callback, "_early_exit", False) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+
+
+def logger(run_dir: Path) -> Any:
+    """Our logger for a run directory; none, and a warning, where TensorBoard is not installed."""
+    from lightmodels.epoch_logger import EpochLogger
+
+    try:
+        return EpochLogger(run_dir, name="", version="", default_hp_metric=False)
+    except ModuleNotFoundError as error:
+        warnings.warn(f"no dashboard for TensorBoard, as it is not installed ({error.name})", stacklevel=2)
+        return None
 
 
 def unset(options: dict[str, Any]) -> dict[str, Any]:

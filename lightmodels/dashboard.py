@@ -1,0 +1,140 @@
+"""Dashboard: what TensorBoard shows of a run besides the values of its epochs."""
+
+import warnings
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightmodels import run_card, schedules
+from lightmodels.batches import inputs_of
+from lightmodels.history import History, Row
+
+LONG_EPOCH = 100  # steps, from which on the loss inside an epoch is shown too
+STEPS_APART = 50  # between such losses, as each waits for the device
+
+
+class Dashboard(pl.Callback):
+    """Writes charts' layout, net, hyper-parameters and a card of the run to the TensorBoard logger.
+
+    Epochs' values are drawn over epochs, tags ``step/…`` over optimizer steps. It runs beside any
+    logger, and does nothing without one of TensorBoard.
+
+    Args:
+        histograms: whether weights and gradients are written, at each epoch's last step.
+    """
+
+    def __init__(self, histograms: bool = False) -> None:
+        self.histograms = histograms
+        self._has_graph = self._laid_out = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._has_graph = self._laid_out = False
+        if writer := writer_of(trainer):
+            writer.add_text("run", run_card.card(trainer, pl_module), 0)
+            rows = getattr(trainer.train_dataloader, "tensors", None)
+            if rows is not None:  # of other loaders the first batch must tell what the net takes
+                self._add_graph(writer, pl_module, rows)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        due = trainer.num_training_batches >= LONG_EPOCH and (batch_idx + 1) % STEPS_APART == 0
+        if self._has_graph and not due:
+            return
+        writer = writer_of(trainer)
+        if writer and not self._has_graph:
+            self._add_graph(writer, pl_module, batch)
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if writer and due and isinstance(loss, Tensor):
+            writer.add_scalar("step/loss", loss.item(), trainer.global_step)
+            writer.add_scalar("step/lr", float(schedules.current_rate(trainer)), trainer.global_step)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._lay_out(trainer, pl_module)
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        writer = writer_of(trainer) if self.histograms and trainer.is_last_batch else None
+        if writer:
+            epoch = trainer.current_epoch + 1
+            for name, parameter in pl_module.named_parameters():
+                writer.add_histogram(f"weights/{name}", parameter, epoch)
+                if parameter.grad is not None:
+                    writer.add_histogram(f"gradients/{name}", parameter.grad, epoch)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._lay_out(trainer, pl_module)
+        history, logger = getattr(pl_module, "history", None), logger_of(trainer)
+        if logger and history:
+            of_data = getattr(trainer.datamodule, "hparams", {})  # type: ignore[attr-defined]
+            values = reached(history, best_row(trainer, history))
+            logger.log_hyperparams(dict(pl_module.hparams) | dict(of_data), values, len(history))
+
+    def _lay_out(self, trainer: pl.Trainer, model: pl.LightningModule) -> None:
+        """Puts what belongs together in one chart, as soon as the names are known."""
+        history, writer = getattr(model, "history", None), writer_of(trainer)
+        if writer and history and not self._laid_out:
+            self._laid_out = True
+            writer.add_custom_scalars(run_card.layout(history.columns))
+
+    def _add_graph(self, writer: Any, model: pl.LightningModule, batch: Any) -> None:
+        self._has_graph = True
+        try:
+            add_graph(writer, model, batch)
+        except Exception as error:  # the tracer runs the net's own code
+            reason = str(error).strip().partition("\n")[0]
+            warnings.warn(f"the net cannot be traced, TensorBoard shows no graph: {reason}", stacklevel=2)
+
+
+def logger_of(trainer: pl.Trainer) -> Any:
+    """The TensorBoard logger of the first process; None on others, or without one."""
+    found = [each for each in trainer.loggers if isinstance(each, TensorBoardLogger)]
+    return found[0] if found and trainer.is_global_zero else None
+
+
+def writer_of(trainer: pl.Trainer) -> Any:
+    """The ``SummaryWriter`` of ``logger_of``."""
+    logger = logger_of(trainer)
+    return logger and logger.experiment
+
+
+def best_row(trainer: pl.Trainer, history: History) -> Row:
+    """The row of the best epoch, as checkpoints were kept; without any the one of the least loss."""
+    best = getattr(trainer, "best_epoch", 0)
+    found = [row for row in history if row["epoch"] == best]
+    loss = "val_loss" if "val_loss" in history.columns else "train_loss"
+    return found[0] if found else min(history, key=lambda row: row.get(loss, float("inf")))
+
+
+def reached(history: History, best: Row) -> dict[str, float]:
+    """``best/val_loss``, ``final/val_loss`` and so on."""
+    rows = {"best": best, "final": history[-1]}
+    return {
+        f"{kind}/{name}": value
+        for kind, row in rows.items()
+        for name, value in row.items()
+        if name.startswith(("train_", "val_"))
+    }
+
+
+def add_graph(writer: Any, model: pl.LightningModule, batch: Any) -> None:
+    """The net as TensorBoard's graph, traced on the first row; modes and random states stay as they are."""
+    net = getattr(model, "net", None)
+    traced = model if net is None else net
+    modes = {module: module.training for module in model.modules()}
+    inputs, named = inputs_of(batch, traced)
+    if named:
+        raise TypeError("its inputs have names")
+    try:
+        with torch.random.fork_rng(), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the tracer, to the net's author
+            traced.eval()
+            writer.add_graph(traced, tuple(part[:1] for part in inputs), use_strict_trace=False)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
