@@ -112,10 +112,10 @@ def best_row(trainer: pl.Trainer, history: History) -> Row:
 
 
 def reached(history: History, best: Row) -> dict[str, float]:
-    """``best/val_loss``, ``final/val_loss`` and so on."""
+    """``summary/best_val_loss``, ``summary/final_val_loss`` and so on."""
     rows = {"best": best, "final": history[-1]}
     return {
-        f"{kind}/{name}": value
+        f"summary/{kind}_{name}": value
         for kind, row in rows.items()
         for name, value in row.items()
         if name.startswith(("train_", "val_"))

@@ -102,15 +102,15 @@ def test_hyper_parameters_stand_beside_the_best_and_the_final_values():
     parameters, metrics = hyper_parameters("run")
     assert (parameters["lr"], parameters["num_rows"], parameters["batch_size"]) == (0.5, 300, 100)
     assert set(metrics) == {
-        f"{kind}/{stage}_{name}"
+        f"summary/{kind}_{stage}_{name}"
         for kind in ("best", "final")
         for stage in ("train", "val")
         for name in ("loss", "acc")
     }
     found = events("run")
     losses = [value for _, value in points_of(found, "val_loss")]
-    assert points_of(found, "best/val_loss") == [(3, min(losses))]
-    assert points_of(found, "final/val_loss") == [(3, losses[-1])]
+    assert points_of(found, "summary/best_val_loss") == [(3, min(losses))]
+    assert points_of(found, "summary/final_val_loss") == [(3, losses[-1])]
 
 
 def test_long_epochs_show_their_steps():
@@ -176,7 +176,7 @@ def test_a_resumed_run_goes_on_in_the_same_curves():
     trainer = Trainer(max_epochs=4, run_dir="run", accelerator="cpu")
     trainer.fit(model, Points(batch_size=25), ckpt_path="run/checkpoints/last.ckpt")
     assert [step for step, _ in points_of(events("run"), "val_loss")] == [1, 2, 3, 4]
-    assert points_of(events("run"), "final/val_loss")[-1][0] == 4
+    assert points_of(events("run"), "summary/final_val_loss")[-1][0] == 4
 
 
 def test_the_best_row_is_that_of_the_checkpoint_or_of_the_least_loss():
