@@ -1,13 +1,10 @@
 """TensorBoard's own pages, in a browser, show what a run has left."""
 
-import re
-import shutil
-import subprocess
-import sys
 import time
 
 import pytest
 import train
+from browser import chromium, lacking, tensorboard
 
 pytestmark = pytest.mark.browser
 
@@ -35,27 +32,17 @@ def address(tmp_path_factory):
     """Of a TensorBoard that shows one run of the ring classifier."""
     run_dir = tmp_path_factory.mktemp("browser") / "run"
     train.main(["--max_epochs", "3", "--run_dir", str(run_dir)])
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(run_dir), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        found = next(filter(None, (re.search(r"http://localhost:\d+/", line) for line in process.stderr)))
-        yield found[0]
-        process.terminate()
+    with tensorboard(run_dir) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def browser():
-    webdriver = pytest.importorskip("selenium.webdriver")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("no chromium, or no chromedriver, is installed here")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1000"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield window
-    window.quit()
+    pytest.importorskip("selenium.webdriver")
+    if reason := lacking():
+        pytest.skip(reason)
+    with chromium() as window:
+        yield window
 
 
 @pytest.mark.parametrize("page", PAGES)
