@@ -23,6 +23,32 @@ def arrays_of(data: Any) -> Any:
     return data if isinstance(first, (Tensor, np.ndarray)) or hasattr(first, "to_numpy") else None
 
 
+def of_fit(
+    given: dict[str, Any], train_data: Any, validation_data: Any, validation_split: float, batch_size: int
+) -> dict[str, Any]:
+    """The arguments of ``pl.Trainer.fit``: those given, or what ``to_fit`` makes of data.
+
+    Args:
+        given: ``train_dataloaders``, ``val_dataloaders`` and ``datamodule``; None for what was left out.
+        train_data: data of any kind; None to use what is given.
+        validation_data: as in ``to_fit``.
+        validation_split: as in ``to_fit``.
+        batch_size: as in ``to_fit``.
+
+    Raises:
+        ValueError: data and loaders at once, or data that do not fit together.
+    """
+    loaders, validation = given["train_dataloaders"], given["val_dataloaders"]
+    if train_data is None and arrays_of(loaders) is not None:
+        validation_data = validation if validation_data is None else validation_data
+        return to_fit(loaders, validation_data, validation_split, batch_size)
+    if train_data is None:
+        return given
+    if any(part is not None for part in given.values()):
+        raise ValueError("train_data takes the place of loaders and of a data module: give one of them")
+    return to_fit(train_data, validation_data, validation_split, batch_size)
+
+
 def to_fit(data: Any, validation: Any, validation_split: float, batch_size: int) -> dict[str, Any]:
     """The arguments of ``pl.Trainer.fit`` for data of any kind.
 

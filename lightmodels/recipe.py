@@ -43,7 +43,7 @@ class Recipe(nn.Module):
     def step(self, model: nn.Module, batch: Any) -> dict[str, Any]:
         """What ``shared_step`` returns."""
         if not (isinstance(batch, Sequence) and len(batch) > 1):
-            raise ValueError(f"batches must be (input, …, target), got {type(batch).__name__}")
+            raise ValueError("batches must be (input, …, target), got one without a target")
         *inputs, target = batch
         output = model(*inputs)
         values: dict[str, Any] = {"loss": self.loss(output, target)}

@@ -97,8 +97,8 @@ class Trainer(Evaluator):
 
         Args:
             max_epochs: a new limit, counted from the start of the first ``fit``.
-            train_data: instead of loaders: ``(X, y)`` of tensors or numpy arrays, a Dataset, a DataLoader
-                or a data module.
+            train_data: ``(X, y)`` of tensors or numpy arrays, a Dataset, a DataLoader or a data module, in
+                place of ``train_dataloaders``, which takes arrays too.
             validation_data: the same, to validate on.
             validation_split: share of ``train_data`` to validate on, drawn at random, each time the same.
             batch_size: rows in a batch of arrays and Datasets, over all devices.
@@ -112,13 +112,9 @@ class Trainer(Evaluator):
             SystemExit: SIGTERM, with exit code 143. Ctrl-C returns the history so far, and a further
                 ``fit`` goes on from there; in both cases the state is saved first.
         """
-        if train_data is None:
-            data = {"train_dataloaders": train_dataloaders, "val_dataloaders": val_dataloaders}
-            data["datamodule"] = datamodule
-        elif any(given is not None for given in (train_dataloaders, val_dataloaders, datamodule)):
-            raise ValueError("train_data takes the place of loaders and of a data module: give one of them")
-        else:
-            data = data_arguments.to_fit(train_data, validation_data, validation_split, batch_size)
+        given = {"train_dataloaders": train_dataloaders, "val_dataloaders": val_dataloaders}
+        given["datamodule"] = datamodule
+        data = data_arguments.of_fit(given, train_data, validation_data, validation_split, batch_size)
         if max_epochs is not None:
             self.fit_loop.max_epochs = max_epochs
         steps = self.global_step

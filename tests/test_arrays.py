@@ -151,6 +151,14 @@ def test_without_validation_the_best_epoch_is_that_of_the_training_loss():
     assert trainer.best_epoch == 2
 
 
+def test_arrays_may_stand_where_loaders_do():
+    histories = [
+        quiet_trainer().fit(classifier(), (X, Y), (X, Y), batch_size=50),
+        quiet_trainer().fit(classifier(), train_data=(X, Y), validation_data=(X, Y), batch_size=50),
+    ]
+    assert histories[0]["val_loss"] == histories[1]["val_loss"]
+
+
 def test_inputs_alone_are_predicted():
     model = classifier()
     trainer = quiet_trainer()
