@@ -1,0 +1,40 @@
+"""Makes the README's pictures from a real run: python tests/make_pictures.py
+
+Needs Chromium and its driver. The pictures are those of docs/pictures.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from browser import chromium, tensorboard
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "pictures"
+
+
+def main() -> None:
+    PICTURES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as directory:
+        run_dir = Path(directory, "ring")
+        subprocess.run([sys.executable, ROOT / "scripts" / "train.py", "--run_dir", run_dir], check=True)
+        small(Image.open(run_dir / "figures" / "decision_boundary.png"), "ring_boundary.png", 640)
+        with tensorboard(directory) as address, chromium(1200, 760) as window:
+            window.get(f"{address}#custom_scalars")
+            time.sleep(8)
+            window.save_screenshot(str(Path(directory, "dashboard.png")))
+        small(Image.open(Path(directory, "dashboard.png")), "dashboard.png", 900)
+
+
+def small(picture: Image.Image, name: str, width: int) -> None:
+    """Saves a picture of that width with 64 colours."""
+    height = round(picture.height * width / picture.width)
+    scaled = picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+    scaled.quantize(64).save(PICTURES / name, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
