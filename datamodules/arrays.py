@@ -88,6 +88,7 @@ def tensor_of(array: Any, name: str) -> Tensor:
         values = np.asarray(array)
         if values.dtype.kind not in "fiub":
             raise ValueError(f"{name} must hold arrays of numbers, got one of {values.dtype}")
+        values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
         tensor = torch.tensor(values, dtype=torch.int64 if values.dtype.kind in "iub" else None)
         tensor = tensor.to(torch.get_default_dtype()) if values.dtype == np.float64 else tensor
     if not tensor.dim():

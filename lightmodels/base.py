@@ -113,6 +113,7 @@ class LightModel(StepModel):
     def on_train_start(self) -> None:
         processes.prepare_loaders(self.trainer.train_dataloader, self.trainer)
         self._row.start_clock()
+        self._batches = None
         if self._resumed:
             self._go_on(self._resumed)
 

@@ -1,7 +1,9 @@
 """BatchTraining: training by single batches, without a Trainer."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
+import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities import move_data_to_device
 from pytorch_lightning.core.optimizer import (
@@ -16,9 +18,28 @@ from lightmodels.bad_input import require_gradient
 from lightmodels.batches import run_step
 from lightmodels.epoch_means import EpochMeans, MetricState, put_state, take_state
 from lightmodels.epoch_row import EpochRow
+from lightmodels.untouched import evaluating
 
 if TYPE_CHECKING:
     from lightmodels.step_model import StepModel
+
+
+HOOKS = (  # that a Trainer calls at every step, and nobody does here
+    "on_before_batch_transfer",
+    "transfer_batch_to_device",
+    "on_after_batch_transfer",
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "backward",
+    "on_after_backward",
+    "configure_gradient_clipping",
+    "on_before_optimizer_step",
+    "optimizer_step",
+    "optimizer_zero_grad",
+    "lr_scheduler_step",
+)
 
 
 class BatchTraining:
@@ -38,7 +59,7 @@ class BatchTraining:
         self._states: dict[str, list[MetricState]] = {}  # of Metric objects, of the other stage
         self._stage = "train"
         self._row = EpochRow()
-        self._steps = 0
+        self._steps = 0  # of this epoch, as Lightning counts them for schedules
 
     def train(self, batch: Any) -> dict[str, float]:
         """One optimizer step; the means over the training batches of the epoch so far."""
@@ -56,7 +77,8 @@ class BatchTraining:
         """The means over the batches tested in this epoch so far."""
         batch = self._enter("val", batch)
         self._row.start_validation()
-        self._add(batch)
+        with evaluating(self._model):
+            self._add(batch)
         values = self._means["val"].compute()
         self._row.end_validation({f"val_{name}": value for name, value in values.items()})
         return values
@@ -74,11 +96,10 @@ class BatchTraining:
             each.reset()
         for metric in self._model._metrics():
             metric.reset()
-        self._states = {}
+        self._states, self._steps = {}, 0
         self._row.start()
 
     def _enter(self, stage: str, batch: Any) -> Any:
-        self._model.train(stage == "train")
         self._switch(stage)
         return move_data_to_device(batch, self._model.device)
 
@@ -96,34 +117,42 @@ class BatchTraining:
         self.optimizer.zero_grad()
         with torch.enable_grad():
             loss = self._add(batch)
-        require_gradient(loss, self._model)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     def _add(self, batch: Any) -> Tensor:
         model = self._model
         values, size = run_step(model.shared_step, batch)
+        self._means[self._stage].update(values, size)  # refuses what is no scalar
         loss: Tensor = values["loss"]
-        if not loss.isfinite():
-            raise FloatingPointError(f"loss is {loss.item()} in epoch {model.history.next_epoch}")
-        self._means[self._stage].update(values, size)
+        if self._stage == "train":
+            require_gradient(loss, model)
+        value = float(torch.as_tensor(loss).detach())
+        if not math.isfinite(value):
+            raise FloatingPointError(f"loss is {value} in epoch {model.history.next_epoch}")
         return loss
 
     def _step_schedules(self, interval: str, count: int, row: dict[str, float] | None = None) -> None:
         for config in self._schedules:
             if config.interval != interval or count % config.frequency:
                 continue
-            if config.reduce_on_plateau:
-                config.scheduler.step((row or {})[str(config.monitor)])  # type: ignore[arg-type]
-            else:
+            if not config.reduce_on_plateau:
                 config.scheduler.step()  # type: ignore[call-arg]
+            elif row and config.monitor in row:
+                config.scheduler.step(row[config.monitor])  # type: ignore[arg-type]
+            elif config.strict:
+                known = ", ".join(row or {}) or "none after a step"
+                raise ValueError(
+                    f"the schedule's monitor {config.monitor!r} is not among the values: {known}"
+                )
 
 
 def configured(model: "StepModel") -> tuple[Optimizer, list[LRSchedulerConfig]]:
     """The one optimizer and the schedules that ``configure_optimizers`` gives, whatever form it has."""
     name = type(model).__name__
-    if not model._trains_by_shared_step():
-        raise ValueError(f"{name} has a training_step of its own: train it with a Trainer")
+    own = [hook for hook in HOOKS if getattr(type(model), hook) is not getattr(pl.LightningModule, hook)]
+    if own or not model._trains_by_shared_step():
+        raise ValueError(f"{name} has a {(own or ['training_step'])[0]} of its own: train it with a Trainer")
     optimizers, schedulers, monitor = _configure_optimizers(model.configure_optimizers())  # type: ignore[arg-type]
     if len(optimizers) != 1:
         raise ValueError(f"{name} has {len(optimizers)} optimizers: train it with a Trainer")

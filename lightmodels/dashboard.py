@@ -1,17 +1,21 @@
 """Dashboard: what TensorBoard shows of a run besides the values of its epochs."""
 
+import copy
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightmodels import run_card, schedules
 from lightmodels.batches import inputs_of
 from lightmodels.history import History, Row
+from lightmodels.untouched import untouched
 
 LONG_EPOCH = 100  # steps, from which on the loss inside an epoch is shown too
 STEPS_APART = 50  # between such losses, as each waits for the device
@@ -34,7 +38,8 @@ class Dashboard(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._has_graph = self._laid_out = False
         if writer := writer_of(trainer):
-            writer.add_text("run", run_card.card(trainer, pl_module), 0)
+            with harmless("the card of the run", pl_module):
+                writer.add_text("run", run_card.card(trainer, pl_module), 0)
             rows = getattr(trainer.train_dataloader, "tensors", None)
             if rows is not None:  # of other loaders the first batch must tell what the net takes
                 self._add_graph(writer, pl_module, rows)
@@ -61,11 +66,8 @@ class Dashboard(pl.Callback):
     ) -> None:
         writer = writer_of(trainer) if self.histograms and trainer.is_last_batch else None
         if writer:
-            epoch = trainer.current_epoch + 1
-            for name, parameter in pl_module.named_parameters():
-                writer.add_histogram(f"weights/{name}", parameter, epoch)
-                if parameter.grad is not None:
-                    writer.add_histogram(f"gradients/{name}", parameter.grad, epoch)
+            with harmless("histograms", pl_module):
+                add_histograms(writer, pl_module, trainer.current_epoch + 1)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._lay_out(trainer, pl_module)
@@ -84,11 +86,27 @@ class Dashboard(pl.Callback):
 
     def _add_graph(self, writer: Any, model: pl.LightningModule, batch: Any) -> None:
         self._has_graph = True
-        try:
+        with harmless("the net's graph", model):
             add_graph(writer, model, batch)
-        except Exception as error:  # the tracer runs the net's own code
-            reason = str(error).strip().partition("\n")[0]
-            warnings.warn(f"the net cannot be traced, TensorBoard shows no graph: {reason}", stacklevel=2)
+
+
+@contextmanager
+def harmless(what: str, model: nn.Module) -> Iterator[None]:
+    """Makes an error a warning, and leaves no trace in the model or the random states."""
+    try:
+        with untouched(model):
+            yield
+    except Exception as error:  # the model's own code runs in there
+        reason = str(error).strip().partition("\n")[0]
+        warnings.warn(f"TensorBoard will not show {what}: {type(error).__name__}: {reason}", stacklevel=3)
+
+
+def add_histograms(writer: Any, model: nn.Module, epoch: int) -> None:
+    """Weights and gradients of every parameter that has any."""
+    for name, parameter in model.named_parameters():
+        for kind, values in (("weights", parameter), ("gradients", parameter.grad)):
+            if values is not None and values.numel():
+                writer.add_histogram(f"{kind}/{name}", values.detach().to_dense(), epoch)
 
 
 def logger_of(trainer: pl.Trainer) -> Any:
@@ -123,18 +141,12 @@ def reached(history: History, best: Row) -> dict[str, float]:
 
 
 def add_graph(writer: Any, model: pl.LightningModule, batch: Any) -> None:
-    """The net as TensorBoard's graph, traced on the first row; modes and random states stay as they are."""
+    """The net as TensorBoard's graph, traced on the first row; of a copy, as nets may count their calls."""
     net = getattr(model, "net", None)
-    traced = model if net is None else net
-    modes = {module: module.training for module in model.modules()}
+    traced = copy.deepcopy(model if net is None else net).eval()
     inputs, named = inputs_of(batch, traced)
     if named:
         raise TypeError("its inputs have names")
-    try:
-        with torch.random.fork_rng(), torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the tracer, to the net's author
-            traced.eval()
-            writer.add_graph(traced, tuple(part[:1] for part in inputs), use_strict_trace=False)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer, to the net's author
+        writer.add_graph(traced, tuple(part[:1] for part in inputs), use_strict_trace=False)

@@ -19,7 +19,7 @@ def arrays_of(data: Any) -> Any:
     """The array, or tuple of arrays, that data is or wraps; None for other kinds of data."""
     if isinstance(data, TensorDataset):
         return data.tensors
-    first = data[0] if isinstance(data, tuple) and data else data
+    first = data[0] if isinstance(data, (tuple, list)) and data else data
     return data if isinstance(first, (Tensor, np.ndarray)) or hasattr(first, "to_numpy") else None
 
 
@@ -39,14 +39,20 @@ def of_fit(
         ValueError: data and loaders at once, or data that do not fit together.
     """
     loaders, validation = given["train_dataloaders"], given["val_dataloaders"]
-    if train_data is None and arrays_of(loaders) is not None:
+    if train_data is not None:
+        if any(part is not None for part in given.values()):
+            raise ValueError("train_data takes the place of loaders and of a data module: give one of them")
+        return to_fit(train_data, validation_data, validation_split, batch_size)
+    if arrays_of(loaders) is not None:
+        if given["datamodule"] is not None or (validation is not None and validation_data is not None):
+            raise ValueError("data are given twice: leave out the data module, or one of the validation sets")
         validation_data = validation if validation_data is None else validation_data
         return to_fit(loaders, validation_data, validation_split, batch_size)
-    if train_data is None:
-        return given
-    if any(part is not None for part in given.values()):
-        raise ValueError("train_data takes the place of loaders and of a data module: give one of them")
-    return to_fit(train_data, validation_data, validation_split, batch_size)
+    if validation_data is not None or validation_split:
+        raise ValueError(
+            "validation_data and validation_split go with train_data; loaders take val_dataloaders"
+        )
+    return given | {"val_dataloaders": loader_of(validation, batch_size)}
 
 
 def to_fit(data: Any, validation: Any, validation_split: float, batch_size: int) -> dict[str, Any]:
@@ -63,6 +69,12 @@ def to_fit(data: Any, validation: Any, validation_split: float, batch_size: int)
     """
     if validation is not None and validation_split:
         raise ValueError("validation_split and validation_data exclude each other")
+    if isinstance(validation, pl.LightningDataModule):
+        raise ValueError("validation_data must be arrays, a Dataset or a loader, got a data module")
+    if isinstance(data, pl.LightningDataModule):
+        if validation is not None or validation_split:
+            raise ValueError("a data module validates on rows of its own: give no others")
+        return {"datamodule": data}
     arrays = arrays_of(data)
     if arrays is not None and (validation is None or arrays_of(validation) is not None):
         options = {"batch_size": batch_size, "val_fraction": validation_split}
@@ -71,8 +83,6 @@ def to_fit(data: Any, validation: Any, validation_split: float, batch_size: int)
         if not isinstance(data, Dataset) or isinstance(data, IterableDataset):
             raise ValueError(f"validation_split needs arrays or a Dataset, got {type(data).__name__}")
         data, validation = split(data, validation_split)
-    if isinstance(data, pl.LightningDataModule):
-        return {"datamodule": data}
     loaders = {"train_dataloaders": loader_of(data, batch_size, shuffle=True)}
     return loaders | ({} if validation is None else {"val_dataloaders": loader_of(validation, batch_size)})
 

@@ -34,11 +34,18 @@ class Evaluator(pl.Trainer):
             return super().test(tested, dataloaders, None, verbose, data)
 
     def evaluate(
-        self, model: pl.LightningModule | None = None, data: Any = None, batch_size: int = 32
+        self,
+        model: pl.LightningModule | None = None,
+        data: Any = None,
+        batch_size: int = 32,
+        ckpt_path: str | Path | None = None,
     ) -> dict[str, float]:
-        """As ``test``, of data of any kind that ``fit`` takes as ``train_data``; returns the values alone."""
+        """The test's values of data of any kind that ``fit`` takes, as plain numbers.
+
+        As in Keras the weights are the model's own; ``ckpt_path="best"`` takes those of the best epoch.
+        """
         loaders = data_arguments.loader_of(data, batch_size)
-        values: dict[str, float] = self.test(model, loaders, verbose=False)[0]
+        values: dict[str, float] = self.test(model, loaders, ckpt_path, verbose=False)[0]
         return values
 
     def validate(  # type: ignore[override]

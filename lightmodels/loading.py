@@ -41,6 +41,10 @@ def rebuild(
     if not isinstance(checkpoint.get("model_class"), str):
         raise CheckpointError(f"{path}: not a checkpoint of a LightModel")
     model = _construct(model_class or _find(checkpoint["model_class"], path), checkpoint, path, init)
+    saved = checkpoint.get("state_dict")
+    if model._recipe is None and isinstance(saved, Mapping):  # a loss is not to be had from a file
+        kept = {name: value for name, value in saved.items() if not str(name).startswith("_recipe.")}
+        checkpoint = {**checkpoint, "state_dict": kept}
     weights.require_fit(model, checkpoint, path)
     model.on_load_checkpoint(dict(checkpoint))
     model.load_state_dict(checkpoint["state_dict"], strict=model.strict_loading)

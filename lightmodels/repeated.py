@@ -1,5 +1,6 @@
 """Repeated trainings: over folds of the data, or over seeds, with mean and standard deviation."""
 
+import copy
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,7 +115,10 @@ def fit_seeds(make_model: MakeModel, data: Any, seeds: Sequence[int], **options:
     split, batch_size = options.pop("validation_split", 0.0), options.pop("batch_size", 32)
     module, results = data, []
     if not isinstance(data, pl.LightningDataModule):
-        module = data_arguments.array_module(data, batch_size=batch_size, val_fraction=split)
+        module = data_arguments.array_module(arrays_of(data), batch_size=batch_size, val_fraction=split)
+    if hasattr(module, "splits"):
+        module.prepare_data()
+        module.setup()  # the rows are those of its own seed, whichever seed comes first
     for seed in seeds:
         results.append(train_one(make_model, module, seed, options))
     return together(results)
@@ -123,7 +127,8 @@ def fit_seeds(make_model: MakeModel, data: Any, seeds: Sequence[int], **options:
 def train_one(make_model: MakeModel, data: Any, seed: int, options: dict[str, Any]) -> History:
     """The history of one training that leaves no files."""
     pl.seed_everything(seed, verbose=False)
-    trainer = Trainer(**{"logger": False, "enable_checkpointing": False} | options)
+    fresh = copy.deepcopy(options)  # a callback that remembers would tell one training of another
+    trainer = Trainer(**{"logger": False, "enable_checkpointing": False} | fresh)
     model, own_seed = make_model(), getattr(data, "seed", None)
     if own_seed is not None:
         data.seed = seed  # the order of the rows; which rows there are is settled
@@ -153,7 +158,12 @@ def rows_of(data: Any) -> tuple[tuple[Tensor, ...], int]:
         train, val = data.splits.train, data.splits.val
         rows = tuple(torch.cat(parts) for parts in zip(train, val, strict=True)) if val else train
         return rows, int(data.batch_size)  # type: ignore[attr-defined]
+    return data_arguments.array_module(arrays_of(data)).splits.train, 32
+
+
+def arrays_of(data: Any) -> Any:
+    """The arrays that data is or wraps."""
     arrays = data_arguments.arrays_of(data)
     if arrays is None:
         raise ValueError(f"data must be arrays or a TensorDataModule, got {type(data).__name__}")
-    return data_arguments.array_module(arrays).splits.train, 32
+    return arrays

@@ -47,8 +47,8 @@ def card(trainer: pl.Trainer, model: pl.LightningModule) -> str:
 
 def describe(data: Any) -> str:
     """A data module's name, its rows and a fingerprint of them."""
-    splits = getattr(data, "splits", None)
-    if splits is None:
+    splits: Any = getattr(data, "splits", None)
+    if not hasattr(splits, "_asdict"):  # a data module of another kind
         return type(data).__name__
     rows = ", ".join(f"{len(part[0]):,} {name}" for name, part in splits._asdict().items() if part)
     return f"{type(data).__name__}, rows: {rows}; fingerprint {fingerprint(splits)}"

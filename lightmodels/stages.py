@@ -34,7 +34,7 @@ class Stages:
 
     def start(self, stage: str) -> None:
         """Begins an epoch of a stage, whatever an earlier one that failed has left."""
-        if stage == "val":
+        if stage != "train":
             self._set_aside = [take_state(metric) for metric in self._metrics()]
         else:
             for metric in self._metrics():
@@ -60,7 +60,8 @@ class Stages:
         """Ends an epoch of a stage: its values over all samples of all processes, as plain numbers."""
         suffix = f"/dataloader_idx_{self._loader_index}" if self._loader_index else ""
         values = self._values | self._close(stage, suffix, trainer)
-        if stage == "val":
+        self._values, self._loader_index = {}, 0
+        if stage != "train":
             for metric, state in zip(self._metrics(), self._set_aside, strict=True):
                 put_state(metric, state)
         return values

@@ -17,13 +17,16 @@ from lightmodels.batch_training import BatchTraining
 from lightmodels.batches import inputs_of
 from lightmodels.history import History
 from lightmodels.recipe import Loss, MetricLike, OptimizerLike, Recipe
+from lightmodels.untouched import evaluating
 
 
 class StepModel(pl.LightningModule):
     """A net, its step, and training by single batches in a loop of one's own.
 
     Optimizer and schedules are those of ``configure_optimizers``, which is asked for them at the first
-    batch: have the model on its device by then. Results are those of a Trainer, to the bit.
+    batch: have the model on its device by then, and in ``train()`` mode, as a new model is. Results are
+    those of a Trainer, to the bit. A Trainer's ``fit`` in between ends an epoch that is under way, and
+    optimizer and schedules begin anew after it.
 
     Args:
         net: the network that ``forward`` calls; left out if the subclass defines ``forward``.
@@ -119,7 +122,8 @@ class StepModel(pl.LightningModule):
         """Makes one optimizer step; returns the means over this epoch's training batches so far.
 
         Raises:
-            ValueError: several optimizers, or a ``training_step`` of one's own: these need a Trainer.
+            ValueError: several optimizers, or a ``training_step`` or another hook of a step of one's own:
+                these need a Trainer.
             FloatingPointError: a loss that is not finite.
         """
         return self._batch_training().train(batch)
@@ -131,18 +135,19 @@ class StepModel(pl.LightningModule):
     @torch.no_grad()
     def predict_on_batch(self, batch: Any) -> Any:
         """``predict_step`` in evaluation mode: of the inputs alone, or of a batch with its target."""
-        self.eval()
-        return self.predict_step(move_data_to_device(batch, self.device), 0)
+        with evaluating(self):
+            return self.predict_step(move_data_to_device(batch, self.device), 0)
 
     def reset_metrics(self) -> None:
         """Ends an epoch: its row joins the history, schedules step, and the means begin anew."""
         self._batch_training().end_epoch()
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:
-        """As in Lightning; without a Trainer the optimizer of ``train_on_batch``."""
-        if self._trainer is None and self._fabric is None:
-            return self._batch_training().optimizer
-        return super().optimizers(use_pl_optimizer)
+        """As in Lightning; without a Trainer, or outside its ``fit``, the one of ``train_on_batch``."""
+        fits = self._fabric is not None or (self._trainer is not None and self._trainer.training)
+        if fits or (self._trainer is not None and self._batches is None):
+            return super().optimizers(use_pl_optimizer)
+        return self._batch_training().optimizer
 
     def _batch_training(self) -> BatchTraining:
         if self._batches is None:

@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from datamodules.arrays import ArrayDataModule
 from datamodules.base import carve
-from lightmodels import LightModel, Trainer
+from lightmodels import LightModel, Trainer, load
 
 X, Y = points(103)
 STILL = partial(torch.optim.SGD, lr=0.0)
@@ -153,10 +153,12 @@ def test_without_validation_the_best_epoch_is_that_of_the_training_loss():
 
 def test_arrays_may_stand_where_loaders_do():
     histories = [
-        quiet_trainer().fit(classifier(), (X, Y), (X, Y), batch_size=50),
+        quiet_trainer().fit(classifier(), [X, Y], (X, Y), batch_size=50),
+        quiet_trainer().fit(classifier(), ArrayDataModule((X, Y), batch_size=50).train_dataloader(), (X, Y)),
         quiet_trainer().fit(classifier(), train_data=(X, Y), validation_data=(X, Y), batch_size=50),
     ]
-    assert histories[0]["val_loss"] == histories[1]["val_loss"]
+    losses = [history["val_loss"][0] for history in histories]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
 
 
 def test_inputs_alone_are_predicted():
@@ -178,6 +180,12 @@ BAD = [
     ({"train_data": KINDS["DataLoader"], "validation_split": 0.5}, "validation_split needs arrays"),
     ({"train_data": (X, Y), "train_dataloaders": KINDS["DataLoader"]}, "train_data takes the place"),
     ({"train_data": (X, Y), "batch_size": 0}, "batch_size must be at least 1"),
+    ({"train_data": ArrayDataModule((X, Y)), "validation_data": (X, Y)}, "validates on rows of its own"),
+    ({"train_data": (X, Y), "validation_data": ArrayDataModule((X, Y))}, "got a data module"),
+    ({"train_dataloaders": KINDS["DataLoader"], "validation_data": (X, Y)}, "go with train_data"),
+    ({"train_dataloaders": KINDS["DataLoader"], "validation_split": 0.2}, "go with train_data"),
+    ({"datamodule": ArrayDataModule((X, Y)), "validation_data": (X, Y)}, "go with train_data"),
+    ({"train_dataloaders": (X, Y), "datamodule": ArrayDataModule((X, Y))}, "data are given twice"),
     ({"train_data": X}, r"batches must be \(input, …, target\)"),
 ]
 
@@ -199,3 +207,17 @@ def test_a_model_without_a_recipe_says_what_to_write():
 
     with pytest.raises(NotImplementedError, match="Silent must define shared_step"):
         quiet_trainer().fit(Silent(), train_data=(X, Y))
+
+
+def test_a_net_with_a_weighted_loss_is_loaded_without_the_loss():
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0]))
+    model = LightModel.from_net(nn.Linear(2, 2), loss=loss)
+    Trainer(max_epochs=1, run_dir="run", accelerator="cpu").fit(model, train_data=(X, Y))
+    loaded = load("run/checkpoints/last.ckpt", LightModel, net=nn.Linear(2, 2))
+    assert torch.equal(loaded(X), model(X))
+
+
+def test_odd_numpy_arrays_are_read():
+    data = ArrayDataModule((X.numpy()[::-1], Y.numpy().astype(">i4")[::-1]))
+    assert torch.equal(data.splits.train[0], X.flip(0))
+    assert torch.equal(data.splits.train[1], Y.flip(0))

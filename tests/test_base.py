@@ -377,3 +377,13 @@ def test_a_validation_that_is_not_finite_is_no_success():
     train, val = TensorLoader(x, y, batch_size=5), TensorLoader(x * float("nan"), y, batch_size=5)
     with pytest.raises(FloatingPointError, match="val_loss is nan in epoch 1"):
         quiet_trainer().fit(Classifier(), train, val)
+
+
+def test_several_validation_loaders_leave_the_training_values_their_names():
+    model, data = Classifier(), points(103)
+    loaders = [TensorLoader(*data, batch_size=50) for _ in range(3)]
+    quiet_trainer().fit(model, loaders[0], loaders[1:])
+    assert {"train_loss", "val_loss/dataloader_idx_0", "val_loss/dataloader_idx_1"} <= set(
+        model.history.columns
+    )
+    assert not [name for name in model.history.columns if name.startswith("train_loss/")]

@@ -1,8 +1,10 @@
 """What TensorBoard's own reader finds in the event files of a run."""
 
+import random
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -154,7 +156,7 @@ class Capricious(torch.nn.Module):
 
 def test_a_net_that_cannot_be_traced_is_warned_of():
     trainer = Trainer(max_epochs=1, run_dir="run", accelerator="cpu")
-    with pytest.warns(UserWarning, match="cannot be traced, TensorBoard shows no graph: not today$"):
+    with pytest.warns(UserWarning, match="will not show the net's graph: RuntimeError: not today$"):
         trainer.fit(Untraceable(), Points())
     assert not events("run").Tags()["graph"]
 
@@ -193,3 +195,54 @@ def test_without_tensorboard_training_runs(monkeypatch):
         _, model = fit()
     assert len(model.history) == 3
     assert not list(Path("run").glob("events.*"))
+
+
+class Restless(torch.nn.Module):
+    """A net that draws from every random state, and counts how often it was called."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return x * (1 + np.random.rand() + random.random()) + self.calls
+
+
+@pytest.mark.filterwarnings("ignore:TensorBoard will not show the net")
+def test_the_card_and_the_graph_leave_no_trace():
+    losses = []
+    for logger in (None, False):
+        pl.seed_everything(0, verbose=False)
+        model = Classifier(dropout=0.5)
+        model.net = torch.nn.Sequential(Restless(), model.net)
+        trainer = Trainer(max_epochs=2, logger=logger, accelerator="cpu", enable_checkpointing=False)
+        losses.append(trainer.fit(model, Points(batch_size=25))["train_loss"])
+    assert losses[0] == losses[1]
+
+
+def test_odd_data_and_weights_do_not_break_a_run():
+    class Odd(Classifier):
+        def __init__(self):
+            super().__init__()
+            self.words = torch.nn.Embedding(5, 2, sparse=True)
+            self.nothing = torch.nn.Parameter(torch.empty(0))
+
+        def shared_step(self, batch):
+            values = super().shared_step(batch)
+            return values | {"loss": values["loss"] + self.words(torch.tensor([1])).sum()}
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    class OwnSplits(pl.LightningDataModule):
+        def __init__(self):
+            super().__init__()
+            self.splits = {"train": 1}
+
+        def train_dataloader(self):
+            return DataLoader(TensorDataset(*points(30)), batch_size=10)
+
+    Trainer(max_epochs=1, run_dir="run", histograms=True, accelerator="cpu").fit(Odd(), OwnSplits())
+    assert "weights/words.weight" in events("run").Tags()["histograms"]
+    assert "OwnSplits" in events("run").Tensors("run/text_summary")[0].tensor_proto.string_val[0].decode()

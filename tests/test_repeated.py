@@ -11,7 +11,8 @@ from sklearn.linear_model import LinearRegression as LeastSquares
 from torch import nn
 from torch.nn import functional as F
 
-from lightmodels import LightModel, Trainer, cross_validate, fit_seeds
+from datamodules.rings import RingsDataModule
+from lightmodels import LightModel, RingDNN, Trainer, cross_validate, fit_seeds
 from lightmodels.repeated import Repeated
 
 QUIET = {"logger": False, "enable_checkpointing": False, "accelerator": "cpu"}
@@ -90,3 +91,27 @@ def test_other_data_are_refused():
         cross_validate(Classifier, [points(5)], k=2)
     with pytest.raises(ValueError, match="seeds must hold at least one"):
         fit_seeds(Classifier, points(5), [])
+
+
+def test_trainings_do_not_know_of_each_other():
+    def one(k, **options):
+        return cross_validate(Classifier, points(103), k=k, max_epochs=8, accelerator="cpu", **options)
+
+    stops = pl.callbacks.EarlyStopping("val_loss", patience=1, min_delta=0.02)
+    together = [len(history) for history in one(3, callbacks=[stops]).histories]
+    assert together == [len(history) for history in one(3, callbacks=[stops]).histories]
+    assert min(together) > 2  # of a remembered best value the later folds would die at once
+    assert stops.stopped_epoch == 0
+
+
+def test_the_rows_are_those_of_the_data_modules_own_seed():
+    alone, data = Points(batch_size=25, seed=5), RingsDataModule(seed=5, num_rows=100, test_rows=10)
+    expected = RingsDataModule(seed=5, num_rows=100, test_rows=10).splits.train[0]
+    fit_seeds(RingDNN, data, [7], max_epochs=1, accelerator="cpu")
+    assert data.seed == 5
+    assert torch.equal(data.splits.train[0], expected)
+    results = [
+        fit_seeds(Classifier, alone, seeds, max_epochs=1, accelerator="cpu").values[-1]
+        for seeds in ([1, 2], [2])
+    ]
+    assert results[0] == results[1]

@@ -61,12 +61,32 @@ def rows(model, without=CLOCK):
     return [{name: value for name, value in row.items() if name not in without} for row in model.history]
 
 
-@pytest.mark.parametrize("model_class", [ManyMetrics, Stepwise, Plateau])
+class EveryThirdStep(ManyMetrics):
+    """Lightning counts the steps of a schedule's frequency from each epoch's start."""
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.5)
+        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.9)
+        config = {"scheduler": scheduler, "interval": "step", "frequency": 3}
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+
+class Frozen(ManyMetrics):
+    """A layer that its owner has put in evaluation mode stays so."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Sequential(torch.nn.BatchNorm1d(2).eval(), self.net)
+
+
+@pytest.mark.parametrize("model_class", [ManyMetrics, Stepwise, Plateau, EveryThirdStep, Frozen])
 def test_batch_by_batch_is_what_the_trainer_does(model_class):
     fitted, ours = trained(by_trainer, model_class), trained(by_batches, model_class)
     assert rows(ours) == rows(fitted)
     assert list(ours.history[0]) == list(fitted.history[0])
     assert len({row["lr"] for row in ours.history}) > 1
+    if model_class is Frozen:
+        assert ours.net[0].running_mean.tolist() == [0, 0]
     for name, value in fitted.state_dict().items():
         assert torch.equal(ours.state_dict()[name], value), name
 
@@ -128,7 +148,12 @@ def test_what_needs_a_trainer_says_so():
         def configure_optimizers(self):
             return [torch.optim.SGD(self.parameters(), lr=0.1) for _ in range(2)]
 
-    for model, message in ((Own(), "training_step of its own"), (Two(), "2 optimizers")):
+    class Clips(Classifier):
+        def configure_gradient_clipping(self, *args, **options):
+            super().configure_gradient_clipping(*args, **options)
+
+    cases = (Own(), "training_step of"), (Clips(), "configure_gradient_clipping of"), (Two(), "2 optimizers")
+    for model, message in cases:
         with pytest.raises(ValueError, match=f"{message}.*Trainer"):
             model.train_on_batch(points(5))
     with pytest.raises(NotImplementedError, match="configure_optimizers"):
@@ -140,3 +165,63 @@ def test_a_loss_that_is_not_finite_ends_training():
     with pytest.raises(FloatingPointError, match="loss is nan in epoch 1"):
         model.train_on_batch((x * float("nan"), y))
     assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def test_looking_at_a_model_leaves_its_mode_alone():
+    model, batch = Classifier(dropout=0.5), points(10)
+    model.predict_on_batch(batch)
+    model.test_on_batch(batch)
+    assert all(module.training for module in model.modules())
+
+
+def test_a_loss_that_cannot_be_trained_is_named():
+    class Detached(Classifier):
+        def shared_step(self, batch):
+            return {"loss": super().shared_step(batch)["loss"].detach()}
+
+    class PerRow(Classifier):
+        def shared_step(self, batch):
+            return {"loss": super().shared_step(batch)["loss"].expand(5)}
+
+    with pytest.raises(ValueError, match="has no gradient"):
+        Detached().train_on_batch(points(5))
+    with pytest.raises(TypeError, match=r"'loss' must be a scalar tensor.*shape \(5,\)"):
+        PerRow().train_on_batch(points(5))
+
+
+def test_a_plateau_wants_its_value():
+    class Blind(Plateau):
+        def configure_optimizers(self):
+            return super().configure_optimizers() | {"monitor": "val_auc"}
+
+    model = Blind()
+    model.train_on_batch(points(5))
+    with pytest.raises(ValueError, match="monitor 'val_auc' is not among the values: epoch, train_loss"):
+        model.reset_metrics()
+
+
+def test_a_test_in_the_middle_of_an_epoch_does_not_disturb_it():
+    data, model, undisturbed = Points(batch_size=25), ManyMetrics(), ManyMetrics()
+    undisturbed.load_state_dict(model.state_dict())
+    trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    for each in (model, undisturbed):
+        pl.seed_everything(1, verbose=False)
+        for index, batch in enumerate(data.train_dataloader()):
+            each.train_on_batch(batch)
+            if each is model and index == 2:
+                trainer.test(model, data, verbose=False)
+        each.reset_metrics()
+    assert rows(model) == rows(undisturbed)
+
+
+def test_after_a_fit_the_optimizer_is_that_of_the_batches():
+    model = Classifier()
+    trainer = Trainer(max_epochs=1, logger=False, enable_checkpointing=False, accelerator="cpu")
+    trainer.fit(model, Points(batch_size=25))
+    before = model.net[0].weight.clone()
+    model.train_on_batch(points(5))
+    after = model.net[0].weight.clone()
+    assert not torch.equal(before, after)
+    model.optimizers().param_groups[0]["lr"] = 0.0
+    model.train_on_batch(points(5))
+    assert torch.equal(model.net[0].weight, after)
