@@ -1,6 +1,7 @@
 """History: what each epoch reached, one row an epoch."""
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -60,6 +61,15 @@ class History(Sequence[Row]):
     def next_epoch(self) -> int:
         """The number of the epoch that comes after the last row."""
         return int(self._rows[-1]["epoch"]) + 1 if self._rows else 1
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the least ``val_loss``, or ``train_loss`` without validation; 0 without rows."""
+        name = "val_loss" if "val_loss" in self.columns else "train_loss"
+        losses = {
+            int(row["epoch"]): row[name] for row in self._rows if math.isfinite(row.get(name, math.nan))
+        }
+        return min(losses, key=losses.__getitem__, default=0)
 
     def append(self, row: Row) -> None:
         """Adds the row of an epoch."""
