@@ -40,7 +40,6 @@ class EpochTable(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._show_rows(trainer)
         self._progress.start()
-        self._progress.begins_at(trainer.fit_loop.epoch_loop.batch_progress.current.completed)
 
     def on_train_batch_end(
         self,
@@ -50,6 +49,7 @@ class EpochTable(pl.Callback):
         batch: object,
         batch_idx: int,
     ) -> None:
+        self._progress.counts(batch_idx)
         if self._progress.due() and self._may_print(trainer):
             loss = self._running_loss() if self._running_loss else None
             self._progress.show(self.history.next_epoch, batch_idx + 1, trainer.num_training_batches, loss)

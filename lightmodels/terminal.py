@@ -33,7 +33,7 @@ class ProgressLine:
     def start(self) -> None:
         """Begins an epoch."""
         self._started, self._refreshed = time.perf_counter(), 0.0
-        self._first_step = 0
+        self._first_step: int | None = None
 
     def due(self) -> bool:
         """Whether the line is to be written now: in a terminal, in a long epoch, a few times a second."""
@@ -43,9 +43,10 @@ class ProgressLine:
         self._refreshed = now
         return True
 
-    def begins_at(self, step: int) -> None:
-        """The epoch has so many steps behind it already: it is a resumed one."""
-        self._first_step = step
+    def counts(self, behind: int) -> None:
+        """A step is done, with so many behind it: those before the first one, a resumed epoch made earlier."""
+        if self._first_step is None:
+            self._first_step = behind
 
     def show(self, epoch: int, step: int, total: float, loss: float | None) -> None:
         """Writes how far training is.
@@ -56,12 +57,13 @@ class ProgressLine:
             total: batches of the epoch, or infinity.
             loss: the epoch's mean so far.
         """
-        seconds_a_step = (time.perf_counter() - self._started) / max(step - self._first_step, 1)
+        made = max(step - (self._first_step or 0), 1)
+        left = (time.perf_counter() - self._started) / made * (total - step)
         known = total != float("inf")
         parts = [f"epoch {epoch}", f"[{bar(step / total)}]" if known else "", f"step {step}"]
         parts[2] += f"/{total:.0f}" if known else ""
         parts += [f"loss {loss:.4f}"] if loss is not None else []
-        parts += [f"{duration(seconds_a_step * (total - step))} left"] if known else []
+        parts += [f"{duration(left)} left"] if known else []
         self.write("  ".join(filter(None, parts)))
 
     def write(self, text: str) -> None:
