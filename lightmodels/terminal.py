@@ -44,7 +44,7 @@ class ProgressLine:
         return True
 
     def counts(self, behind: int) -> None:
-        """A step is done, with so many behind it: those before the first one, a resumed epoch made earlier."""
+        """A step is done, with so many behind it; a resumed epoch has some behind its first one."""
         if self._first_step is None:
             self._first_step = behind
 
