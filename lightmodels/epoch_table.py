@@ -32,10 +32,11 @@ class EpochTable(pl.Callback):
         self._running_loss = running_loss
         self._shown = len(history)
         self._columns: list[str] = []
+        self._stops: list[tuple[int, int]] = []
         self._progress = ProgressLine()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._shown = len(self.history)
+        self._shown, self._stops = len(self.history), [_state(stop) for stop in early_stops(trainer)]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._show_rows(trainer)
@@ -69,9 +70,9 @@ class EpochTable(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._show_rows(trainer)
-        reason = stopped_early(trainer, self.history)
-        if reason and self._may_print(trainer):
-            print(reason, flush=True)
+        for stop, before in zip(early_stops(trainer), self._stops, strict=True):
+            if _state(stop) != before and self._may_print(trainer):  # not one of an earlier fit
+                print(reason_of(stop, trainer, self.history), flush=True)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -142,12 +143,18 @@ def best_epoch(trainer: pl.Trainer, history: History) -> int:
     return kept[0].best_epoch if kept else history.best_epoch
 
 
-def stopped_early(trainer: pl.Trainer, history: History) -> str:
-    """One line that says why an early stopping has ended training, or nothing."""
-    stops = [c for c in trainer.callbacks if isinstance(c, EarlyStopping) and c.stopping_reason.value]  # type: ignore[attr-defined]
-    if not stops or not history or not trainer.should_stop:
-        return ""
-    stop, epoch, best = stops[0], history[-1]["epoch"], best_epoch(trainer, history)
+def early_stops(trainer: pl.Trainer) -> list[EarlyStopping]:
+    """The early stoppings among a trainer's callbacks."""
+    return [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]  # type: ignore[attr-defined]
+
+
+def _state(stop: EarlyStopping) -> tuple[int, int]:
+    return stop.stopped_epoch, stop.stopping_reason.value
+
+
+def reason_of(stop: EarlyStopping, trainer: pl.Trainer, history: History) -> str:
+    """One line that says where and why an early stopping has ended training, and which epoch is the best."""
+    epoch, best = history[-1]["epoch"], best_epoch(trainer, history)
     reason = str(stop.stopping_reason_message).removesuffix(" Signaling Trainer to stop.").rstrip(".")
     if stop.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
         reason = f"no better {stop.monitor} for {_times(stop.wait_count, trainer)}"

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,53 +11,9 @@ from torch import Tensor, nn
 from lightmodels import random_state
 from lightmodels.bad_input import explained
 from lightmodels.batches import batch_size, inputs_of
+from lightmodels.summary_table import Layer, Summary
 
 MADE_ROWS = 2  # of a made batch; more than one, for layers that normalize over the batch
-MEGABYTE = 1024**2
-
-
-@dataclass
-class Layer:
-    """A layer that was called: its place and kind, the shape of its output, and what it holds."""
-
-    name: str
-    shape: str
-    parameters: int
-
-
-@dataclass
-class Summary:
-    """What ``summary`` found; ``str()`` gives the table. Sizes are bytes, of one row of the batch."""
-
-    model: str
-    layers: list[Layer] = field(default_factory=list)
-    trainable: int = 0
-    frozen: int = 0
-    input_bytes: float = 0.0
-    forward_bytes: float = 0.0
-    parameter_bytes: int = 0
-
-    @property
-    def parameters(self) -> int:
-        """All parameters of the model, those shared by layers counted once."""
-        return self.trainable + self.frozen
-
-    def __repr__(self) -> str:
-        return f"<Summary of {self.model}: {self.parameters:,} parameters>"  # the table has been printed
-
-    def __str__(self) -> str:
-        rows = [(layer.name, layer.shape, f"{layer.parameters:,}") for layer in self.layers]
-        uncalled = self.parameters - sum(layer.parameters for layer in self.layers)
-        rows += [("(not in a layer that was called)", "", f"{uncalled:,}")] if uncalled else []
-        return "\n".join([*table(("layer", "output shape", "parameters"), rows), *self._totals()])
-
-    def _totals(self) -> list[str]:
-        megabytes = (("input", self.input_bytes), ("forward", self.forward_bytes))
-        sizes = [f"{name} {size / MEGABYTE:.6f}" for name, size in megabytes]
-        return [
-            f"parameters: {self.parameters:,} ({self.trainable:,} trainable, {self.frozen:,} frozen)",
-            f"MB: {', '.join(sizes)} (a row, all outputs), parameters {self.parameter_bytes / MEGABYTE:.6f}",
-        ]
 
 
 def summary(
@@ -179,16 +134,6 @@ def shape_of(output: Any, rows: int) -> str:
             sizes[0] = "B"
         shapes.append(f"({', '.join(sizes)})")
     return ", ".join(shapes) or "-"
-
-
-def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Lines of aligned columns between rules; the last column is one of numbers."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [
-        "  ".join([*map(str.ljust, row[:-1], widths), row[-1].rjust(widths[-1])]) for row in [head, *rows]
-    ]
-    rule = "-" * len(lines[0])
-    return [lines[0], rule, *lines[1:], rule]
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -107,6 +107,25 @@ def test_a_run_to_its_last_epoch_ends_with_its_last_row(capsys):
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
+def test_an_early_stop_is_said_once_not_again_by_a_later_fit(capsys):
+    class Worse(Classifier):
+        def shared_step(self, batch):
+            values = super().shared_step(batch)
+            return values if self.training else {"loss": torch.tensor(1.0 + self.current_epoch)}
+
+    class Enough(pl.Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            trainer.should_stop |= len(pl_module.history) == 4
+
+    trainer, model = Trainer(max_epochs=9, patience=2, run_dir="run", callbacks=[Enough()]), Worse()
+    trainer.fit(model, *loaders())
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("stopped at epoch 3: no better val_loss for 2 epochs;")
+    trainer.fit(model, *loaders())
+    assert len(model.history) == 4
+    assert "stopped" not in capsys.readouterr().out
+
+
 def test_rare_validation_has_its_columns_from_the_start(capsys):
     Trainer(max_epochs=4, run_dir="run", check_val_every_n_epoch=2).fit(Classifier(), *loaders())
     header, *rows = (line.removesuffix(" *") for line in capsys.readouterr().out.splitlines())
