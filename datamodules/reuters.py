@@ -67,6 +67,7 @@ class ReutersDataModule(TensorDataModule):
             "md5:4d44cc38712099c9e383dc6e5f11a921",
         ),
     }
+    input_dtype: ClassVar[torch.dtype] = torch.long
     topics: ClassVar[tuple[str, ...]] = TOPICS
 
     def __init__(
@@ -82,6 +83,11 @@ class ReutersDataModule(TensorDataModule):
         data_dir = str(data_dir)  # hyper-parameters are plain data, also when somebody gives a Path
         self.save_hyperparameters()
         self.data_dir, self.max_length = data_dir, max_length
+
+    @property
+    def input_shape(self) -> tuple[int]:
+        """The shape of a row, known before the files are."""
+        return (self.max_length,)
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -6,6 +6,7 @@ from lightmodels.history import History
 from lightmodels.linear_regression import LinearRegression
 from lightmodels.loading import load
 from lightmodels.mnist_cnn import MNISTCNN
+from lightmodels.model_summary import summary
 from lightmodels.repeated import cross_validate, fit_seeds
 from lightmodels.reuters_conv1d import ReutersConv1D
 from lightmodels.ring_dnn import RingDNN
@@ -23,4 +24,5 @@ __all__ = [
     "cross_validate",
     "fit_seeds",
     "load",
+    "summary",
 ]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from lightmodels import data_info, processes, random_state, resume, schedules, weights
 from lightmodels.bad_input import require_gradient
 from lightmodels.batches import batch_size, run_step, values_and_size
-from lightmodels.callbacks import EpochTable
 from lightmodels.epoch_row import EpochRow
+from lightmodels.epoch_table import EpochTable
 from lightmodels.finite import FiniteGuard
 from lightmodels.stages import Stages, publish
 from lightmodels.step_model import StepModel
@@ -67,7 +67,7 @@ class LightModel(StepModel):
         ours = [callback for callback in attached if isinstance(callback, EpochTable)]
         if any(table.history is self.history for table in ours):
             return []
-        return [EpochTable(self.history), FiniteGuard(self.history)]
+        return [EpochTable(self.history, self._stages.running_loss), FiniteGuard(self.history)]
 
     # Steps
 

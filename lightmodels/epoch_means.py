@@ -69,6 +69,10 @@ class EpochMeans:
             else:
                 raise TypeError(_wrong_kind(name, type(value).__name__))
 
+    def mean(self, name: str) -> float | None:
+        """The mean of one value so far, of this process alone; nothing if there is none."""
+        return float(self._sums[name] / self._counts[name]) if name in self._sums else None
+
     def compute(self, reduce: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
         """The values over the epoch so far, as plain numbers; a count of zero gives ``nan``.
 

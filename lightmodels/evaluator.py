@@ -6,6 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from lightmodels import data_arguments, processes
+from lightmodels.messages import without_banners
 from lightmodels.weights import weights_of
 
 
@@ -30,7 +31,7 @@ class Evaluator(pl.Trainer):
             ValueError: no model, or no checkpoint of the kind that was asked for.
         """
         data = datamodule or self._data(dataloaders)
-        with weights_of(ckpt_path, model, self) as tested:
+        with weights_of(ckpt_path, model, self) as tested, without_banners():
             return super().test(tested, dataloaders, None, verbose, data)
 
     def evaluate(
@@ -57,7 +58,7 @@ class Evaluator(pl.Trainer):
         datamodule: pl.LightningDataModule | None = None,
     ) -> Any:
         """Validates the model's own weights, or those of ``ckpt_path``; otherwise as ``test``."""
-        with weights_of(ckpt_path, model, self) as validated:
+        with weights_of(ckpt_path, model, self) as validated, without_banners():
             return super().validate(
                 validated, dataloaders, None, verbose, datamodule or self._data(dataloaders)
             )
@@ -81,7 +82,7 @@ class Evaluator(pl.Trainer):
         """
         dataloaders = data_arguments.loader_of(dataloaders, batch_size)
         data = datamodule or self._data(dataloaders)
-        with weights_of(ckpt_path, model, self) as asked:
+        with weights_of(ckpt_path, model, self) as asked, without_banners():
             outputs = super().predict(asked, dataloaders, data, return_predictions)
         if outputs is None:
             return None

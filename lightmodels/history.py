@@ -1,7 +1,11 @@
 """History: what each epoch reached, one row an epoch."""
 
 import csv
+import html
+import io
+import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -10,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = dict[str, float]
+SHOWN_ROWS = 10  # in a notebook
 
 
 class History(Sequence[Row]):
@@ -51,6 +56,16 @@ class History(Sequence[Row]):
     def __repr__(self) -> str:
         return f"History({self._rows!r})"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the last epochs as a table, with the best one marked."""
+        best, shown = self.best_epoch, self._rows[-SHOWN_ROWS:]
+        lines = [_html_row("th", self.columns)]
+        for row in shown:
+            values = [f"{row[name]:.4g}" if name in row else "-" for name in self.columns]
+            lines.append(_html_row("td", values, marked=row["epoch"] == best))
+        caption = f"{len(shown)} of {len(self)} epochs" + (f"; * best epoch {best}" if best else "")
+        return "\n".join([f"<table><caption>{caption}</caption>", *lines, "</table>"])
+
     @property
     def columns(self) -> list[str]:
         """The names of all values, in the order in which they first came up."""
@@ -60,6 +75,15 @@ class History(Sequence[Row]):
     def next_epoch(self) -> int:
         """The number of the epoch that comes after the last row."""
         return int(self._rows[-1]["epoch"]) + 1 if self._rows else 1
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the least ``val_loss``, or ``train_loss`` without validation; 0 without rows."""
+        name = "val_loss" if "val_loss" in self.columns else "train_loss"
+        losses = {
+            int(row["epoch"]): row[name] for row in self._rows if math.isfinite(row.get(name, math.nan))
+        }
+        return min(losses, key=losses.__getitem__, default=0)
 
     def append(self, row: Row) -> None:
         """Adds the row of an epoch."""
@@ -106,4 +130,18 @@ class History(Sequence[Row]):
             axes.set(xlabel="epoch", ylabel=metric)
             axes.grid(alpha=0.3)
             axes.legend()
+        # So that a notebook shows it: by itself it does so only with figures that pyplot has made.
+        figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
         return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()
+
+
+def _html_row(tag: str, cells: Sequence[str], marked: bool = False) -> str:
+    inner = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+    style = ' style="font-weight: bold"' if marked else ""
+    return f"<tr{style}>{inner}<td>{'*' if marked else ''}</td></tr>"

@@ -50,6 +50,10 @@ class Stages:
         """Samples that this process has added, of the current loader."""
         return self._means[stage].samples
 
+    def running_loss(self) -> float | None:
+        """The mean of this process's training loss so far; it waits for the device."""
+        return self._means["train"].mean("loss")
+
     def change_loader(self, stage: str, index: int, trainer: pl.Trainer) -> None:
         """Closes the values of a loader when the next one begins."""
         if index != self._loader_index:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from lightmodels import data_arguments, run_directory, trainer_options
+from lightmodels import data_arguments, messages, run_directory, trainer_options
 from lightmodels.base import LightModel
 from lightmodels.dashboard import Dashboard
 from lightmodels.devices import DeviceChoice
@@ -74,7 +74,8 @@ class Trainer(Evaluator):
         self._keeper = keeper if keeper in options["callbacks"] else None
         options["plugins"] = trainer_options.plugins(options.get("plugins"))
         options |= trainer_options.unset(options) | trainer_options.devices(gpus, tpu_cores, options)
-        super().__init__(**options)
+        with messages.without_banners():
+            super().__init__(**options)
 
     def fit(  # type: ignore[override]  # noqa: D417, PLR0913 (Lightning's arguments are its own)
         self,
@@ -123,7 +124,8 @@ class Trainer(Evaluator):
         if self._makes_logger or self._keeper:
             self.open_run(ckpt_path)
         try:
-            super().fit(model, **data, ckpt_path=ckpt_path or self._stopped_at)
+            with messages.without_banners():
+                super().fit(model, **data, ckpt_path=ckpt_path or self._stopped_at)
             self._stopped_at = None
         except Stopped as stop:
             if stop.signum != signal.SIGINT:

@@ -6,7 +6,6 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -100,9 +99,7 @@ def names_flags(prefix: str, names: Sequence[str], plain: Sequence[str] = ()) ->
         raise UsageError(f"{'--' if name in plain else prefix}{error}") from error
 
 
-def quiet() -> None:
-    """Leaves out Lightning's banners and tips, and the warnings that our own design answers."""
+def quiet(level: int = logging.WARNING) -> None:
+    """Leaves out what Lightning says below a level of logging; its banners, our Trainer leaves out itself."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # we log every epoch
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own affair
+        logging.getLogger(name).setLevel(level)

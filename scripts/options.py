@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import restarts
 import yaml
 from console import UsageError, with_underscores
+from help_text import DESCRIPTION, Formatter, shorten_help
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from resume import find_checkpoint, parse_resumed
 from tasks import TASKS
@@ -19,6 +20,7 @@ PLAIN_DATA = ("seed", "data_dir")  # arguments of data modules that have a plain
 OURS = ("gpus", "tpu_cores", "run_dir", "max_epochs", "save_every_n_steps")
 OURS += ("callbacks", "logger", "plugins", "default_root_dir")
 NOT_SAVED = ("config", "run_dir", "resume", "override", "print_config", "seeds")
+NOT_SAVED += ("summary", "quiet", "verbose")
 
 
 KINDS = {
@@ -83,6 +85,8 @@ def check_ranges(options: Namespace) -> None:
     for name, least in (("max_epochs", 1), ("seed", 0)):
         if options[name] < least:
             raise UsageError(f"--{name} must be at least {least}, got {options[name]}")
+    if options.quiet and options.verbose:
+        raise UsageError("--quiet and --verbose: leave one out")
     last_seed = options.seed + (options.seeds or 1) - 1
     if last_seed >= 2**32:
         raise UsageError(f"--seed must be below 2**32, got {last_seed}")
@@ -140,41 +144,38 @@ def configured_task(path: str) -> str | None:
 
 def make_parser(task: str) -> Parser:
     model, data = TASKS[task]
-    parser = Parser(
-        prog="train.py",
-        description="Trains one of the tasks; every constructor's argument is a flag.",
-        allow_abbrev=False,
-    )
+    parser = Parser(prog="train.py", description=DESCRIPTION, formatter_class=Formatter, allow_abbrev=False)
+    parser.usage = "train.py [--task TASK] [flags]"
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of options; flags after it win")
-    parser.add_argument("--task", choices=list(TASKS), default=task, help="what to train (default: ring)")
-    parser.add_argument(
-        "--gpus",
-        type=int | str | None,
-        help="GPUs: a count, -1 for all, 0,1 for those; 0 is the CPU",
-    )
-    parser.add_argument(
-        "--tpu_cores", type=int | str | None, help="TPU cores: a count, -1 for all, 0,1 for those"
-    )
-    parser.add_argument(
-        "--max_epochs", type=int | None, help=f"epochs to train (default: {model.max_epochs})"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of data, weights and order")
-    parser.add_argument(
-        "--seeds", type=int | None, help="train so many times, from --seed on, and print mean ± deviation"
-    )
-    parser.add_argument("--data_dir", type=str, default="data", help="where the data files are, or are put")
-    parser.add_argument(
-        "--run_dir", type=str | None, help="directory of this run (default: the next of runs/TASK/1, 2, …)"
-    )
-    parser.add_argument(
-        "--save_every_n_steps", type=int | None, help="save last.ckpt inside epochs too, after so many steps"
-    )
-    parser.add_argument("--resume", type=str | None, help="checkpoint to go on from, or 'last'")
-    parser.add_argument("--override", action="store_true", help="resume with other settings than before")
+    add_plain_flags(parser, task)
     parser.add_class_arguments(model, "model")
     parser.add_class_arguments(data, "data", skip=set(PLAIN_DATA))
     parser.add_class_arguments(Trainer, "trainer", skip=set(OURS), fail_untyped=False)
+    shorten_help(parser, task)
     return parser
+
+
+def add_plain_flags(parser: Parser, task: str) -> None:
+    """The flags without a dot, in the groups that ``--help`` shows."""
+    epochs = TASKS[task][0].max_epochs
+    add = parser.add_argument_group("What to train").add_argument
+    add("--task", choices=list(TASKS), default=task, help="the task; it also decides the flags below")
+    add("--max_epochs", type=int | None, help=f"epochs to train, {epochs} if left out")
+    add("--seed", type=int, default=0, help="seed of data, weights and order")
+    add("--seeds", type=int | None, help="train so many times, from --seed on; print mean ± deviation")
+    add = parser.add_argument_group("Where").add_argument
+    add("--gpus", type=int | str | None, help="a count, -1 for all, 0,1 for those; 0 is the CPU")
+    add("--tpu_cores", type=int | str | None, help="a count, -1 for all, 0,1 for those")
+    add("--data_dir", type=str, default="data", help="where the data files are, or are put")
+    add("--run_dir", type=str | None, help="directory of this run, else the next of runs/TASK/1, 2, …")
+    add = parser.add_argument_group("Going on after a stop").add_argument
+    add("--resume", type=str | None, help="checkpoint to go on from, or 'last' for the newest run's")
+    add("--override", action="store_true", help="resume with other settings than before")
+    add("--save_every_n_steps", type=int | None, help="save last.ckpt inside epochs too")
+    add = parser.add_argument_group("What is shown").add_argument
+    add("--quiet", action="store_true", help="only the results and errors")
+    add("--verbose", action="store_true", help="the model's layers and Lightning's messages too")
+    add("--summary", action="store_true", help="the model's layers and sizes; trains nothing")
 
 
 def typed(parser: Parser, options: Namespace, group: str) -> dict[str, Any]:

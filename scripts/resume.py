@@ -22,6 +22,9 @@ FREE = (
     "resume",
     "config",
     "override",
+    "summary",
+    "quiet",
+    "verbose",
 )
 FREE_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "max_time", "patience", "profiler")
 

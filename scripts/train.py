@@ -1,15 +1,16 @@
 """Trains one of the tasks: python scripts/train.py --task mnist --gpus 2"""
 
 import inspect
+import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 
 import pytorch_lightning as pl
 import restarts
 import torch
-from console import OutputError, UsageError, names_flags, run
+from console import OutputError, UsageError, names_flags, quiet, run
 from jsonargparse import Namespace
 from options import PLAIN_DATA, Parser, dump, parse, typed
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -18,13 +19,39 @@ from resume import probe, record
 from tasks import TASKS
 
 from datamodules.base import TensorDataModule
-from lightmodels import LightModel, Trainer, processes
+from datamodules.files import RemoteFile, find
+from lightmodels import LightModel, Trainer, messages, processes, summary
 from lightmodels.callbacks import ConfiguredOptimizer
 from lightmodels.repeated import Repeated
 
 
 def main(argv: Sequence[str]) -> None:
     options, parser = parse(argv)
+    if options.summary:
+        show_summary(options, parser)
+        return
+    if options.verbose:
+        quiet(logging.INFO)
+    with messages.say("quiet" if options.quiet else "verbose" if options.verbose else "normal"):
+        train_all(options, parser)
+
+
+def show_summary(options: Namespace, parser: Parser) -> None:
+    """Prints the model's layers; fetches no data: without its files the sizes are the constructors'."""
+    check_model_flags(options)
+    data = make_data(options, fetch=False)
+    if lacks_files(data):
+        model, dtype = (
+            TASKS[options.task][0](**vars(options.model)),
+            getattr(data, "input_dtype", torch.float32),
+        )
+        summary(model, data.input_shape, dtype=dtype)
+    else:
+        summary(make_model(options, parser, data), batch=data.splits.train[0][:2])
+
+
+def train_all(options: Namespace, parser: Parser) -> None:
+    """Trains once, or once a seed."""
     if options.seeds is None:
         train(options, parser)
         return
@@ -57,7 +84,7 @@ def train(options: Namespace, parser: Parser) -> dict[str, float]:
     if first:
         with writing(run_dir):
             record(run_dir, dump(parser, options))
-        print(headline(options.task, model, data, trainer), flush=True)
+        introduce(options, model, data, trainer)
     restarts.connect(trainer.strategy.root_device)
     fit(trainer, model, data, options.resume)
     if trainer.interrupted:
@@ -69,22 +96,41 @@ def train(options: Namespace, parser: Parser) -> dict[str, float]:
     return tested
 
 
+def introduce(options: Namespace, model: LightModel, data: TensorDataModule, trainer: Trainer) -> None:
+    """Says what is trained on what: nothing if quiet, the layers too if verbose."""
+    if options.verbose:
+        summary(model, batch=data.splits.train[0][:2])
+    if not options.quiet:
+        print(headline(options.task, model, data, trainer), flush=True)
+
+
 def check_model_flags(options: Namespace) -> None:
     """Finds out before any data is loaded or fetched whether the model takes its options."""
     with torch.device("meta"), names_flags("--model.", list(vars(options.model))):
         TASKS[options.task][0](**vars(options.model))
 
 
-def make_data(options: Namespace) -> TensorDataModule:
-    """The task's data module, with its data loaded: wrong input shows before anything is written."""
+def make_data(options: Namespace, fetch: bool = True) -> TensorDataModule:
+    """The task's data module, with its data loaded: wrong input shows before anything is written.
+
+    Without ``fetch``, nothing is downloaded, and nothing loaded if files are not there.
+    """
     data_class = TASKS[options.task][1]
     names = list(inspect.signature(data_class).parameters)
     plain = {name: options[name] for name in PLAIN_DATA if name in names}
     with names_flags("--data.", names, PLAIN_DATA):
         data = data_class(**vars(options.data), **plain)
-        data.prepare_data()
-        data.setup()
+        if fetch:
+            data.prepare_data()
+        if fetch or not lacks_files(data):
+            data.setup()
     return data
+
+
+def lacks_files(data: TensorDataModule) -> bool:
+    """Whether a data module has files that are not there yet."""
+    files: Mapping[str, RemoteFile] = getattr(data, "files", {})
+    return any(find(file, getattr(data, "data_dir", "")) is None for file in files.values())
 
 
 def make_model(options: Namespace, parser: Parser, data: TensorDataModule) -> LightModel:
