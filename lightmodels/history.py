@@ -1,6 +1,7 @@
 """History: what each epoch reached, one row an epoch."""
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -91,19 +92,32 @@ class History(Sequence[Row]):
         return pd.DataFrame(self._rows, columns=self.columns)
 
     def plot(self) -> "Figure":
-        """A figure with one panel a metric: its training and validation values over the epochs."""
+        """A figure with one panel a metric: its training and validation values over the epochs.
+
+        The best epoch, that of the least ``val_loss``, is marked.
+        """
         from matplotlib.figure import Figure
 
         metrics = list(
             dict.fromkeys(n.partition("_")[2] for n in self.columns if n.startswith(("train_", "val_")))
         )
         figure = Figure(figsize=(4.8 * max(len(metrics), 1), 3.6), layout="constrained")
+        best = self._best_epoch()
         for position, metric in enumerate(metrics, start=1):
             axes = figure.add_subplot(1, len(metrics), position)
             for name in (f"train_{metric}", f"val_{metric}"):
                 if name in self.columns:
                     axes.plot(self["epoch"], self[name], marker=".", label=name)
+            if best is not None:
+                axes.axvline(
+                    best, color="#999999", linestyle="--", linewidth=1, label=f"best epoch {best:.0f}"
+                )
             axes.set(xlabel="epoch", ylabel=metric)
             axes.grid(alpha=0.3)
             axes.legend()
         return figure
+
+    def _best_epoch(self) -> float | None:
+        losses = [(row["val_loss"], row["epoch"]) for row in self._rows if "val_loss" in row]
+        finite = [pair for pair in losses if math.isfinite(pair[0])]
+        return min(finite)[1] if finite else None

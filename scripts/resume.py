@@ -23,7 +23,16 @@ FREE = (
     "config",
     "override",
 )
-FREE_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "max_time", "patience", "profiler")
+FREE_TRAINER = (
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "strategy",
+    "max_time",
+    "patience",
+    "profiler",
+    "figures",
+)
 
 
 def find_checkpoint(resume: str, run_dir: str | None, task: str) -> Path:
