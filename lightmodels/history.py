@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Row = dict[str, float]
@@ -101,21 +102,24 @@ class History(Sequence[Row]):
         metrics = list(
             dict.fromkeys(n.partition("_")[2] for n in self.columns if n.startswith(("train_", "val_")))
         )
-        figure = Figure(figsize=(4.8 * max(len(metrics), 1), 3.6), layout="constrained")
-        best = self._best_epoch()
+        columns = 2 if len(metrics) > 1 else 1
+        rows = -(-len(metrics) // columns)
+        figure = Figure(figsize=(max(4.8, 3.6 * columns), max(3.6, 2.8 * rows)), layout="constrained")
         for position, metric in enumerate(metrics, start=1):
-            axes = figure.add_subplot(1, len(metrics), position)
-            for name in (f"train_{metric}", f"val_{metric}"):
-                if name in self.columns:
-                    axes.plot(self["epoch"], self[name], marker=".", label=name)
-            if best is not None:
-                axes.axvline(
-                    best, color="#999999", linestyle="--", linewidth=1, label=f"best epoch {best:.0f}"
-                )
-            axes.set(xlabel="epoch", ylabel=metric)
-            axes.grid(alpha=0.3)
-            axes.legend()
+            self._plot_metric(figure.add_subplot(rows, columns, position), metric)
         return figure
+
+    def _plot_metric(self, axes: "Axes", metric: str) -> None:
+        for name, colour in ((f"train_{metric}", "#0072B2"), (f"val_{metric}", "#D55E00")):
+            if name in self.columns:
+                axes.plot(self["epoch"], self[name], marker=".", label=name, color=colour)
+        best = self._best_epoch()
+        if best is not None:
+            axes.axvline(best, color="black", linestyle=":", linewidth=1.2, label=f"best epoch {best:.0f}")
+        axes.locator_params(axis="x", integer=True)
+        axes.set(xlabel="epoch", ylabel=metric)
+        axes.grid(alpha=0.3)
+        axes.legend()
 
     def _best_epoch(self) -> float | None:
         losses = [(row["val_loss"], row["epoch"]) for row in self._rows if "val_loss" in row]

@@ -33,8 +33,8 @@ def worst_images(images: Tensor, true: Tensor, probabilities: Tensor, names: Seq
         f"true {_brief(names[int(true[i])])}\nsaid {_brief(names[int(predicted[i])])}, p {float(sure[i]):.2f}"
         for i in shown
     ]
-    what = "those it is most sure of" if count else "those it is least sure of"
-    title = f"{count:,} of {len(true):,} images are wrong: {what}"
+    which = f"{len(shown)} of them, the most confident first" if count else "the least confident"
+    title = f"{count:,} of {len(true):,} images are wrong: {which}"
     return _captioned(torch.stack([as_picture(images[i]) for i in shown]), captions, title)
 
 
@@ -47,7 +47,7 @@ def _captioned(pictures: Tensor, captions: Sequence[str], title: str) -> "Figure
     rows = -(-len(pictures) // COLUMNS)
     figure = Figure(figsize=(7.2, 0.6 + 7.0 * rows * down / (COLUMNS * across)), layout="constrained")
     axes = figure.add_subplot()
-    axes.imshow(mosaic(pictures, COLUMNS, down, across, fill=1.0).numpy())
+    axes.imshow(mosaic(pictures, COLUMNS, down, across, fill=1.0)[:, : -max(1, width // 6)].numpy())
     for place, caption in enumerate(captions):
         row, column = divmod(place, COLUMNS)
         middle = column * across + (width - 1) / 2

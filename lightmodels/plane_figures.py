@@ -31,20 +31,24 @@ def classes_side_by_side(x: Tensor, true: Tensor, predicted: Tensor, names: Sequ
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     x, true, predicted = x.float().cpu(), true.cpu(), predicted.cpu()
     for axes, classes, title in zip(panels, (true, predicted), ("true", "predicted"), strict=True):
-        _scatter(axes, x, classes, names, s=14, alpha=0.7, linewidths=0)
+        _scatter(axes, x, classes, names, COLOURS, alpha=0.7, linewidths=0)
         axes.set(title=title, xlabel="x1", aspect="equal")
+    wrong = x[true != predicted]
+    style: dict[str, Any] = {"facecolors": "none", "edgecolors": "black", "linewidths": 0.8}
+    panels[1].scatter(wrong[:, 0], wrong[:, 1], s=40, label="wrong", **style)
     panels[0].set(ylabel="x2")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    wrong = int((true != predicted).sum())
-    figure.suptitle(f"{wrong:,} of {len(x):,} points are in the wrong class")
+    handles, labels = panels[1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(f"{len(wrong):,} of {len(x):,} points are in the wrong class")
     return figure
 
 
-def _scatter(axes: "Axes", x: Tensor, classes: Tensor, names: Sequence[str], **style: Any) -> None:
-    for index, (colour, marker) in enumerate(zip(COLOURS, MARKERS, strict=True)):
+def _scatter(
+    axes: "Axes", x: Tensor, classes: Tensor, names: Sequence[str], colours: Sequence[str], **style: Any
+) -> None:
+    for index, (colour, marker) in enumerate(zip(colours, MARKERS, strict=True)):
         points = x[classes == index]
-        axes.scatter(points[:, 0], points[:, 1], c=colour, marker=marker, label=names[index], **style)
+        axes.scatter(points[:, 0], points[:, 1], s=14, c=colour, marker=marker, label=names[index], **style)
 
 
 def grid_over(x: Tensor, steps: int = 100) -> Tensor:
@@ -89,7 +93,9 @@ def decision_boundary(
     )
     figure.colorbar(filled, label=f"probability of {names[1]}", shrink=0.85)
     half = _draw_half(axes, first, second, level)
-    _scatter(axes, x.float().cpu(), true.cpu(), names, s=10, alpha=0.9, edgecolors="white", linewidths=0.4)
+    _scatter(
+        axes, x.float().cpu(), true.cpu(), names, ("white", "black"), edgecolors="#777777", linewidths=0.5
+    )
     if radius is not None:
         _draw_circle(axes, radius)
     axes.set(xlabel="x1", ylabel="x2", title=f"Decision boundary{half}", aspect="equal")

@@ -40,7 +40,7 @@ def callbacks(
 
 
 def logger(run_dir: Path) -> Logger | None:
-    """TensorBoard's, straight in the run directory; none, and a line that says so, where it is not installed."""
+    """TensorBoard's, straight in the run directory; none, and a line of output, where it is not installed."""
     try:
         importlib.import_module("tensorboard")
     except ImportError:
