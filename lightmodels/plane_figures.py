@@ -170,7 +170,9 @@ def weights_beside(learnt: Tensor, exact: Tensor, names: Sequence[str], title: s
         (-0.2, learnt, COLOURS[0], "learnt"),
         (0.2, exact, COLOURS[1], title),
     ):
-        bars = axes.bar(places + shift, values.float().cpu(), width=0.38, color=colour, label=label)
+        bars = axes.bar(
+            (places + shift).tolist(), values.float().tolist(), width=0.38, color=colour, label=label
+        )
         if len(names) <= 8:
             axes.bar_label(bars, fmt="%.3f", padding=2, fontsize=9)
     axes.axhline(0, color="black", linewidth=0.8)
