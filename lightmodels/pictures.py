@@ -10,12 +10,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
 from lightmodels import png, random_state
-from lightmodels.batches import join
+from lightmodels.base import LightModel
 from lightmodels.sample import Sample
 from lightmodels.step_model import StepModel
 from lightmodels.weights import weights_of
@@ -44,18 +44,12 @@ class Pictures(pl.Callback):
 
     def _start(self, now: float) -> None:
         self._began, self._next_epoch = now, 1
-        self._spent, self._latest = (
-            0.0,
-            0.0,
-        )  # seconds of the pictures in training but the first, of the newest
+        self._spent = self._latest = 0.0  # seconds of all pictures in training but the first; of the newest
         self._before, self._sample, self._draws = self.seconds, Sample(), False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start(perf_counter())
-        able = isinstance(
-            trainer.strategy, (SingleDeviceStrategy, DDPStrategy)
-        )  # each process has all weights
-        draws = able and trainer.is_global_zero and isinstance(pl_module, StepModel)
+        draws = trainer.is_global_zero and isinstance(pl_module, LightModel) and _is_whole_here(trainer)
         self._draws = bool(draws and self.directory and trainer.enable_validation) and _has_matplotlib()
 
     def on_validation_batch_end(
@@ -90,11 +84,8 @@ class Pictures(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._sample.batches:
             path = getattr(trainer.checkpoint_callback, "best_model_path", "")
-            with (
-                _untouched(pl_module),
-                self._warns("the best weights"),
-                weights_of("best" if path else None, pl_module, trainer),
-            ):
+            best = weights_of("best" if path else None, pl_module, trainer)
+            with self._warns("the best weights"), best:
                 self._draw(trainer, pl_module)
         self._sample = Sample()
 
@@ -121,9 +112,18 @@ class Pictures(pl.Callback):
         with self._warns(f"{type(model).__name__}.figures"), _untouched(model), mode():
             model.eval()
             with trainer.precision_plugin.forward_context():
-                outputs = [StepModel.predict_step(model, batch, 0) for batch in self._sample.batches]
-                drawn = model.figures(self._sample.joined(), join(outputs))
+                if (outputs := self._outputs(model)) is not None:
+                    drawn = dict(model.figures(self._sample.joined(), outputs))
         return drawn
+
+    def _outputs(self, model: LightModel) -> Any:
+        """What ``forward`` gives for the sample; nothing if it fails and nobody has asked for pictures."""
+        try:
+            return self._sample.mapped(lambda batch: StepModel.predict_step(model, batch, 0))
+        except Exception:
+            if type(model).figures is LightModel.figures:
+                return None
+            raise
 
     @contextmanager
     def _warns(self, what: str) -> Iterator[None]:
@@ -151,6 +151,13 @@ def _untouched(model: nn.Module) -> Iterator[None]:
         for module, mode in modes.items():
             module.training = mode
         random_state.restore(states)
+
+
+def _is_whole_here(trainer: pl.Trainer) -> bool:
+    """Whether one process alone can ask the model: strategies that share out weights need all of them."""
+    strategy = trainer.strategy
+    alone = isinstance(strategy, (SingleDeviceStrategy, DDPStrategy))
+    return alone and not isinstance(strategy, DeepSpeedStrategy)
 
 
 def _has_matplotlib() -> bool:

@@ -22,7 +22,7 @@ def rendered(figure: "Figure", dpi: int = 100) -> bytes:
 
 def write(content: bytes, path: Path) -> None:
     """Writes the file as a whole, over an older one; leaves no part of it if the disk is full."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         temporary.write_bytes(content)

@@ -1,5 +1,6 @@
 """Sample: the first rows of a data set, kept from a pass over it that is made anyway."""
 
+from collections.abc import Callable
 from typing import Any
 
 from lightning_utilities.core.apply_func import apply_to_collection
@@ -9,6 +10,7 @@ from lightmodels.batches import batch_size, join
 
 MOST_ROWS = 2_000
 MOST_BYTES = 64 * 2**20
+MOST_RESULT_BYTES = 256 * 2**20
 
 
 class Sample:
@@ -38,6 +40,16 @@ class Sample:
             self.batches.append(_first_rows(batch, size, keep))
             self._rows, self._bytes = self._rows + keep, self._bytes + keep * row_bytes
         self.complete = keep < size or self._rows == MOST_ROWS
+
+    def mapped(self, function: Callable[[Any], Any]) -> Any:
+        """What a function makes of the batches, joined; batches beyond 256 MiB of that are dropped."""
+        results: list[Any] = []
+        for batch in self.batches:
+            results.append(function(batch))
+            if sum(part.nbytes for part in _tensors(results)) > MOST_RESULT_BYTES:
+                break
+        del self.batches[len(results) :]
+        return join(results)
 
     def joined(self) -> Any:
         """All rows as one batch."""

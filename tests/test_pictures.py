@@ -202,6 +202,19 @@ def test_one_that_cannot_be_rendered_is_named_and_the_others_are_drawn(no_budget
     assert [path.name for path in Path("run/figures").iterdir()] == ["line.png"]
 
 
+def test_a_model_that_has_asked_for_nothing_is_not_bothered():
+    class Odd(Classifier):
+        def forward(self, x, more=None):
+            if self.trainer.state.stage == "train" and not self.training:
+                raise TypeError("forward is no use for this")
+            return super().forward(x)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*drawn")
+        trainer().fit(Odd(), *loaders())
+    assert not Path("run/figures").exists()
+
+
 @pytest.mark.parametrize(
     ("package", "line"),
     [
@@ -271,3 +284,13 @@ def test_the_callback_needs_a_directory():
         enable_model_summary=False, callbacks=[Pictures()],
     ).fit(model, *loaders())  # fmt: skip
     assert not model.drawn
+
+
+def test_outputs_that_would_fill_the_memory_make_the_sample_smaller(monkeypatch):
+    monkeypatch.setattr(sample, "MOST_RESULT_BYTES", 500)
+    kept = sample.Sample()
+    for start in range(4):
+        kept.add(torch.full((3,), start))
+    results = kept.mapped(lambda batch: batch.repeat(10).reshape(10, 3).T)  # 240 bytes each
+    assert results.shape == (9, 10)
+    assert kept.joined().tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
