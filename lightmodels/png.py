@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 def rendered(figure: "Figure", dpi: int = 100) -> bytes:
     """The figure as the content of a PNG file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     content = BytesIO()
+    figure.set_dpi(dpi)
     with warnings.catch_warnings():  # a letter that the font lacks is drawn as a box
         warnings.simplefilter("ignore")
-        figure.savefig(content, format="png", dpi=dpi)
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.print_png(content)  # savefig draws twice
     return content.getvalue()
 
 
