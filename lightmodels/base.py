@@ -1,13 +1,13 @@
 """LightModel: a LightningModule of which only ``shared_step`` and the optimizer are left to write."""
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from lightmodels import data_info, processes, random_state, resume, schedules, weights
+from lightmodels import data_info, default_figures, processes, random_state, resume, schedules, weights
 from lightmodels.bad_input import require_gradient
 from lightmodels.batches import batch_size, run_step, values_and_size
 from lightmodels.epoch_row import EpochRow
@@ -15,6 +15,9 @@ from lightmodels.epoch_table import EpochTable
 from lightmodels.finite import FiniteGuard
 from lightmodels.stages import Stages, publish
 from lightmodels.step_model import StepModel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class LightModel(StepModel):
@@ -68,6 +71,15 @@ class LightModel(StepModel):
         if any(table.history is self.history for table in ours):
             return []
         return [EpochTable(self.history, self._stages.running_loss), FiniteGuard(self.history)]
+
+    def figures(self, batch: Any, outputs: Any) -> "dict[str, Figure]":
+        """What to draw, by name; a Trainer calls it, in evaluation mode, when pictures are due.
+
+        Args:
+            batch: up to 2,000 rows of the validation data, as one batch.
+            outputs: what ``forward`` gives for them.
+        """
+        return default_figures.of(self, batch, outputs)
 
     # Steps
 

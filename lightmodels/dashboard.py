@@ -25,7 +25,8 @@ class Dashboard(pl.Callback):
     """Writes charts' layout, net, hyper-parameters and a card of the run to the TensorBoard logger.
 
     Epochs' values are drawn over epochs, tags ``step/…`` over optimizer steps. It runs beside any
-    logger, and does nothing without one of TensorBoard.
+    logger, and does nothing without one of TensorBoard. Our Trainer brings one, unless there is one
+    among its callbacks, as ``Dashboard(histograms=True)``.
 
     Args:
         histograms: whether weights and gradients are written, at each epoch's last step.
@@ -143,7 +144,11 @@ def reached(history: History, best: Row) -> dict[str, float]:
 def add_graph(writer: Any, model: pl.LightningModule, batch: Any) -> None:
     """The net as TensorBoard's graph, traced on the first row; of a copy, as nets may count their calls."""
     net = getattr(model, "net", None)
-    traced = copy.deepcopy(model if net is None else net).eval()
+    if net is None and type(model).forward is pl.LightningModule.forward:
+        return  # its steps do without
+    traced: Any = copy.deepcopy(model if net is None else net).eval()
+    if net is None:
+        traced.trainer = model.trainer  # which a copy does not keep
     inputs, named = inputs_of(batch, traced)
     if named:
         raise TypeError("its inputs have names")

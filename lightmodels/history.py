@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Row = dict[str, float]
@@ -115,24 +116,35 @@ class History(Sequence[Row]):
         return pd.DataFrame(self._rows, columns=self.columns)
 
     def plot(self) -> "Figure":
-        """A figure with one panel a metric: its training and validation values over the epochs."""
+        """A figure with one panel a metric: its training and validation values over the epochs.
+
+        The best epoch, that of the least ``val_loss``, is marked.
+        """
         from matplotlib.figure import Figure
 
         metrics = list(
             dict.fromkeys(n.partition("_")[2] for n in self.columns if n.startswith(("train_", "val_")))
         )
-        figure = Figure(figsize=(4.8 * max(len(metrics), 1), 3.6), layout="constrained")
+        columns = 2 if len(metrics) > 1 else 1
+        rows = -(-len(metrics) // columns)
+        figure = Figure(figsize=(max(4.8, 3.6 * columns), max(3.6, 2.8 * rows)), layout="constrained")
         for position, metric in enumerate(metrics, start=1):
-            axes = figure.add_subplot(1, len(metrics), position)
-            for name in (f"train_{metric}", f"val_{metric}"):
-                if name in self.columns:
-                    axes.plot(self["epoch"], self[name], marker=".", label=name)
-            axes.set(xlabel="epoch", ylabel=metric)
-            axes.grid(alpha=0.3)
-            axes.legend()
+            self._plot_metric(figure.add_subplot(rows, columns, position), metric)
         # So that a notebook shows it: by itself it does so only with figures that pyplot has made.
         figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
         return figure
+
+    def _plot_metric(self, axes: "Axes", metric: str) -> None:
+        for name, colour in ((f"train_{metric}", "#0072B2"), (f"val_{metric}", "#D55E00")):
+            if name in self.columns:
+                axes.plot(self["epoch"], self[name], marker=".", label=name, color=colour)
+        best = self.best_epoch if "val_loss" in self.columns else 0
+        if best:
+            axes.axvline(best, color="black", linestyle=":", linewidth=1.2, label=f"best epoch {best}")
+        axes.locator_params(axis="x", integer=True)
+        axes.set(xlabel="epoch", ylabel=metric)
+        axes.grid(alpha=0.3)
+        axes.legend()
 
 
 def _png(figure: "Figure") -> bytes:

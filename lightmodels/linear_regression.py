@@ -3,14 +3,19 @@
 Reached with the defaults: the least squares solution of the same rows; see the README's table.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from lightmodels import hyperparameters
+from lightmodels import default_figures, figures, hyperparameters, plane_figures
 from lightmodels.base import LightModel
 from lightmodels.epoch_means import MetricValue
 from lightmodels.schedules import one_cycle
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class LinearRegression(LightModel):
@@ -42,6 +47,21 @@ class LinearRegression(LightModel):
             "loss": error.square().mean(),
             "mae": (error.detach().abs().sum(), len(x)),
             "mape": (relative.abs().sum(), len(x)),
+        }
+
+    def figures(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> "dict[str, Figure]":
+        """The line of each feature, the residuals, and the weights beside those of least squares."""
+        (x, y), info = batch, default_figures.info_of(self)
+        names = info.get("features", [f"x{number + 1}" for number in range(x.shape[1])])
+        target = info.get("target", "y")
+        weight, bias = (self.get_parameter(f"net.{name}").flatten() for name in ("weight", "bias"))
+        with_ones = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+        exact = torch.linalg.lstsq(with_ones.double().cpu(), y.double().cpu()).solution[:, 0]
+        learnt, what = torch.cat([weight, bias]), "least squares of the validation rows"
+        return {
+            "fitted_lines": plane_figures.fitted_lines(x, y[:, 0], weight, float(bias), names, target),
+            "residuals": figures.residuals(y, outputs, target),
+            "weights": plane_figures.weights_beside(learnt, exact, [*names, "bias"], what),
         }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

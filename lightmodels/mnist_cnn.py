@@ -1,14 +1,19 @@
 """A convolutional net for handwritten digits; 53,994 parameters."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightmodels import hyperparameters
+from lightmodels import hyperparameters, image_figures
 from lightmodels.base import LightModel
 from lightmodels.epoch_means import MetricValue
 from lightmodels.schedules import one_cycle
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class MNISTCNN(LightModel):
@@ -56,6 +61,11 @@ class MNISTCNN(LightModel):
         logits = self(x)
         correct = logits.argmax(dim=1) == y
         return {"loss": F.cross_entropy(logits, y), "acc": (correct.sum(), len(x))}
+
+    def figures(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> "dict[str, Figure]":
+        """The confusion matrix, the digits that are most confidently wrong, and the first layer's filters."""
+        filters = self.get_parameter("net.0.weight")
+        return super().figures(batch, outputs) | {"first_filters": image_figures.first_filters(filters)}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         hparams = self.hparams

@@ -1,14 +1,19 @@
 """A one-dimensional convolutional net for the topics of newswires; 332,856 parameters."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightmodels import hyperparameters
+from lightmodels import default_figures, figures, hyperparameters
 from lightmodels.base import LightModel
 from lightmodels.epoch_means import MetricValue
 from lightmodels.schedules import one_cycle
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 UNKNOWN = 2  # the token of words outside the vocabulary
 
@@ -83,6 +88,12 @@ class ReutersConv1D(LightModel):
             "acc": (hits[:, 0].sum(), len(x)),
             "top5_acc": (hits.sum(), len(x)),
         }
+
+    def figures(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> "dict[str, Figure]":
+        """The confusion matrix of the commonest topics, and the accuracy of each."""
+        names = default_figures.class_names(self, outputs.shape[1])
+        accuracy = figures.class_accuracy(batch[1], outputs.argmax(1), names)
+        return super().figures(batch, outputs) | {"topic_accuracy": accuracy}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.NAdam(

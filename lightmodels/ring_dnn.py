@@ -3,15 +3,22 @@
 The best that anything can do is an accuracy of 0.9332, with the circle of radius 6.5 as boundary.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightmodels import hyperparameters
+from lightmodels import default_figures, hyperparameters, plane_figures
 from lightmodels.base import LightModel
 from lightmodels.epoch_means import MetricValue
 from lightmodels.schedules import one_cycle
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BEST_RADIUS = 6.5  # where both classes are as likely
 
 
 class RingDNN(LightModel):
@@ -48,6 +55,17 @@ class RingDNN(LightModel):
         logits = self(x)
         correct = (logits > 0) == (y > 0.5)
         return {"loss": F.binary_cross_entropy_with_logits(logits, y), "acc": (correct.sum(), len(x))}
+
+    def figures(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> "dict[str, Figure]":
+        """Both classes as they are and as predicted, and the decision boundary beside the best circle."""
+        (x, y), names = batch, default_figures.class_names(self, 2)
+        if x.shape[1] != 2:
+            return super().figures(batch, outputs)
+        true, predicted = y[:, 0].long(), (outputs[:, 0] > 0).long()
+        return {
+            "classes": plane_figures.classes_side_by_side(x, true, predicted, names),
+            "decision_boundary": default_figures.boundary(self, x, true, BEST_RADIUS),
+        }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return one_cycle(self, torch.optim.Adam(self.parameters(), lr=self.hparams["lr"]))

@@ -8,11 +8,11 @@ import pytorch_lightning as pl
 
 from lightmodels import data_arguments, messages, run_directory, trainer_options
 from lightmodels.base import LightModel
-from lightmodels.dashboard import Dashboard
 from lightmodels.devices import DeviceChoice
 from lightmodels.evaluator import Evaluator
 from lightmodels.history import History
 from lightmodels.keeper import BestAndLast, Mode
+from lightmodels.pictures import Pictures
 from lightmodels.stops import Stopped
 
 
@@ -20,8 +20,8 @@ class Trainer(Evaluator):
     """Lightning's Trainer, with every option of it, and these besides.
 
     The run directory is claimed by the first ``fit`` and holds TensorBoard's event files and
-    ``checkpoints/best.ckpt`` and ``last.ckpt``. A logger or checkpoint callback of one's own,
-    ``logger=False`` or ``enable_checkpointing=False`` take the place of ours.
+    ``checkpoints/best.ckpt`` and ``last.ckpt``, and the model's figures. A logger or checkpoint
+    callback of one's own, ``logger=False`` or ``enable_checkpointing=False`` take the place of ours.
 
     Args:
         gpus: a count, ``-1`` for all, or numbers (``[0, 1]``, ``"0,1"``); ``0`` is the CPU. With
@@ -34,7 +34,7 @@ class Trainer(Evaluator):
         mode: whether the least (``"min"``) or the greatest (``"max"``) value is best.
         patience: stop after so many epochs without a new best ``monitor``; by default never.
         save_every_n_steps: save ``last.ckpt`` inside epochs too, after so many optimizer steps.
-        histograms: write histograms of weights and gradients for TensorBoard at each epoch's end.
+        figures: draw the model's ``figures`` of the validation data, now and then.
         options: any other option of ``pl.Trainer``.
 
     Raises:
@@ -60,7 +60,7 @@ class Trainer(Evaluator):
         mode: Mode = "min",
         patience: int | None = None,
         save_every_n_steps: int | None = None,
-        histograms: bool = False,
+        figures: bool = True,
         **options: Any,
     ) -> None:
         self.run_dir = None if run_dir is None else Path(run_dir)
@@ -68,9 +68,9 @@ class Trainer(Evaluator):
         self._stopped_at: str | None = None  # the checkpoint to go on from after Ctrl-C
         self._makes_logger = options.get("logger") in (None, True) and not options.get("fast_dev_run")
         self._root = Path(options.get("default_root_dir") or "runs")
+        self._pictures = Pictures() if figures else None
         keeper = BestAndLast(monitor, mode, save_every_n_steps)
-        options["callbacks"] = trainer_options.callbacks(options, keeper, patience)
-        options["callbacks"].append(Dashboard(histograms))
+        options["callbacks"] = trainer_options.callbacks(options, keeper, self._pictures, patience)
         self._keeper = keeper if keeper in options["callbacks"] else None
         options["plugins"] = trainer_options.plugins(options.get("plugins"))
         options |= trainer_options.unset(options) | trainer_options.devices(gpus, tpu_cores, options)
@@ -153,6 +153,8 @@ class Trainer(Evaluator):
             self.logger = trainer_options.logger(self.run_dir)
         if self._keeper:
             self._keeper.dirpath = self.run_dir / "checkpoints"
+        if self._pictures:
+            self._pictures.directory = self.run_dir / "figures"
         return self.run_dir
 
     @property

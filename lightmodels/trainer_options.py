@@ -1,51 +1,63 @@
 """What our Trainer hands to Lightning's: callbacks, plugins and devices."""
 
-import warnings
+import importlib
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
+from pytorch_lightning.loggers import Logger
 
+from lightmodels import processes
 from lightmodels.callbacks import CarryOn
 from lightmodels.checkpoints import AtomicCheckpointIO
+from lightmodels.dashboard import Dashboard
 from lightmodels.devices import DeviceChoice, resolve_devices
 from lightmodels.keeper import BestAndLast, Patience
+from lightmodels.pictures import Pictures
 from lightmodels.stops import StopOnSignal
 
 
-def callbacks(options: dict[str, Any], keeper: BestAndLast, patience: int | None) -> list[pl.Callback]:
-    """The callbacks that were asked for, and ours: checkpoints, early stopping, what a second fit needs."""
+def callbacks(
+    options: dict[str, Any], keeper: BestAndLast, pictures: Pictures | None, patience: int | None
+) -> list[pl.Callback]:
+    """The callbacks that were asked for, and ours: checkpoints, pictures, early stopping, a second fit's."""
     given = options.get("callbacks") or []
     chosen = [given] if isinstance(given, pl.Callback) else list(given)
+    leaves_files = not options.get("fast_dev_run") and not options.get("barebones")
     if (
-        options.get("enable_checkpointing") is not False
-        and not options.get("fast_dev_run")
-        and not options.get("barebones")
+        leaves_files
+        and options.get("enable_checkpointing") is not False
         and not any(isinstance(callback, pl.callbacks.Checkpoint) for callback in chosen)
     ):
         chosen.append(keeper)
     if patience is not None:
         chosen.append(Patience(keeper.monitor, patience, keeper.mode))
+    if leaves_files and pictures:
+        chosen.append(pictures)
+    if not any(isinstance(callback, Dashboard) for callback in chosen):
+        chosen.append(Dashboard())
     kept = keeper if keeper in chosen else None
     return [*chosen, CarryOn(), StopOnSignal(kept)]
+
+
+def logger(run_dir: Path) -> Logger | None:
+    """TensorBoard's, straight in the run directory; none, and a line of output, where it is not installed."""
+    try:
+        importlib.import_module("tensorboard")
+    except ImportError:
+        if processes.rank() == 0:
+            print("no event files: tensorboard is not installed", flush=True)
+        return None
+    from lightmodels.epoch_logger import EpochLogger
+
+    return EpochLogger(run_dir, name="", version="", default_hp_metric=False)
 
 
 def only_tunes(trainer: pl.Trainer) -> bool:
     """Whether this ``fit`` is a ``Tuner``'s search, which puts everything back before it returns."""
     return any(getattr(callback, "_early_exit", False) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-
-
-def logger(run_dir: Path) -> Any:
-    """Our logger for a run directory; none, and a warning, where TensorBoard is not installed."""
-    from lightmodels.epoch_logger import EpochLogger
-
-    try:
-        return EpochLogger(run_dir, name="", version="", default_hp_metric=False)
-    except ModuleNotFoundError as error:
-        warnings.warn(f"no dashboard for TensorBoard, as it is not installed ({error.name})", stacklevel=2)
-        return None
 
 
 def unset(options: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 from lightmodels import random_state
@@ -22,10 +23,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """As ``evaluating``; the random states are put back too."""
+    """As ``evaluating``; random states and buffers, in which nets may count, are put back too."""
     states = random_state.collect()
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
         with evaluating(model):
             yield
     finally:
         random_state.restore(states)
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)

@@ -175,6 +175,7 @@ def add_plain_flags(parser: Parser, task: str) -> None:
     add = parser.add_argument_group("What is shown").add_argument
     add("--quiet", action="store_true", help="only the results and errors")
     add("--verbose", action="store_true", help="the model's layers and Lightning's messages too")
+    add("--histograms", action="store_true", help="weights and gradients of each epoch in TensorBoard")
     add("--summary", action="store_true", help="the model's layers and sizes; trains nothing")
 
 

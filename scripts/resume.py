@@ -22,11 +22,21 @@ FREE = (
     "resume",
     "config",
     "override",
+    "histograms",
     "summary",
     "quiet",
     "verbose",
 )
-FREE_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "max_time", "patience", "profiler")
+FREE_TRAINER = (
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "strategy",
+    "max_time",
+    "patience",
+    "profiler",
+    "figures",
+)
 
 
 def find_checkpoint(resume: str, run_dir: str | None, task: str) -> Path:

@@ -22,6 +22,7 @@ from datamodules.base import TensorDataModule
 from datamodules.files import RemoteFile, find
 from lightmodels import LightModel, Trainer, messages, processes, summary
 from lightmodels.callbacks import ConfiguredOptimizer
+from lightmodels.dashboard import Dashboard
 from lightmodels.repeated import Repeated
 
 
@@ -145,7 +146,8 @@ def make_model(options: Namespace, parser: Parser, data: TensorDataModule) -> Li
 def make_trainer(options: Namespace, parser: Parser) -> Trainer:
     plain = ("gpus", "tpu_cores", "max_epochs", "run_dir", "save_every_n_steps")
     arguments = {name: options[name] for name in plain} | typed(parser, options, "trainer")
-    callbacks = [ConfiguredOptimizer()] if options.override else []
+    callbacks: list[pl.Callback] = [ConfiguredOptimizer()] if options.override else []
+    callbacks.append(Dashboard(histograms=options.histograms))
     with refuses("--trainer", list(inspect.signature(Trainer).parameters), plain):
         return Trainer(default_root_dir=f"runs/{options.task}", callbacks=callbacks, **arguments)
 

@@ -58,6 +58,7 @@ def train(directory: Path, case: dict, kill_at: int | None) -> None:
     last = directory / "run/checkpoints/last.ckpt"
     trainer = Trainer(
         max_epochs=case.get("epochs", 3), run_dir=directory / "run", logger=False, accelerator="cpu",
+        figures=case.get("figures", False),
         save_every_n_steps=case.get("save_every"), val_check_interval=case.get("val_check_interval"),
         accumulate_grad_batches=case.get("accumulate", 1),
     )  # fmt: skip

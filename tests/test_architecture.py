@@ -12,7 +12,7 @@ FILES = sorted((ROOT / "lightmodels").glob("*.py")) + sorted((ROOT / "datamodule
 MODELS = {"linear_regression", "ring_dnn", "mnist_cnn", "reuters_conv1d"}
 DATASETS = {"linear", "rings", "mnist", "reuters"}
 ALLOWED = {"data_arguments.py": {"datamodules.arrays.ArrayDataModule"}}  # arrays that are given to a Trainer
-PURE = {"figures", "devices", "epoch_means", "history", "loaders", "files"}
+PURE = {"figures", "plane_figures", "image_figures", "devices", "epoch_means", "history", "loaders", "files"}
 
 
 def imports(path: Path) -> set[str]:

@@ -2,7 +2,6 @@
 
 import random
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightmodels import Trainer, run_card
-from lightmodels.dashboard import best_row
+from lightmodels.dashboard import Dashboard, best_row
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +161,7 @@ def test_a_net_that_cannot_be_traced_is_warned_of():
 
 
 def test_histograms_are_written_if_asked_for():
-    _, model = fit(histograms=True)
+    _, model = fit(callbacks=[Dashboard(histograms=True)])
     found = events("run")
     names = [name for name, _ in model.named_parameters()]
     wanted = {f"{kind}/{name}" for kind in ("weights", "gradients") for name in names}
@@ -186,15 +185,6 @@ def test_the_best_row_is_that_of_the_checkpoint_or_of_the_least_loss():
     assert best_row(trainer, model.history)["epoch"] == trainer.best_epoch
     least = min(model.history, key=lambda row: row["val_loss"])
     assert best_row(pl.Trainer(logger=False, enable_checkpointing=False), model.history) == least
-
-
-def test_without_tensorboard_training_runs(monkeypatch):
-    monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
-    monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE", False)
-    with pytest.warns(UserWarning, match="no dashboard for TensorBoard, as it is not installed"):
-        _, model = fit()
-    assert len(model.history) == 3
-    assert not list(Path("run").glob("events.*"))
 
 
 class Restless(torch.nn.Module):
@@ -243,6 +233,8 @@ def test_odd_data_and_weights_do_not_break_a_run():
         def train_dataloader(self):
             return DataLoader(TensorDataset(*points(30)), batch_size=10)
 
-    Trainer(max_epochs=1, run_dir="run", histograms=True, accelerator="cpu").fit(Odd(), OwnSplits())
+    Trainer(max_epochs=1, run_dir="run", callbacks=[Dashboard(histograms=True)], accelerator="cpu").fit(
+        Odd(), OwnSplits()
+    )
     assert "weights/words.weight" in events("run").Tags()["histograms"]
     assert "OwnSplits" in events("run").Tensors("run/text_summary")[0].tensor_proto.string_val[0].decode()

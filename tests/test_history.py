@@ -47,5 +47,15 @@ def test_plot_has_a_panel_a_metric_with_both_curves():
     figure = History(ROWS).plot()
     (axes,) = figure.axes
     assert axes.get_ylabel() == "loss"
-    assert [line.get_label() for line in axes.lines] == ["train_loss", "val_loss"]
+    assert [line.get_label() for line in axes.lines] == ["train_loss", "val_loss", "best epoch 2"]
     assert axes.lines[0].get_ydata().tolist() == [2.0, 1.0]
+
+
+def test_plot_marks_the_epoch_of_the_least_val_loss():
+    losses = [2.0, 0.5, float("nan"), 1.0]
+    rows = [{"epoch": epoch, "val_loss": loss, "val_acc": 0.5} for epoch, loss in enumerate(losses, start=1)]
+    for axes in History(rows).plot().axes:
+        assert axes.lines[-1].get_xdata() == [2, 2]
+    (axes,) = History([{"epoch": 1, "train_loss": 2.0}]).plot().axes
+    assert [line.get_label() for line in axes.lines] == ["train_loss"]
+    assert not History().plot().axes

@@ -16,7 +16,7 @@ EACH_OF_12 = [[step] for step in range(1, 13)]
 SETTINGS = {  # name -> settings, and the steps at which runs are killed
     "every-step": ({"save_every": 1}, [*([k] for k in range(1, STEPS + 1)), [2, 6, 7, 12, 18]]),
     "every-fourth-step": ({"save_every": 4}, [[3], [5], [9], [12], [17], [5, 9, 14]]),
-    "epoch-ends": ({}, [[1], [6], [7], [12], [15]]),
+    "epoch-ends": ({"figures": True}, [[1], [6], [7], [12], [15]]),
     "validation-every-2-steps": ({"save_every": 1, "val_check_interval": 2, "epochs": 2}, EACH_OF_12),
     "validation-twice": ({"save_every": 1, "val_check_interval": 0.5, "epochs": 2}, EACH_OF_12),
     "accumulated-gradients": ({"save_every": 1, "accumulate": 2}, [[k] for k in range(1, 9)]),

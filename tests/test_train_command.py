@@ -59,7 +59,7 @@ def test_a_run_leaves_all_its_files(train):
     assert events
     assert files - events - {"hparams.yaml"} == {
         "config.yaml", "history.csv", "metrics.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
-        "figures/history.png",
+        "figures/history.png", "figures/classes.png", "figures/decision_boundary.png",
     }  # fmt: skip
     assert train(*SMALL).code == 0
     assert Path("runs/ring/2/metrics.json").is_file()
