@@ -187,6 +187,7 @@ def said(caplog, monkeypatch):
     for name in ("pytorch_lightning", "lightning_fabric"):
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
         monkeypatch.setattr(logging.getLogger(name), "level", logging.INFO)
+        logging.getLogger(name).setLevel(logging.INFO)  # which also forgets what was decided before
     return caplog
 
 
