@@ -33,8 +33,8 @@ def worst_images(images: Tensor, true: Tensor, probabilities: Tensor, names: Seq
         f"true {_brief(names[int(true[i])])}\nsaid {_brief(names[int(predicted[i])])}, p {float(sure[i]):.2f}"
         for i in shown
     ]
-    which = f"{len(shown)} of them, the most confident first" if count else "the least confident"
-    title = f"{count:,} of {len(true):,} images are wrong: {which}"
+    which = "the most confident first" if count else "here the least confident"
+    title = f"{count:,} of {len(true):,} images are wrong, {which}"
     return _captioned(torch.stack([as_picture(images[i]) for i in shown]), captions, title)
 
 

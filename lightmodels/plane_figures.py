@@ -54,7 +54,7 @@ def _scatter(
 def grid_over(x: Tensor, steps: int = 100) -> Tensor:
     """Evenly spaced points of the rectangle that holds all of ``x``: shape ``(steps * steps, 2)``."""
     low, high = x.min(0).values, x.max(0).values
-    margin = 0.05 * (high - low)
+    margin = torch.where(high > low, 0.05 * (high - low), 0.5)
     sides = [
         torch.linspace(float(a), float(b), steps, device=x.device)
         for a, b in zip(low - margin, high + margin, strict=True)
@@ -98,7 +98,9 @@ def decision_boundary(
     )
     if radius is not None:
         _draw_circle(axes, radius)
-    axes.set(xlabel="x1", ylabel="x2", title=f"Decision boundary{half}", aspect="equal")
+    axes.set(xlabel="x1", ylabel="x2", title=f"Decision boundary{half}")
+    sides = (grid.max(0).values - grid.min(0).values).tolist()
+    axes.set_aspect("equal" if max(sides) < 3 * min(sides) else "auto")
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
     return figure
 

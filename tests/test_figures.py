@@ -121,6 +121,17 @@ def test_figures_of_the_plane():
     require_legible(flat)
 
 
+def test_features_of_other_scales_fill_the_plane_too():
+    (x, true), names = points(50), ["a", "b"]
+    for scale in (1e5, 0.0):
+        stretched = x * torch.tensor([1.0, scale])
+        grid = plane.grid_over(stretched, steps=10)
+        figure = plane.decision_boundary(grid, grid[:, 0].sigmoid(), stretched, true, names)
+        require_legible(figure)
+        box = figure.axes[0].get_position()
+        assert min(box.width, box.height) > 0.4
+
+
 @pytest.mark.parametrize("features", [1, 2, 9])
 def test_fitted_lines_go_through_points_without_noise(features):
     x, weights = torch.randn(50, features, generator=drawn()), torch.arange(1.0, features + 1)
@@ -149,7 +160,7 @@ def test_the_worst_images_are_the_most_confidently_wrong(channels):
 
 def test_without_a_wrong_image_the_least_confident_are_shown():
     figure = image.worst_images(torch.rand(2, 1, 8, 8), torch.tensor([0, 1]), torch.eye(2), ["a", "b"])
-    assert figure.axes[0].get_title() == "0 of 2 images are wrong: the least confident"
+    assert figure.axes[0].get_title() == "0 of 2 images are wrong, here the least confident"
     require_legible(figure)
 
 
