@@ -3,6 +3,8 @@
 import argparse
 import re
 from argparse import SUPPRESS, Action
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from jsonargparse import ArgumentParser
 from jsonargparse import DefaultHelpFormatter as JsonFormatter
@@ -25,7 +27,7 @@ USUAL = {  # options of Lightning's Trainer that are shown, in fewer words than 
 }
 VALUES = {"config": "FILE", "data_dir": "DIR", "run_dir": "DIR", "resume": "PATH"}
 VALUES |= dict.fromkeys(("max_epochs", "seed", "seeds", "gpus", "tpu_cores", "save_every_n_steps"), "N")
-OUR_OWN = ("monitor", "mode", "patience")
+OUR_OWN = ("monitor", "mode", "patience", "figures")
 
 
 class Formatter(JsonFormatter):
@@ -53,20 +55,34 @@ class Formatter(JsonFormatter):
         return f"{text} (default: {action.default})"
 
 
-def shorten_help(parser: ArgumentParser, task: str) -> None:
-    """Hides what few need, titles the groups, and says the rest in few words."""
+@contextmanager
+def shortened_help(parser: ArgumentParser) -> Iterator[None]:
+    """Hides, for a while, what few need, titles the groups, and says the rest in few words.
+
+    For a while only, as options without help are left out of configurations too.
+    """
+    before = [(action, action.help) for action in parser._actions]
     for action in parser._actions:
-        group, _, name = action.dest.partition(".")
-        if action.dest in TITLES or name.endswith(".help"):  # "--model FILE" and the like
-            action.help = SUPPRESS
-        elif group == "trainer" and name not in OUR_OWN:
-            action.help = USUAL.get(name, SUPPRESS)
-        elif action.dest == "print_config" or "--print_config" in action.option_strings:
-            action.help = "print every option there is, as YAML for --config; trains nothing"
-        elif "--help" in action.option_strings:
-            action.help = "show this page"
+        action.help = short_help(action)
     for found in parser._action_groups:
         names = {re.split(r"[.]", action.dest)[0] for action in found._group_actions}
         for group, title in TITLES.items():
             if group in names:
-                found.title = title.format(task=task)
+                found.title = title.format(task=parser.get_default("task"))
+    try:
+        yield
+    finally:
+        for action, text in before:
+            action.help = text
+
+
+def short_help(action: Action) -> str | None:
+    """What the page says of an option; nothing of one that few need."""
+    group, _, name = action.dest.partition(".")
+    if action.dest in TITLES or name.endswith(".help"):  # "--model FILE" and the like
+        return SUPPRESS
+    if group == "trainer" and name not in OUR_OWN:
+        return USUAL.get(name, SUPPRESS)
+    if action.dest == "print_config" or "--print_config" in action.option_strings:
+        return "print every option there is, as YAML for --config; trains nothing"
+    return "show this page" if "--help" in action.option_strings else action.help

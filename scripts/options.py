@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import restarts
 import yaml
 from console import UsageError, with_underscores
-from help_text import DESCRIPTION, Formatter, shorten_help
+from help_text import DESCRIPTION, Formatter, shortened_help
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from resume import find_checkpoint, parse_resumed
 from tasks import TASKS
@@ -32,7 +32,11 @@ KINDS = {
 
 
 class Parser(ArgumentParser):
-    """A parser whose errors are one line each."""
+    """A parser whose errors are one line each, and whose help is a page."""
+
+    def format_help(self) -> str:
+        with shortened_help(self):
+            return super().format_help()
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise UsageError(self._one_line(message)) from ex
@@ -151,7 +155,6 @@ def make_parser(task: str) -> Parser:
     parser.add_class_arguments(model, "model")
     parser.add_class_arguments(data, "data", skip=set(PLAIN_DATA))
     parser.add_class_arguments(Trainer, "trainer", skip=set(OURS), fail_untyped=False)
-    shorten_help(parser, task)
     return parser
 
 

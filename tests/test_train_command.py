@@ -128,7 +128,9 @@ def test_no_flag_at_all_is_the_ring_classifier(train):
 
 
 def test_print_config_shows_everything_and_runs_nothing(train):
-    ended = train("--task", "linear", "--model.lr", 0.5, "--print_config")
+    ended = train("--task", "linear", "--model.lr", 0.5, "--trainer.devices", 2, "--print_config")
+    assert str(yaml.safe_load(ended.out)["trainer"]["devices"]) == "2"
+    assert "max_time" in yaml.safe_load(ended.out)["trainer"]
     assert ended.code == 0
     config = yaml.safe_load(ended.out)
     assert config["model"]["lr"] == 0.5
