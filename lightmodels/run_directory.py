@@ -5,8 +5,6 @@ import os
 from itertools import count
 from pathlib import Path
 
-from lightmodels import processes
-
 
 class RunDirectoryError(Exception):
     """A run directory that cannot be had; one line that names it and what to do."""
@@ -66,7 +64,7 @@ def claim_next(parent: Path) -> Path:
     raise AssertionError("unreachable: numbers do not end")
 
 
-def choose(run_dir: Path | None, parent: Path, ckpt_path: str | Path | None) -> Path:
+def choose(run_dir: Path | None, parent: Path, ckpt_path: str | Path | None, is_first: bool) -> Path:
     """The directory of a run: that of the checkpoint it goes on from, the one named, or the next number.
 
     Of several processes the first one claims it; the others get a place holder until they are told.
@@ -77,6 +75,6 @@ def choose(run_dir: Path | None, parent: Path, ckpt_path: str | Path | None) -> 
     resumed = None if ckpt_path is None else Path(ckpt_path).parent.parent
     if resumed is not None and run_dir in (None, resumed):
         return resumed
-    if processes.rank():
+    if not is_first:
         return run_dir or parent
     return claim_next(parent) if run_dir is None else claim(run_dir)

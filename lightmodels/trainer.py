@@ -6,7 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from lightmodels import data_arguments, messages, run_directory, trainer_options
+from lightmodels import data_arguments, messages, processes, run_directory, trainer_options
 from lightmodels.base import LightModel
 from lightmodels.devices import DeviceChoice
 from lightmodels.evaluator import Evaluator
@@ -147,7 +147,7 @@ class Trainer(Evaluator):
         """
         if self._opened:
             return self.run_dir  # type: ignore[return-value]
-        self.run_dir = run_directory.choose(self.run_dir, self._root, ckpt_path)
+        self.run_dir = run_directory.choose(self.run_dir, self._root, ckpt_path, processes.rank() == 0)
         self._opened = True
         if self._makes_logger:
             self.logger = trainer_options.logger(self.run_dir)

@@ -11,6 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
+import matplotlib.backends.backend_agg  # noqa: F401 (here once, not in each process)
 import pytorch_lightning as pl
 import torch
 from models import Classifier, points
