@@ -3,6 +3,7 @@
 Needs Chromium and its driver. The pictures are those of docs/pictures.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,14 +20,15 @@ PICTURES = ROOT / "docs" / "pictures"
 def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
-        run_dir = Path(directory, "ring")
+        os.chdir(directory)  # the page shows the path
+        run_dir = Path("runs", "ring")
         subprocess.run([sys.executable, ROOT / "scripts" / "train.py", "--run_dir", run_dir], check=True)
         small(Image.open(run_dir / "figures" / "decision_boundary.png"), "ring_boundary.png", 640)
-        with tensorboard(directory) as address, chromium(1200, 760) as window:
+        with tensorboard("runs") as address, chromium(1200, 760) as window:
             window.get(f"{address}#custom_scalars")
             time.sleep(8)
-            window.save_screenshot(str(Path(directory, "dashboard.png")))
-        small(Image.open(Path(directory, "dashboard.png")), "dashboard.png", 900)
+            window.save_screenshot("dashboard.png")
+        small(Image.open("dashboard.png"), "dashboard.png", 900)
 
 
 def small(picture: Image.Image, name: str, width: int) -> None:
