@@ -22,6 +22,7 @@ return texts.filter(text => text).join("\\n");
 PAGES = {
     "timeseries": ["train_loss", "val_acc", "lr", "samples_per_second"],
     "custom_scalars": ["training and validation", "loss", "acc", "learning rate"],
+    "images": ["figures/decision_boundary", "figures/classes"],
     "text": ["RingDNN, 61 parameters", "fingerprint"],
     "hparams": ["batch_size", "num_rows", "summary/best_val_loss", "summary/final_val_acc"],
 }
