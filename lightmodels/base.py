@@ -124,6 +124,7 @@ class LightModel(StepModel):
 
     def on_train_start(self) -> None:
         processes.prepare_loaders(self.trainer.train_dataloader, self.trainer)
+        self.data_info = data_info.of(self.trainer, self.data_info)
         self._row.start_clock()
         self._batches = None
         if self._resumed:
@@ -168,7 +169,7 @@ class LightModel(StepModel):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model_class"] = type(self).__name__
         checkpoint["history"] = self.history.state_dict()
-        checkpoint["data_info"] = self.data_info = data_info.of(self.trainer, self.data_info)
+        checkpoint["data_info"] = self.data_info
         states = {"stages": self._stages.state_dict(), "row": self._row.state_dict()}
         mine = {"random": random_state.collect(), **states}
         checkpoint["processes"] = processes.gather(mine, self.trainer.world_size)

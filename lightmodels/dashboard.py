@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from lightmodels import run_card, schedules
 from lightmodels.batches import inputs_of
+from lightmodels.epoch_table import best_epoch
 from lightmodels.history import History, Row
 from lightmodels.untouched import untouched
 
@@ -75,7 +76,7 @@ class Dashboard(pl.Callback):
         history, logger = getattr(pl_module, "history", None), logger_of(trainer)
         if logger and history:
             of_data = getattr(trainer.datamodule, "hparams", {})  # type: ignore[attr-defined]
-            values = reached(history, best_row(trainer, history))
+            values = reached(history, best_epoch(trainer, history))
             logger.log_hyperparams(dict(pl_module.hparams) | dict(of_data), values, len(history))
 
     def _lay_out(self, trainer: pl.Trainer, model: pl.LightningModule) -> None:
@@ -122,20 +123,12 @@ def writer_of(trainer: pl.Trainer) -> Any:
     return logger and logger.experiment
 
 
-def best_row(trainer: pl.Trainer, history: History) -> Row:
-    """The row of the best epoch, as checkpoints were kept; without any the one of the least loss."""
-    best = getattr(trainer, "best_epoch", 0)
-    found = [row for row in history if row["epoch"] == best]
-    loss = "val_loss" if "val_loss" in history.columns else "train_loss"
-    return found[0] if found else min(history, key=lambda row: row.get(loss, float("inf")))
-
-
-def reached(history: History, best: Row) -> dict[str, float]:
+def reached(history: History, best_epoch: int) -> dict[str, float]:
     """``summary/best_val_loss``, ``summary/final_val_loss`` and so on."""
-    rows = {"best": best, "final": history[-1]}
+    best: Row = next((row for row in history if row["epoch"] == best_epoch), {})
     return {
         f"summary/{kind}_{name}": value
-        for kind, row in rows.items()
+        for kind, row in (("best", best), ("final", history[-1]))
         for name, value in row.items()
         if name.startswith(("train_", "val_"))
     }

@@ -19,8 +19,6 @@ def of(trainer: pl.Trainer, otherwise: dict[str, Any]) -> dict[str, Any]:
     """
     data = getattr(trainer, "datamodule", None)
     info = getattr(data, "info", otherwise)
-    if info == otherwise:  # checked before, and maybe large
-        return otherwise
     if not isinstance(info, dict) or not is_plain(info):
         raise TypeError(f"{type(data).__name__}.info must be a dictionary of plain data")
     return info

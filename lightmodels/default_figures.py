@@ -80,16 +80,9 @@ def is_whole(y: Tensor) -> bool:
     return not y.is_floating_point() and not y.is_complex() and y.dtype != torch.bool
 
 
-def info_of(model: Any) -> dict[str, Any]:
-    """What the data module says of the data; before it is in the model, that of the trainer's."""
-    data = getattr(getattr(model, "_trainer", None), "datamodule", None)
-    info = model.data_info or getattr(data, "info", {})
-    return info if isinstance(info, dict) else {}
-
-
 def class_names(model: Any, count: int) -> list[str]:
     """The names of so many classes; their numbers if the data have no such names."""
-    names = info_of(model).get("classes")
+    names = model.data_info.get("classes")
     if isinstance(names, (list, tuple)) and len(names) == count:
         return [str(name) for name in names]
     return [str(number) for number in range(count)]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from pytorch_lightning.trainer.states import TrainerFn
 
-from lightmodels import checkpoints, data_info, hyperparameters, processes, resume
+from lightmodels import checkpoints, hyperparameters, processes, resume
 from lightmodels.finite import require_finite_weights
 from lightmodels.history import History
 
@@ -68,7 +68,6 @@ class BestAndLast(pl.callbacks.Checkpoint):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for part in (pl_module, trainer.datamodule):  # type: ignore[attr-defined]
             hyperparameters.plain(getattr(part, "hparams", {}))
-        data_info.of(trainer, {})
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         loader = trainer.train_dataloader

@@ -78,7 +78,7 @@ def _construct(
     parameters = list(inspect.signature(model_class).parameters.values())
     arguments = _saved_arguments(checkpoint, parameters, path) | init
     # A class that wraps a net has it as an argument; its default, none at all, is not what was saved.
-    wraps = any(str(key).startswith("net.") for key in checkpoint["state_dict"])
+    wraps = any(str(key).startswith("net.") for key in checkpoint.get("state_dict", ()))
     fixed = [each for each in parameters if each.kind not in VARIABLE]
     required = [each.name for each in fixed if each.default is each.empty or (wraps and each.name == "net")]
     if lacking := [key for key in required if key not in arguments]:

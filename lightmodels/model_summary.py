@@ -50,8 +50,7 @@ def summary(
     """
     if (input_shape is None) == (batch is None):
         raise ValueError("input_shape or batch must be given, one of the two")
-    if batch is None:
-        batch = made_batch(input_shape, dtype)
+    batch = made_batch(input_shape, dtype) if batch is None else batch
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     arguments, named = inputs_of(move_data_to_device(batch, device), model)
     rows = batch_size([arguments, named])
@@ -64,12 +63,17 @@ def summary(
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ValueError(f"{given} does not fit {found.model}: {reason}") from error
     found.input_bytes = sum(map(_bytes, _tensors([arguments, named]))) / rows
+    count_parameters(model, found)
+    print(found)
+    return found
+
+
+def count_parameters(model: nn.Module, found: Summary) -> None:
+    """Adds a model's parameters and their size to what was found."""
     for parameter in model.parameters():
         found.parameter_bytes += _bytes(parameter)
         found.trainable += parameter.numel() if parameter.requires_grad else 0
         found.frozen += 0 if parameter.requires_grad else parameter.numel()
-    print(found)
-    return found
 
 
 def made_batch(input_shape: Any, dtype: torch.dtype) -> Tensor:

@@ -28,6 +28,8 @@ class Sample:
 
     def add(self, batch: Any) -> None:
         """Adds a batch as far as there is room, and if it can be joined with those before."""
+        if self.complete:
+            return
         try:
             size = batch_size(batch)
         except ValueError:  # a kind of batch that cannot be cut

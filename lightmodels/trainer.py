@@ -118,22 +118,26 @@ class Trainer(Evaluator):
         data = data_arguments.of_fit(given, train_data, validation_data, validation_split, batch_size)
         if max_epochs is not None:
             self.fit_loop.max_epochs = max_epochs
-        steps = self.global_step
         module = getattr(model, "_orig_mod", model)  # of torch.compile(model)
         trainer_options.require_epochs_left(self, module)
         if self._makes_logger or self._keeper:
             self.open_run(ckpt_path)
+        self._train(model, data, ckpt_path)
+        return module.history if isinstance(module, LightModel) else None
+
+    def _train(self, model: Any, data: dict[str, Any], ckpt_path: str | Path | None) -> None:
+        """Lightning's ``fit``, also from where Ctrl-C stopped the one before."""
+        steps = self.global_step
         try:
             with messages.without_banners():
                 super().fit(model, **data, ckpt_path=ckpt_path or self._stopped_at)
-            self._stopped_at = None
         except Stopped as stop:
             if stop.signum != signal.SIGINT:
                 raise SystemExit(128 + stop.signum) from None
             self._stopped_at = self._keeper.last_model_path if self._keeper else None
-            return module.history if isinstance(module, LightModel) else None
-        trainer_options.require_steps_made(self, since=steps)
-        return module.history if isinstance(module, LightModel) else None
+        else:
+            self._stopped_at = None
+            trainer_options.require_steps_made(self, since=steps)
 
     def open_run(self, ckpt_path: str | Path | None = None) -> Path:
         """Claims the run directory and puts the logger and the checkpoints there; ``fit`` does so too.

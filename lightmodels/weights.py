@@ -68,7 +68,7 @@ def require_fit(model: pl.LightningModule, checkpoint: Mapping[str, Any], path: 
     """
     if any(module._load_state_dict_pre_hooks for module in model.modules()):
         return  # they may turn old names and shapes into new ones, so only loading will tell
-    if odd := _first_odd(model, checkpoint["state_dict"]):
+    if odd := _first_odd(model, checkpoint.get("state_dict")):
         origin, name = checkpoint.get("model_class", "another model"), type(model).__name__
         raise CheckpointError(f"{path} is a checkpoint of {origin}, its weights do not fit {name}: {odd}")
 

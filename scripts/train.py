@@ -42,10 +42,8 @@ def show_summary(options: Namespace, parser: Parser) -> None:
     check_model_flags(options)
     data = make_data(options, fetch=False)
     if lacks_files(data):
-        model, dtype = (
-            TASKS[options.task][0](**vars(options.model)),
-            getattr(data, "input_dtype", torch.float32),
-        )
+        model = TASKS[options.task][0](**vars(options.model))
+        dtype = getattr(data, "input_dtype", torch.float32)
         summary(model, data.input_shape, dtype=dtype)
     else:
         summary(make_model(options, parser, data), batch=data.splits.train[0][:2])

@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightmodels import Trainer, run_card
-from lightmodels.dashboard import Dashboard, best_row
+from lightmodels.dashboard import Dashboard
 
 
 @pytest.fixture(autouse=True)
@@ -180,11 +180,14 @@ def test_a_resumed_run_goes_on_in_the_same_curves():
     assert points_of(events("run"), "summary/final_val_loss")[-1][0] == 4
 
 
-def test_the_best_row_is_that_of_the_checkpoint_or_of_the_least_loss():
+def test_the_best_values_are_those_of_the_checkpoint_or_of_the_least_loss():
     trainer, model = fit(monitor="val_loss", mode="max")
-    assert best_row(trainer, model.history)["epoch"] == trainer.best_epoch
-    least = min(model.history, key=lambda row: row["val_loss"])
-    assert best_row(pl.Trainer(logger=False, enable_checkpointing=False), model.history) == least
+    (best,) = [row for row in model.history if row["epoch"] == trainer.best_epoch]
+    assert best["val_loss"] == max(model.history["val_loss"])
+    fit(run_dir="unkept", enable_checkpointing=False)
+    for run_dir, expected in (("run", best["val_loss"]), ("unkept", min(model.history["val_loss"]))):
+        ((_, value),) = points_of(events(run_dir), "summary/best_val_loss")
+        assert value == pytest.approx(expected, rel=1e-6)
 
 
 class Restless(torch.nn.Module):
