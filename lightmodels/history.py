@@ -115,10 +115,11 @@ class History(Sequence[Row]):
 
         return pd.DataFrame(self._rows, columns=self.columns)
 
-    def plot(self) -> "Figure":
+    def plot(self, best_epoch: int | None = None) -> "Figure":
         """A figure with one panel a metric: its training and validation values over the epochs.
 
-        The best epoch, that of the least ``val_loss``, is marked.
+        Args:
+            best_epoch: the epoch to mark; by default that of the least ``val_loss``.
         """
         from matplotlib.figure import Figure
 
@@ -129,19 +130,23 @@ class History(Sequence[Row]):
         rows = -(-len(metrics) // columns)
         figure = Figure(figsize=(max(4.8, 3.6 * columns), max(3.6, 2.8 * rows)), layout="constrained")
         for position, metric in enumerate(metrics, start=1):
-            self._plot_metric(figure.add_subplot(rows, columns, position), metric)
+            self._plot_metric(figure.add_subplot(rows, columns, position), metric, best_epoch)
         # So that a notebook shows it: by itself it does so only with figures that pyplot has made.
         figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
         return figure
 
-    def _plot_metric(self, axes: "Axes", metric: str) -> None:
+    def _plot_metric(self, axes: "Axes", metric: str, best: int | None) -> None:
         for name, colour in ((f"train_{metric}", "#0072B2"), (f"val_{metric}", "#D55E00")):
             if name in self.columns:
                 axes.plot(self["epoch"], self[name], marker=".", label=name, color=colour)
-        best = self.best_epoch if "val_loss" in self.columns else 0
+        if best is None:
+            best = self.best_epoch if "val_loss" in self.columns else 0
         if best:
             axes.axvline(best, color="black", linestyle=":", linewidth=1.2, label=f"best epoch {best}")
-        axes.locator_params(axis="x", integer=True)
+        if len(self) == 1:
+            axes.set_xticks(self["epoch"])
+        else:
+            axes.locator_params(axis="x", integer=True)
         axes.set(xlabel="epoch", ylabel=metric)
         axes.grid(alpha=0.3)
         axes.legend()

@@ -1,6 +1,8 @@
 """Trainer: a pl.Trainer with plain device options, a run directory and exact checkpoints."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +162,21 @@ class Trainer(Evaluator):
         if self._pictures:
             self._pictures.directory = self.run_dir / "figures"
         return self.run_dir
+
+    @contextmanager
+    def drawing_on(self) -> Iterator[None]:
+        """Lets a ``fit`` in its body return while its last pictures are being drawn; waits at the end."""
+        if self._pictures is None:
+            yield
+            return
+        self._pictures.waits = False
+        try:
+            yield
+        finally:
+            self._pictures.waits = True
+            self._pictures.finish(self)
+            for logger in self.loggers:
+                logger.finalize("success")  # again, for what came after ``fit``
 
     @property
     def best_epoch(self) -> int:

@@ -1,6 +1,5 @@
 """What a training run prints, and the files besides its checkpoints that it leaves."""
 
-import importlib.util
 import json
 import math
 from collections.abc import Iterator
@@ -57,13 +56,9 @@ def write_metrics(run_dir: Path, values: dict[str, Any]) -> None:
 
 
 def write_history(run_dir: Path, model: LightModel) -> None:
-    """Writes history.csv and, where matplotlib is installed, its picture."""
+    """Writes history.csv."""
     with writing(run_dir):
         model.history.to_csv(run_dir / "history.csv")
-        if not importlib.util.find_spec("matplotlib"):
-            return
-        (run_dir / "figures").mkdir(exist_ok=True)
-        model.history.plot().savefig(run_dir / "figures" / "history.png", dpi=120)
 
 
 @contextmanager

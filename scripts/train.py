@@ -85,13 +85,14 @@ def train(options: Namespace, parser: Parser) -> dict[str, float]:
             record(run_dir, dump(parser, options))
         introduce(options, model, data, trainer)
     restarts.connect(trainer.strategy.root_device)
-    fit(trainer, model, data, options.resume)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    tested: dict[str, float] = (trainer.test(model, datamodule=data, verbose=False) or [{}])[0]
-    if first:
-        write_metrics(run_dir, metrics(trainer, model, options.seed, tested))
-        print(ending(trainer, tested, len(model.history)))
+    with trainer.drawing_on():
+        fit(trainer, model, data, options.resume)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        tested: dict[str, float] = (trainer.test(model, datamodule=data, verbose=False) or [{}])[0]
+        if first:
+            write_metrics(run_dir, metrics(trainer, model, options.seed, tested))
+            print(ending(trainer, tested, len(model.history)), flush=True)
     return tested
 
 

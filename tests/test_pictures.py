@@ -1,7 +1,11 @@
 """Pictures: when they are drawn and where they go; training is the same with them and without."""
 
+import multiprocessing
+import os
 import random
+import signal
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -71,6 +75,18 @@ def no_budget(monkeypatch):
     monkeypatch.setattr("lightmodels.pictures.SHARE", float("inf"))
 
 
+@pytest.fixture
+def here(monkeypatch):
+    """Draws in this process, where tests can watch, as it is where processes cannot be copied."""
+    monkeypatch.setattr("lightmodels.snapshot.can_fork", lambda: False)
+
+
+@pytest.fixture(params=["copy", "here"])
+def anywhere(request):
+    if request.param == "here":
+        request.getfixturevalue("here")
+
+
 def test_a_users_own_model_gets_pictures_in_tensorboard_and_in_files():
     trainer().fit(Classifier(), *loaders())
     content = Path("run/figures/confusion_matrix.png").read_bytes()
@@ -78,10 +94,11 @@ def test_a_users_own_model_gets_pictures_in_tensorboard_and_in_files():
     assert [event.step for event in events] == [5, 10]
     assert events[-1].encoded_image_string == content
     assert Image.open("run/figures/confusion_matrix.png").size == (events[-1].width, events[-1].height)
-    assert [path.name for path in Path("run/figures").iterdir()] == ["confusion_matrix.png"]
+    assert {path.name for path in Path("run/figures").iterdir()} == {"confusion_matrix.png", "history.png"}
+    assert [event.step for event in images("history")] == [10]
 
 
-def test_they_are_drawn_at_growing_intervals_and_at_the_end(no_budget):
+def test_they_are_drawn_at_growing_intervals_and_at_the_end(no_budget, here):
     model = Watched()
     trainer(max_epochs=10).fit(model, *loaders())
     assert [epoch for epoch, *_ in model.drawn] == [1, 2, 4, 8, 10]
@@ -89,14 +106,14 @@ def test_they_are_drawn_at_growing_intervals_and_at_the_end(no_budget):
     assert [event.step for event in images("line")] == [5, 10, 20, 40, 50]
 
 
-def test_without_time_to_spare_only_the_first_and_the_last_are_drawn(monkeypatch):
+def test_without_time_to_spare_only_the_first_and_the_last_are_drawn(monkeypatch, here):
     monkeypatch.setattr("lightmodels.pictures.SHARE", 0.0)
     model = Watched()
     trainer(max_epochs=5).fit(model, *loaders())
     assert [epoch for epoch, *_ in model.drawn] == [1, 5]
 
 
-def test_the_last_are_of_the_best_weights_and_the_model_keeps_its_own():
+def test_the_last_are_of_the_best_weights_and_the_model_keeps_its_own(here):
     pl.seed_everything(3, verbose=False)
     model = GetsWorse()
     trainer(max_epochs=3).fit(model, *loaders())
@@ -107,7 +124,7 @@ def test_the_last_are_of_the_best_weights_and_the_model_keeps_its_own():
     assert all(torch.equal(last[name], value) for name, value in model.state_dict().items())
 
 
-def test_the_sample_is_the_first_rows_of_the_validation_data(monkeypatch):
+def test_the_sample_is_the_first_rows_of_the_validation_data(monkeypatch, here):
     monkeypatch.setattr(sample, "MOST_ROWS", 20)
     x, y = points(31, 1)
 
@@ -124,7 +141,7 @@ def test_the_sample_is_the_first_rows_of_the_validation_data(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["tensors", "DataLoader", "datamodule"])
-def test_training_is_the_same_to_the_bit_with_pictures_and_without(kind, no_budget):
+def test_training_is_the_same_to_the_bit_with_pictures_and_without(kind, no_budget, anywhere):
     class Greedy(OneCycle):
         """Draws random numbers of all kinds, and leaves everything behind in another state."""
 
@@ -177,7 +194,7 @@ class StopsAt(pl.Callback):
             raise RuntimeError("stopped")
 
 
-def test_a_figure_that_cannot_be_drawn_is_one_warning(no_budget):
+def test_a_figure_that_cannot_be_drawn_is_one_warning(no_budget, anywhere):
     class Fails(Classifier):
         def figures(self, batch, outputs):
             raise KeyError("colour")
@@ -189,7 +206,7 @@ def test_a_figure_that_cannot_be_drawn_is_one_warning(no_budget):
     assert len(history) == 4
 
 
-def test_one_that_cannot_be_rendered_is_named_and_the_others_are_drawn(no_budget):
+def test_one_that_cannot_be_rendered_is_named_and_the_others_are_drawn(no_budget, anywhere):
     class Half(Watched):
         def figures(self, batch, outputs):
             bad = Figure()
@@ -199,7 +216,7 @@ def test_one_that_cannot_be_rendered_is_named_and_the_others_are_drawn(no_budget
     with pytest.warns(RuntimeWarning, match="figure 'bad' could not be drawn: ValueError") as caught:
         trainer(max_epochs=4).fit(Half(), *loaders())
     assert len([each for each in caught if "drawn" in str(each.message)]) == 1
-    assert [path.name for path in Path("run/figures").iterdir()] == ["line.png"]
+    assert {path.name for path in Path("run/figures").iterdir()} == {"line.png", "history.png"}
 
 
 def test_a_model_that_has_asked_for_nothing_is_not_bothered():
@@ -212,7 +229,7 @@ def test_a_model_that_has_asked_for_nothing_is_not_bothered():
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*drawn")
         trainer().fit(Odd(), *loaders())
-    assert not Path("run/figures").exists()
+    assert [path.name for path in Path("run/figures").iterdir()] == ["history.png"]
 
 
 @pytest.mark.parametrize(
@@ -232,9 +249,9 @@ def test_without_a_package_one_line_says_so_and_training_runs(package, line, mon
 
 
 @pytest.mark.parametrize(
-    "options", [{"figures": False}, {"fast_dev_run": True}, {"limit_val_batches": 0}, {"barebones": True}]
+    "options", [{"figures": False}, {"fast_dev_run": True}, {"barebones": True}]
 )
-def test_when_nothing_is_drawn(options):
+def test_when_nothing_is_drawn(options, here):
     options = {"max_epochs": 1, "run_dir": "run", "accelerator": "cpu", **options}
     model = Watched()
     Trainer(**options).fit(model, *loaders())
@@ -242,7 +259,54 @@ def test_when_nothing_is_drawn(options):
     assert not Path("run/figures").exists()
 
 
-def test_sanity_checks_and_validation_by_itself_draw_nothing():
+def test_without_validation_only_the_history_is_drawn(here):
+    model = Watched()
+    trainer(limit_val_batches=0).fit(model, *loaders())
+    assert not model.drawn
+    assert [path.name for path in Path("run/figures").iterdir()] == ["history.png"]
+
+
+def test_a_copy_that_is_killed_is_a_warning_and_leaves_nothing_behind():
+    class Dies(Watched):
+        def figures(self, batch, outputs):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.warns(RuntimeWarning, match="figures could not be drawn: its process ended with exit code -9"):
+        history = trainer().fit(Dies(), *loaders())
+    assert len(history) == 2
+    assert not Path("run/figures").exists()
+    assert not multiprocessing.active_children()
+
+
+def test_an_error_in_training_ends_a_drawing_that_hangs():
+    class Hangs(Watched):
+        def figures(self, batch, outputs):
+            time.sleep(1000)
+
+    run = trainer(max_epochs=4)
+    run.callbacks.append(StopsAt(7))
+    with pytest.raises(RuntimeError, match="stopped"):
+        run.fit(Hangs(), *loaders())
+    assert not multiprocessing.active_children()
+
+
+def test_fit_can_end_before_its_last_pictures():
+    run, model = trainer(), Slow()
+    with run.drawing_on():
+        run.fit(model, *loaders())
+        assert not Path("run/figures/history.png").exists()
+        run.validate(model, loaders()[1], verbose=False)
+    assert Path("run/figures/history.png").exists()
+    assert [event.step for event in images("line")][-1] == 10
+
+
+class Slow(Watched):
+    def figures(self, batch, outputs):
+        time.sleep(1)
+        return super().figures(batch, outputs)
+
+
+def test_sanity_checks_and_validation_by_itself_draw_nothing(here):
     model = Watched()
     run = trainer(max_epochs=1, num_sanity_val_steps=2)
     run.fit(model, *loaders())

@@ -1,0 +1,87 @@
+"""Drawing: a model's figures of a sample, as files' contents."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+
+from lightmodels import png
+from lightmodels.base import LightModel
+from lightmodels.epoch_table import best_epoch
+from lightmodels.sample import Sample
+from lightmodels.step_model import StepModel
+from lightmodels.untouched import untouched
+from lightmodels.weights import weights_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass
+class Drawn:
+    """What was drawn, as plain data.
+
+    Attributes:
+        figures: PNG files' contents, by name.
+        problems: what could not be drawn, and why.
+    """
+
+    figures: dict[str, bytes] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def tries(self, what: str) -> Iterator[None]:
+        """Notes an error: pictures never end a training."""
+        try:
+            yield
+        except Exception as error:
+            reason = " ".join(str(error).split()) or "no reason given"
+            self.problems[what] = f"{type(error).__name__}: {reason}"
+
+    def render(self, figures: "Mapping[str, Figure]") -> None:
+        """Adds figures, each that can be."""
+        for name, figure in figures.items():
+            with self.tries(f"figure {name!r}"):
+                self.figures[name] = png.rendered(figure)
+
+
+def of(model: LightModel, sample: Sample, trainer: pl.Trainer, final: bool) -> Drawn:
+    """What the model draws of the sample, in evaluation mode; nothing in it is changed.
+
+    Args:
+        model: with the weights that it has now.
+        sample: of validation data; nothing is drawn of an empty one.
+        trainer: whose precision counts.
+        final: whether training is over: then with the trainer's best weights, if it has kept any, and
+            with the history's curves.
+    """
+    drawn = Drawn()
+    best = final and bool(getattr(trainer.checkpoint_callback, "best_model_path", ""))
+    with drawn.tries("the best weights"), weights_of("best" if best else None, model, trainer):
+        drawn.render(_figures(model, sample, trainer, drawn) if sample.batches else {})
+    if final:
+        with drawn.tries("the history"):
+            drawn.render({"history": model.history.plot(best_epoch(trainer, model.history))})
+    return drawn
+
+
+def _figures(model: LightModel, sample: Sample, trainer: pl.Trainer, drawn: Drawn) -> "dict[str, Figure]":
+    mode = torch.inference_mode if trainer.fit_loop.epoch_loop.val_loop.inference_mode else torch.no_grad
+    precision = trainer.precision_plugin.forward_context()
+    with drawn.tries(f"{type(model).__name__}.figures"), untouched(model), mode(), precision:
+        outputs = _outputs(model, sample)
+        return {} if outputs is None else dict(model.figures(sample.joined(), outputs))
+    return {}
+
+
+def _outputs(model: LightModel, sample: Sample) -> Any:
+    """What ``forward`` gives for the sample; nothing if it fails and nobody has asked for pictures."""
+    try:
+        return sample.mapped(lambda batch: StepModel.predict_step(model, batch, 0))
+    except Exception:
+        if type(model).figures is LightModel.figures:
+            return None
+        raise
