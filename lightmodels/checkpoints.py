@@ -1,5 +1,6 @@
 """Checkpoint files: whole or absent when written, and read only if undamaged."""
 
+import io
 import os
 import pickle
 import shutil
@@ -7,8 +8,9 @@ import uuid
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from lightning_fabric.plugins import CheckpointIO
@@ -26,7 +28,14 @@ def save(checkpoint: dict[str, Any], path: str | Path) -> None:
     Raises:
         CheckpointError: the file cannot be written; a file that was there before is untouched.
     """
-    _replace(Path(path), lambda temporary: _write(checkpoint, temporary))
+    _replace(Path(path), lambda temporary: _write(lambda file: torch.save(checkpoint, file), temporary))
+
+
+def save_bytes(content: memoryview, path: Path, also: Path | None) -> None:
+    """As ``save``, what ``torch.save`` has made already; under a second name too, if there is one."""
+    _replace(path, lambda temporary: _write(lambda file: file.write(content), temporary))
+    if also is not None:
+        link(path, also)
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -80,12 +89,21 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Lightning's plugin for reading and writing checkpoints, on ``save`` and ``load``."""
+    """Lightning's plugin for reading and writing checkpoints, on ``save`` and ``load``.
+
+    With the storage options ``run`` and ``also``, the checkpoint is as it is now, but ``run`` is handed
+    the writing of it, under the second name ``also`` too.
+    """
 
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: dict[str, Any] | None = None
     ) -> None:
-        save(checkpoint, path)
+        if storage_options is None:
+            save(checkpoint, path)
+            return
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        storage_options["run"](partial(save_bytes, content.getbuffer(), Path(path), storage_options["also"]))
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
@@ -136,9 +154,9 @@ def _sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _write(checkpoint: dict[str, Any], path: Path) -> None:
+def _write(fill: Callable[[IO[bytes]], Any], path: Path) -> None:
     with path.open("xb") as file:
-        torch.save(checkpoint, file)
+        fill(file)
         file.flush()
         os.fsync(file.fileno())
 

@@ -35,6 +35,8 @@ class Dashboard(pl.Callback):
 
     def __init__(self, histograms: bool = False) -> None:
         self.histograms = histograms
+        if histograms:  # else no step need be asked for them
+            self.on_before_optimizer_step = self._add_histograms  # type: ignore[method-assign]
         self._has_graph = self._laid_out = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -63,10 +65,10 @@ class Dashboard(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._lay_out(trainer, pl_module)
 
-    def on_before_optimizer_step(
+    def _add_histograms(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        writer = writer_of(trainer) if self.histograms and trainer.is_last_batch else None
+        writer = writer_of(trainer) if trainer.is_last_batch else None
         if writer:
             with harmless("histograms", pl_module):
                 add_histograms(writer, pl_module, trainer.current_epoch + 1)

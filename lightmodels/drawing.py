@@ -48,18 +48,17 @@ class Drawn:
                 self.figures[name] = png.rendered(figure)
 
 
-def of(model: LightModel, sample: Sample, trainer: pl.Trainer, final: bool) -> Drawn:
+def of(model: LightModel, sample: Sample, trainer: pl.Trainer, final: bool, best: bool) -> Drawn:
     """What the model draws of the sample, in evaluation mode; nothing in it is changed.
 
     Args:
         model: with the weights that it has now.
         sample: of validation data; nothing is drawn of an empty one.
         trainer: whose precision counts.
-        final: whether training is over: then with the trainer's best weights, if it has kept any, and
-            with the history's curves.
+        final: whether training is over: then the history's curves are drawn too.
+        best: whether the trainer's best weights are to be drawn, which it must have kept.
     """
     drawn = Drawn()
-    best = final and bool(getattr(trainer.checkpoint_callback, "best_model_path", ""))
     with drawn.tries("the best weights"), weights_of("best" if best else None, model, trainer):
         drawn.render(_figures(model, sample, trainer, drawn) if sample.batches else {})
     if final:

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,10 +10,12 @@ import pytorch_lightning as pl
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightmodels import checkpoints, hyperparameters, processes, resume
+from lightmodels.background import Background
 from lightmodels.finite import require_finite_weights
 from lightmodels.history import History
 
 Mode = Literal["min", "max"]
+MOST_BYTES = 64 * 2**20  # of weights, up to which their checkpoint is held in memory while it is written
 
 
 class BestAndLast(pl.callbacks.Checkpoint):
@@ -40,17 +43,20 @@ class BestAndLast(pl.callbacks.Checkpoint):
         self.dirpath: Path | None = None
         self.best_epoch = 0
         self.best_score: float | None = None
+        self._background = Background()
         self._saved_step = 0
         self._save_after_validation = self._best_at_epoch_end = False
 
     @property
     def best_model_path(self) -> str:
         """The best checkpoint, or nothing if there is none yet."""
+        self._background.wait()
         return str(self.dirpath / "best.ckpt") if self.dirpath and self.best_epoch else ""
 
     @property
     def last_model_path(self) -> str:
         """The newest checkpoint, or nothing if there is none yet."""
+        self._background.wait()
         path = self.dirpath / "last.ckpt" if self.dirpath else None
         return str(path) if path and path.exists() else ""
 
@@ -110,11 +116,30 @@ class BestAndLast(pl.callbacks.Checkpoint):
             return
         require_finite_weights(trainer.lightning_module)
         last, best = self.dirpath / "last.ckpt", self.dirpath / "best.ckpt"
+        if self._may_run_on(trainer):
+            options = {"run": self._background.run, "also": last if also_best else None}
+            trainer.save_checkpoint(best if also_best else last, storage_options=options)
+            return
         # The best first: a run killed in between resumes from the last and makes the same best again.
         trainer.save_checkpoint(best if also_best else last, weights_only=False)
         if also_best and trainer.is_global_zero:
             checkpoints.link(best, last)
         trainer.strategy.barrier("BestAndLast")
+
+    def _may_run_on(self, trainer: pl.Trainer) -> bool:
+        """Whether training can go on while a checkpoint is written: a small one of ours, of one process."""
+        model, plugin = trainer.lightning_module, trainer.strategy.checkpoint_io
+        small = sum(parameter.nbytes for parameter in model.parameters()) <= MOST_BYTES
+        return trainer.world_size == 1 and isinstance(plugin, checkpoints.AtomicCheckpointIO) and small
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._background.wait()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        with suppress(checkpoints.CheckpointError):  # the exception is the one to tell
+            self._background.wait()
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_epoch": self.best_epoch, "best_score": self.best_score}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lightmodels import figures, hyperparameters, plane_figures
 from lightmodels.base import LightModel
 from lightmodels.epoch_means import MetricValue
+from lightmodels.optimizers import fused
 from lightmodels.schedules import one_cycle
 
 if TYPE_CHECKING:
@@ -65,4 +66,4 @@ class LinearRegression(LightModel):
         }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return one_cycle(self, torch.optim.Adam(self.parameters(), lr=self.hparams["lr"]))
+        return one_cycle(self, torch.optim.Adam(self.parameters(), lr=self.hparams["lr"], **fused(self)))

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from lightmodels import hyperparameters, image_figures
 from lightmodels.base import LightModel
 from lightmodels.epoch_means import MetricValue
+from lightmodels.optimizers import fused
 from lightmodels.schedules import one_cycle
 
 if TYPE_CHECKING:
@@ -70,6 +71,6 @@ class MNISTCNN(LightModel):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         hparams = self.hparams
         optimizer = torch.optim.AdamW(
-            self.parameters(), lr=hparams["lr"], weight_decay=hparams["weight_decay"]
+            self.parameters(), lr=hparams["lr"], weight_decay=hparams["weight_decay"], **fused(self)
         )
         return one_cycle(self, optimizer)

@@ -109,7 +109,8 @@ class Pictures(pl.Callback):
     def _draw(self, trainer: pl.Trainer, model: Any, final: bool = False) -> None:
         """Starts to draw the model as it is now, or its best weights and the history."""
         start = perf_counter()
-        work = partial(drawing.of, model, self._sample, trainer, final)
+        best = final and bool(getattr(trainer.checkpoint_callback, "best_model_path", ""))
+        work = partial(drawing.of, model, self._sample, trainer, final, best)
         self._pending.append((trainer.global_step, Snapshot(work)))
         self._latest = perf_counter() - start
         self.seconds += self._latest

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from lightmodels import default_figures, hyperparameters, plane_figures
 from lightmodels.base import LightModel
 from lightmodels.epoch_means import MetricValue
+from lightmodels.optimizers import fused
 from lightmodels.schedules import one_cycle
 
 if TYPE_CHECKING:
@@ -68,4 +69,4 @@ class RingDNN(LightModel):
         }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return one_cycle(self, torch.optim.Adam(self.parameters(), lr=self.hparams["lr"]))
+        return one_cycle(self, torch.optim.Adam(self.parameters(), lr=self.hparams["lr"], **fused(self)))

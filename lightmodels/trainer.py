@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from lightmodels import data_arguments, messages, processes, run_directory, trainer_options
+from lightmodels import cpu, data_arguments, messages, processes, run_directory, short_way, trainer_options
 from lightmodels.base import LightModel
 from lightmodels.devices import DeviceChoice
 from lightmodels.evaluator import Evaluator
@@ -78,6 +78,7 @@ class Trainer(Evaluator):
         options |= trainer_options.unset(options) | trainer_options.devices(gpus, tpu_cores, options)
         with messages.without_banners():
             super().__init__(**options)
+        short_way.shorten(self)
 
     def fit(  # type: ignore[override]  # noqa: D417, PLR0913 (Lightning's arguments are its own)
         self,
@@ -130,6 +131,8 @@ class Trainer(Evaluator):
     def _train(self, model: Any, data: dict[str, Any], ckpt_path: str | Path | None) -> None:
         """Lightning's ``fit``, also from where Ctrl-C stopped the one before."""
         steps = self.global_step
+        if self.strategy.root_device.type == "cpu":
+            cpu.speed_up()
         try:
             with messages.without_banners():
                 super().fit(model, **data, ckpt_path=ckpt_path or self._stopped_at)

@@ -248,9 +248,7 @@ def test_without_a_package_one_line_says_so_and_training_runs(package, line, mon
     assert Path("run/figures").exists() == (package == "tensorboard")
 
 
-@pytest.mark.parametrize(
-    "options", [{"figures": False}, {"fast_dev_run": True}, {"barebones": True}]
-)
+@pytest.mark.parametrize("options", [{"figures": False}, {"fast_dev_run": True}, {"barebones": True}])
 def test_when_nothing_is_drawn(options, here):
     options = {"max_epochs": 1, "run_dir": "run", "accelerator": "cpu", **options}
     model = Watched()
@@ -271,7 +269,9 @@ def test_a_copy_that_is_killed_is_a_warning_and_leaves_nothing_behind():
         def figures(self, batch, outputs):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.warns(RuntimeWarning, match="figures could not be drawn: its process ended with exit code -9"):
+    with pytest.warns(
+        RuntimeWarning, match="figures could not be drawn: its process ended with exit code -9"
+    ):
         history = trainer().fit(Dies(), *loaders())
     assert len(history) == 2
     assert not Path("run/figures").exists()
