@@ -46,12 +46,12 @@ class Dashboard(pl.Callback):
                 writer.add_text("run", run_card.card(trainer, pl_module), 0)
             rows = getattr(trainer.train_dataloader, "tensors", None)
             if rows is not None:  # of other loaders the first batch must tell what the net takes
-                self._add_graph(writer, pl_module, rows)
+                self._add_graph(writer, pl_module, trainer.precision_plugin.convert_input(rows))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        due = trainer.num_training_batches >= LONG_EPOCH and (batch_idx + 1) % STEPS_APART == 0
+        due = (batch_idx + 1) % STEPS_APART == 0 and trainer.num_training_batches >= LONG_EPOCH
         if self._has_graph and not due:
             return
         writer = writer_of(trainer)

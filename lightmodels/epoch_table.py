@@ -64,8 +64,10 @@ class EpochTable(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        if not self._progress.due():
+            return
         training = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
-        if training and self._progress.due() and self._may_print(trainer):
+        if training and self._may_print(trainer):
             self._progress.write(f"epoch {self.history.next_epoch}  validation step {batch_idx + 1}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -85,8 +85,10 @@ class BestAndLast(pl.callbacks.Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if not self.every_n_steps:
+            return
         step = trainer.global_step
-        if not self.every_n_steps or step % self.every_n_steps or step == self._saved_step:
+        if step % self.every_n_steps or step == self._saved_step:
             return
         self._saved_step = step
         self._save_after_validation = resume.validation_follows(trainer)
@@ -118,7 +120,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         last, best = self.dirpath / "last.ckpt", self.dirpath / "best.ckpt"
         if self._may_run_on(trainer):
             options = {"run": self._background.run, "also": last if also_best else None}
-            trainer.save_checkpoint(best if also_best else last, storage_options=options)
+            trainer.save_checkpoint(best if also_best else last, False, storage_options=options)
             return
         # The best first: a run killed in between resumes from the last and makes the same best again.
         trainer.save_checkpoint(best if also_best else last, weights_only=False)

@@ -66,7 +66,9 @@ class Pictures(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self._samples and trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+        if not self._samples or self._sample.complete:
+            return
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self._sample.add(batch)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

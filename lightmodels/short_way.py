@@ -53,15 +53,19 @@ class TrainingEpochLoop(_TrainingEpochLoop):
 
     def on_run_start(self, data_fetcher: Any) -> None:
         super().on_run_start(data_fetcher)
-        trainer = self.trainer
+        trainer: Any = self.trainer
         self._is_usual = _is_usual(trainer, (*TRANSFERS, *STEPS, *TRAINS), STEPS)
         self._is_usual &= trainer.accumulate_grad_batches == 1 and len(trainer.optimizers) == 1
         self._is_usual &= not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
         if self._is_usual:
-            model = trainer.lightning_module
             self._starts = hooks_of(trainer, "on_train_batch_start")
-            self._ends = hooks_of(trainer, "on_train_batch_end", model)
+            self._ends = hooks_of(trainer, "on_train_batch_end", trainer.lightning_module)
             self._context = _context(trainer, "train_step_context")
+            self._schedules = [each for each in trainer.lr_scheduler_configs if each.interval == "step"]
+            self._validates_last = (
+                trainer.val_check_batch == trainer.num_training_batches
+                and trainer._val_check_time_interval is None
+            )
 
     def advance(self, data_fetcher: Any) -> None:
         skips = self.automatic_optimization._skip_backward or not self._is_usual
@@ -73,20 +77,28 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         index, progress = self.batch_idx + 1, self.batch_progress
         progress.is_last_batch = data_fetcher.done
         batch = on_device(batch, self.trainer)
-        connector = self.trainer._logger_connector
         progress.increment_ready()
-        connector.on_batch_start(batch)
+        begin_batch(self.trainer, self._results, batch)
         call(self._starts, self.trainer, "on_train_batch_start", batch, index)
         progress.increment_started()
         outputs = {"loss": self._step(batch, index)}
         progress.increment_processed()
-        self.update_lr_schedulers("step", update_plateau_schedulers=False)
+        if self._schedules:
+            self.update_lr_schedulers("step", update_plateau_schedulers=False)
         if self._num_ready_batches_reached():
             self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
         call(self._ends, self.trainer, "on_train_batch_end", outputs, batch, index)
-        connector.on_batch_end()
+        end_batch(self.trainer, self._results)
         progress.increment_completed()
-        connector.update_train_step_metrics()
+        if self._results and logs_steps(self._results):
+            self.trainer._logger_connector.update_train_step_metrics()
+
+    def on_advance_end(self, data_fetcher: Any) -> None:
+        ends = self.batch_progress.is_last_batch or self.trainer.should_stop or self.trainer.received_sigterm
+        if ends or not self._is_usual or not self._validates_last or self._schedules or self.restarting:
+            super().on_advance_end(data_fetcher)
+        else:
+            self._batches_that_stepped += 1
 
     def _step(self, batch: Any, index: int) -> Any:
         """One optimizer step; the loss before it, of shape ``()``."""
@@ -149,12 +161,13 @@ class ValidationLoop(_EvaluationLoop):
             output = model.validation_step(batch, batch_idx)
         self.batch_progress.increment_processed()
         call(self._ends, trainer, "on_validation_batch_end", output, batch, batch_idx)
-        connector.on_batch_end()
+        end_batch(trainer, self._results)
         self.batch_progress.increment_completed()
         if not trainer.sanity_checking:
             self._has_run = True
-            if any(result.meta.on_step for result in (trainer._results or {}).values()):
-                connector.update_eval_step_metrics(self._seen_batches_per_dataloader[dataloader_idx])
+            if logs_steps(self._results):
+                seen = self._seen_batches_per_dataloader[dataloader_idx]
+                trainer._logger_connector.update_eval_step_metrics(seen)
             self._seen_batches_per_dataloader[dataloader_idx] += 1
 
 
@@ -199,6 +212,25 @@ def call(hooks: list[tuple[Any, Hook]], trainer: pl.Trainer, name: str, *args: A
             hook(*args)
         else:
             hook(trainer, model, *args)
+
+
+def begin_batch(trainer: pl.Trainer, results: Any, batch: Any) -> None:
+    """What ``self.log`` must know of a batch."""
+    connector = trainer._logger_connector
+    connector._first_loop_iter = connector._first_loop_iter is None
+    results.batch, results.batch_size, results.dataloader_idx = batch, None, None
+
+
+def end_batch(trainer: pl.Trainer, results: Any) -> None:
+    """Publishes what was logged for this step, and lets the batch go."""
+    if logs_steps(results):
+        trainer._logger_connector.on_batch_end()
+    results.batch = results.batch_size = None
+
+
+def logs_steps(results: Any) -> bool:
+    """Whether anything is logged for single steps, and not only for epochs."""
+    return any(result.meta.on_step for result in results.values())
 
 
 def on_device(batch: Any, trainer: pl.Trainer) -> Any:
