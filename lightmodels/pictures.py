@@ -13,13 +13,16 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
 from pytorch_lightning.trainer.states import TrainerFn
 
-from lightmodels import png
+from lightmodels import png, shown
 from lightmodels.base import LightModel
+from lightmodels.default_figures import Figures
 from lightmodels.sample import Sample
+from lightmodels.shown import Files, Texts
 from lightmodels.step_model import StepModel
 from lightmodels.untouched import untouched
 from lightmodels.weights import weights_of
 
+HOOKS = ("figures", "texts", "embeddings")  # of the model
 SHARE = 0.05  # of the training time, that pictures may take
 
 
@@ -27,9 +30,10 @@ class Pictures(pl.Callback):
     """Draws the ``figures`` of a LightModel after epochs 1, 2, 4, 8, …, and of its best weights at the end.
 
     They are made of the first rows of the validation data, kept from its first pass, and go to
-    ``figures/<name>.png`` of the run directory and to TensorBoard. The course of training is not touched
-    by them, its seconds neither. After the first ones, those that would make pictures take more than a
-    twentieth of the training's time are left out, but for the last.
+    ``figures/<name>.png`` of the run directory and to TensorBoard. The model's ``texts`` go to TensorBoard
+    at the same times, its ``embeddings`` at the end, as files for the projector. The course of training is
+    not touched by them, its seconds neither. After the first ones, those that would make pictures take more
+    than a twentieth of the training's time are left out, but for the last.
 
     Attributes:
         directory: where the files go; nothing is drawn without.
@@ -86,7 +90,7 @@ class Pictures(pl.Callback):
             path = getattr(trainer.checkpoint_callback, "best_model_path", "")
             best = weights_of("best" if path else None, pl_module, trainer)
             with self._warns("the best weights"), best:
-                self._draw(trainer, pl_module)
+                self._draw(trainer, pl_module, last=True)
         self._sample = Sample()
 
     def on_exception(
@@ -94,35 +98,48 @@ class Pictures(pl.Callback):
     ) -> None:
         self._sample = Sample()
 
-    def _draw(self, trainer: pl.Trainer, model: Any) -> None:
+    def _draw(self, trainer: pl.Trainer, model: Any, last: bool = False) -> None:
         assert self.directory is not None
         start = perf_counter()
-        for name, figure in self._figures(trainer, model).items():
+        figures, texts, files = self._made(trainer, model, last)
+        for name, figure in figures.items():
             with self._warns(f"figure {name!r}"):
                 content = png.rendered(figure)
                 png.write(content, self.directory / f"{name}.png")
                 png.log(content, f"figures/{name}", trainer.loggers, trainer.global_step)
+        with self._warns("texts"):
+            shown.log_texts(texts, trainer)
+        with self._warns("embeddings"):
+            shown.write_embeddings(files, trainer)
         self._latest = perf_counter() - start
         self.seconds += self._latest
 
-    def _figures(self, trainer: pl.Trainer, model: Any) -> dict[str, Any]:
-        """What the model draws of the sample; nothing, with a warning, if it cannot."""
-        drawn: dict[str, Any] = {}
+    def _made(self, trainer: pl.Trainer, model: Any, last: bool) -> tuple[Figures, Texts, Files]:
+        """What the model shows of the sample; of each kind nothing, with a warning, if it cannot."""
+        figures: Figures = {}
+        texts: Texts = {}
+        files: Files = {}
+        name = type(model).__name__
         mode = torch.inference_mode if trainer.fit_loop.epoch_loop.val_loop.inference_mode else torch.no_grad
         precision = trainer.precision_plugin.forward_context()
-        with self._warns(f"{type(model).__name__}.figures"), untouched(model), mode(), precision:
+        with self._warns(f"{name}.figures"), untouched(model), mode(), precision:
             if (outputs := self._outputs(model)) is not None:
-                drawn = dict(model.figures(self._sample.joined(), outputs))
-        return drawn
+                batch = self._sample.joined()
+                with self._warns(f"{name}.texts"):
+                    texts = shown.texts(model, batch, outputs)
+                with self._warns(f"{name}.embeddings"):
+                    files = shown.embeddings(model, batch, outputs) if last else {}
+                figures = dict(model.figures(batch, outputs))
+        return figures, texts, files
 
     def _outputs(self, model: LightModel) -> Any:
         """What ``forward`` gives for the sample; nothing if it fails and nobody has asked for pictures."""
         try:
             return self._sample.mapped(lambda batch: StepModel.predict_step(model, batch, 0))
         except Exception:
-            if type(model).figures is LightModel.figures:
-                return None
-            raise
+            if any(getattr(type(model), hook) is not getattr(LightModel, hook) for hook in HOOKS):
+                raise
+            return None
 
     @contextmanager
     def _warns(self, what: str) -> Iterator[None]:
