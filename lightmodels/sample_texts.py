@@ -1,5 +1,6 @@
 """Texts that a classifier of topics has read, and what it makes of them, as Markdown."""
 
+import re
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -54,7 +55,8 @@ def beginning(words: Sequence[str]) -> str:
 
 def escaped(text: str) -> str:
     """The text on one line, with nothing in it that Markdown or HTML would take for their own."""
-    return " ".join(text.split()).translate(MARKUP)
+    line = " ".join(text.split()).translate(MARKUP)
+    return re.sub(r"^(\d*)([-+=.)])", lambda at: f"{at[1]}&#{ord(at[2])};", line)  # it may begin a list
 
 
 def report(
