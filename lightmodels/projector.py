@@ -38,7 +38,7 @@ class Embedding:
     """
 
     vectors: Tensor
-    labels: Sequence[str] | Mapping[str, Sequence[str]]
+    labels: Sequence[Any] | Tensor | Mapping[str, Sequence[Any] | Tensor]
     images: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -57,9 +57,12 @@ class Embedding:
 
     @property
     def columns(self) -> dict[str, list[str]]:
-        """The labels by the name of their column."""
+        """The labels by the name of their column; those of tensors as plain numbers."""
         named = self.labels if isinstance(self.labels, Mapping) else {"label": self.labels}
-        return {str(name): [str(value) for value in values] for name, values in named.items()}
+        plain = {
+            name: values.tolist() if isinstance(values, Tensor) else values for name, values in named.items()
+        }
+        return {str(name): [str(value) for value in values] for name, values in plain.items()}
 
 
 def is_installed() -> bool:

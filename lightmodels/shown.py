@@ -19,7 +19,8 @@ def texts(model: Any, batch: Any, outputs: Any) -> Texts:
 
 def embeddings(model: Any, batch: Any, outputs: Any) -> Files:
     """The files of the model's ``embeddings``, by path; none if there is no TensorBoard to read them."""
-    return projector.files(model.embeddings(batch, outputs)) if projector.is_installed() else {}
+    given = model.embeddings(batch, outputs)
+    return projector.files(given) if given and projector.is_installed() else {}
 
 
 def log_texts(made: Texts, trainer: pl.Trainer) -> None:

@@ -89,8 +89,9 @@ def test_several_columns_have_a_header_and_no_label_breaks_a_line():
     assert cells(made["projector/x-labels.tsv"]) == [
         ["the word", "n", "odd"], ["a b", "1", "?"], ["c d", "2", "é"], ["-", "3", "|"], ["-", "-", "x"],
     ]  # fmt: skip
-    one = projector.files({"x": Embedding(torch.zeros(2, 2), {"word": ["a", "b"]})})
-    assert cells(one["projector/x-labels.tsv"]) == [["a"], ["b"]]
+    for labels, expected in (({"word": ["a", "b"]}, [["a"], ["b"]]), (torch.tensor([3, 7]), [["3"], ["7"]])):
+        one = projector.files({"x": Embedding(torch.zeros(2, 2), labels)})
+        assert cells(one["projector/x-labels.tsv"]) == expected
 
 
 def test_images_lie_in_a_square_in_the_order_of_the_points():
