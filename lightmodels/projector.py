@@ -144,9 +144,8 @@ def _sheet(images: Tensor) -> tuple[Tensor, int, int]:
     tiles = torch.zeros(columns**2, height, width, 3, dtype=torch.uint8)
     for place, image in enumerate(small):
         tiles[place] = (image_figures.as_picture(image) * 255).round().to(torch.uint8)
-    grid = tiles.reshape(columns, columns, height, width, 3).transpose(
-        1, 2
-    )  # (rows, height, columns, width, 3)
+    grid = tiles.reshape(columns, columns, height, width, 3)
+    grid = grid.transpose(1, 2)  # (rows, height, columns, width, 3)
     return grid.reshape(columns * height, columns * width, 3), height, width
 
 
@@ -155,7 +154,9 @@ def _png(picture: Tensor) -> bytes:
     from PIL import Image
 
     content = BytesIO()
-    Image.fromarray(picture.numpy()).save(content, "PNG")
+    Image.fromarray(picture.numpy()).save(
+        content, "PNG", compress_level=3
+    )  # smaller and faster than by default
     return content.getvalue()
 
 
