@@ -7,6 +7,7 @@ from lightmodels.linear_regression import LinearRegression
 from lightmodels.loading import load
 from lightmodels.mnist_cnn import MNISTCNN
 from lightmodels.model_summary import summary
+from lightmodels.projector import Embedding
 from lightmodels.repeated import cross_validate, fit_seeds
 from lightmodels.reuters_conv1d import ReutersConv1D
 from lightmodels.ring_dnn import RingDNN
@@ -14,6 +15,7 @@ from lightmodels.trainer import Trainer
 
 __all__ = [
     "MNISTCNN",
+    "Embedding",
     "EpochMeans",
     "History",
     "LightModel",

@@ -13,6 +13,7 @@ from lightmodels.batches import batch_size, run_step, values_and_size
 from lightmodels.epoch_row import EpochRow
 from lightmodels.epoch_table import EpochTable
 from lightmodels.finite import FiniteGuard
+from lightmodels.projector import Embedding
 from lightmodels.stages import Stages, publish
 from lightmodels.step_model import StepModel
 
@@ -67,19 +68,24 @@ class LightModel(StepModel):
 
     def configure_callbacks(self) -> list[pl.Callback]:
         attached: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        ours = [callback for callback in attached if isinstance(callback, EpochTable)]
-        if any(table.history is self.history for table in ours):
+        if any(isinstance(each, EpochTable) and each.history is self.history for each in attached):
             return []
         return [EpochTable(self.history, self._stages.running_loss), FiniteGuard(self.history)]
 
     def figures(self, batch: Any, outputs: Any) -> "dict[str, Figure]":
         """What to draw, by name; a Trainer calls it, in evaluation mode, when pictures are due.
 
-        Args:
-            batch: up to 2,000 rows of the validation data, as one batch.
-            outputs: what ``forward`` gives for them.
+        The batch is of up to 2,000 rows of the validation data; outputs are what ``forward`` gives for it.
         """
         return default_figures.of(self, batch, outputs)
+
+    def texts(self, batch: Any, outputs: Any) -> dict[str, str]:
+        """What to write, in Markdown, by name; of the same rows, and when ``figures`` are drawn."""
+        return {}
+
+    def embeddings(self, batch: Any, outputs: Any) -> dict[str, Embedding]:
+        """Points for TensorBoard's projector, by name; of the same rows, and the best weights alone."""
+        return {}
 
     # Steps
 
@@ -117,8 +123,7 @@ class LightModel(StepModel):
         self._stages.add("train", values, size)
 
     def _trains_by_shared_step(self) -> bool:
-        own = type(self).training_step is not LightModel.training_step
-        return super()._trains_by_shared_step() and not own
+        return super()._trains_by_shared_step() and type(self).training_step is LightModel.training_step
 
     # Epochs
 

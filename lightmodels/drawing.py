@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 import torch
 
-from lightmodels import png
+from lightmodels import png, shown
 from lightmodels.base import LightModel
 from lightmodels.epoch_table import best_epoch
 from lightmodels.sample import Sample
@@ -20,16 +20,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+HOOKS = ("figures", "texts", "embeddings")
+
+
 @dataclass
 class Drawn:
     """What was drawn, as plain data.
 
     Attributes:
         figures: PNG files' contents, by name.
+        texts: Markdown, by name.
+        files: contents of the projector's files, by path.
         problems: what could not be drawn, and why.
     """
 
     figures: dict[str, bytes] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
@@ -60,20 +67,26 @@ def of(model: LightModel, sample: Sample, trainer: pl.Trainer, final: bool, best
     """
     drawn = Drawn()
     with drawn.tries("the best weights"), weights_of("best" if best else None, model, trainer):
-        drawn.render(_figures(model, sample, trainer, drawn) if sample.batches else {})
+        if sample.batches:
+            _show(model, sample, trainer, drawn, final)
     if final:
         with drawn.tries("the history"):
             drawn.render({"history": model.history.plot(best_epoch(trainer, model.history))})
     return drawn
 
 
-def _figures(model: LightModel, sample: Sample, trainer: pl.Trainer, drawn: Drawn) -> "dict[str, Figure]":
+def _show(model: LightModel, sample: Sample, trainer: pl.Trainer, drawn: Drawn, final: bool) -> None:
+    """Asks the model for all that it shows of the sample."""
     mode = torch.inference_mode if trainer.fit_loop.epoch_loop.val_loop.inference_mode else torch.no_grad
-    precision = trainer.precision_plugin.forward_context()
-    with drawn.tries(f"{type(model).__name__}.figures"), untouched(model), mode(), precision:
-        outputs = _outputs(model, sample)
-        return {} if outputs is None else dict(model.figures(sample.joined(), outputs))
-    return {}
+    precision, name = trainer.precision_plugin.forward_context(), type(model).__name__
+    with drawn.tries(f"{name}.figures"), untouched(model), mode(), precision:
+        if (outputs := _outputs(model, sample)) is not None:
+            batch = sample.joined()
+            with drawn.tries(f"{name}.texts"):
+                drawn.texts = shown.texts(model, batch, outputs)
+            with drawn.tries(f"{name}.embeddings"):
+                drawn.files = shown.embeddings(model, batch, outputs) if final else {}
+            drawn.render(model.figures(batch, outputs))
 
 
 def _outputs(model: LightModel, sample: Sample) -> Any:
@@ -81,6 +94,6 @@ def _outputs(model: LightModel, sample: Sample) -> Any:
     try:
         return sample.mapped(lambda batch: StepModel.predict_step(model, batch, 0))
     except Exception:
-        if type(model).figures is LightModel.figures:
-            return None
-        raise
+        if any(getattr(type(model), hook) is not getattr(LightModel, hook) for hook in HOOKS):
+            raise
+        return None

@@ -7,10 +7,11 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightmodels import hyperparameters, image_figures
+from lightmodels import default_figures, hyperparameters, image_figures
 from lightmodels.base import LightModel
 from lightmodels.epoch_means import MetricValue
 from lightmodels.optimizers import fused
+from lightmodels.projector import Embedding
 from lightmodels.schedules import one_cycle
 
 if TYPE_CHECKING:
@@ -67,6 +68,16 @@ class MNISTCNN(LightModel):
         """The confusion matrix, the digits that are most confidently wrong, and the first layer's filters."""
         filters = self.get_parameter("net.0.weight")
         return super().figures(batch, outputs) | {"first_filters": image_figures.first_filters(filters)}
+
+    def embeddings(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> dict[str, Embedding]:
+        """The 32 units before the logits, with the digits themselves."""
+        x, y = batch
+        layers = nn.Sequential(*self.get_submodule("net").children())[:-1]
+        hidden = torch.cat([layers(part) for part in torch.split(x, 256)])  # (N, 32)
+        names = default_figures.class_names(self, outputs.shape[1])
+        labels = {"true": y.tolist(), "predicted": outputs.argmax(1).tolist()}
+        named = {kind: [names[number] for number in numbers] for kind, numbers in labels.items()}
+        return {"last_hidden_layer": Embedding(hidden, named, images=x)}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         hparams = self.hparams

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
 from pytorch_lightning.trainer.states import TrainerFn
 
-from lightmodels import drawing, png
+from lightmodels import drawing, png, shown
 from lightmodels.base import LightModel
 from lightmodels.drawing import Drawn
 from lightmodels.sample import Sample
@@ -136,6 +136,8 @@ class Pictures(pl.Callback):
         for name, content in drawn.figures.items():
             png.write(content, self.directory / f"{name}.png")
             png.log(content, f"figures/{name}", trainer.loggers, step)
+        shown.log_texts(drawn.texts, trainer, step)
+        shown.write_embeddings(drawn.files, trainer)
 
     def _warn(self, what: str, reason: str) -> None:
         if what not in self._warned:

@@ -7,15 +7,17 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightmodels import default_figures, figures, hyperparameters
+from lightmodels import default_figures, figures, hyperparameters, sample_texts
 from lightmodels.base import LightModel
 from lightmodels.epoch_means import MetricValue
+from lightmodels.projector import Embedding
 from lightmodels.schedules import one_cycle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 UNKNOWN = 2  # the token of words outside the vocabulary
+COMMONEST = 1_000  # words in the projector
 
 
 class ReutersConv1D(LightModel):
@@ -94,6 +96,29 @@ class ReutersConv1D(LightModel):
         names = default_figures.class_names(self, outputs.shape[1])
         accuracy = figures.class_accuracy(batch[1], outputs.argmax(1), names)
         return super().figures(batch, outputs) | {"topic_accuracy": accuracy}
+
+    def texts(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> dict[str, str]:
+        """Some wires, right and wrong ones, with the five likeliest topics; none of an unknown vocabulary."""
+        if not (words := self._words()):
+            return {}
+        names = default_figures.class_names(self, outputs.shape[1])
+        x, y, likely = batch[0].cpu(), batch[1].cpu(), outputs.float().softmax(1).cpu()
+        return {"wires": sample_texts.report(x, y, likely, names, words | {UNKNOWN: "?"})}
+
+    def embeddings(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> dict[str, Embedding]:
+        """The commonest words but for numbers, which the projector would show without leading zeros."""
+        words = {token: word for token, word in self._words().items() if not word.isdecimal()}
+        tokens = sorted(words)[:COMMONEST]
+        vectors = self.get_parameter("net.0.weight")[tokens]  # (N, 7)
+        return {"words": Embedding(vectors, [words[token] for token in tokens])} if tokens else {}
+
+    def _words(self) -> dict[int, str]:
+        """The words of the tokens, by what the data say of themselves; tokens rise as words get rarer."""
+        info = self.data_info
+        if "word_index" not in info or "tokens" not in info:
+            return {}
+        offset, limit = info["tokens"]["offset"], self.hparams["num_words"]
+        return {rank + offset: word for word, rank in info["word_index"].items() if rank + offset < limit}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.NAdam(
