@@ -20,7 +20,7 @@ function visit(node) {
   if (node.nodeType === Node.TEXT_NODE) texts.push(node.textContent.trim());
   if (["SCRIPT", "STYLE", "TEMPLATE"].includes(node.tagName)) return;
   if (node.shadowRoot) visit(node.shadowRoot);
-  if (node.contentDocument) visit(node.contentDocument.body);
+  if (node.contentDocument?.body) visit(node.contentDocument.body);
   node.childNodes.forEach(visit);
 }
 visit(document.body);

@@ -219,7 +219,9 @@ def test_training_and_what_follows_it_are_the_same_to_the_bit_with_them_and_with
     assert ends[0] == ends[1]
 
 
-def test_only_the_last_and_best_weights_are_asked_and_a_resumed_run_writes_all_again():
+def test_only_the_last_and_best_weights_are_asked_and_a_resumed_run_writes_all_again(monkeypatch):
+    monkeypatch.setattr("lightmodels.snapshot.can_fork", lambda: False)  # so that it can be watched
+
     class Counts(Shows):
         asked = 0
 
