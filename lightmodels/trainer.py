@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from lightmodels import cpu, data_arguments, messages, processes, run_directory, short_way, trainer_options
+from lightmodels import cpu, data_arguments, loops, messages, processes, run_directory, trainer_options
 from lightmodels.base import LightModel
 from lightmodels.devices import DeviceChoice
 from lightmodels.evaluator import Evaluator
@@ -78,7 +78,7 @@ class Trainer(Evaluator):
         options |= trainer_options.unset(options) | trainer_options.devices(gpus, tpu_cores, options)
         with messages.without_banners():
             super().__init__(**options)
-        short_way.shorten(self)
+        loops.shorten(self)
 
     def fit(  # type: ignore[override]  # noqa: D417, PLR0913 (Lightning's arguments are its own)
         self,
