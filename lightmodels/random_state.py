@@ -11,11 +11,12 @@ def collect() -> dict[str, Any]:
     """The states of torch (CPU and, once in use, every CUDA device), numpy and Python."""
     numpy_state: Any = np.random.get_state(legacy=True)
     _, keys, *rest = numpy_state
+    version, internal, gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "numpy": [torch.from_numpy(keys.astype(np.int64)), *rest],
-        "python": random.getstate(),
+        "python": [version, torch.tensor(internal), gauss],  # as a tensor, quick to save
     }
 
 
@@ -27,4 +28,5 @@ def restore(states: dict[str, Any]) -> None:
     keys, *rest = states["numpy"]
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
     version, internal, gauss = states["python"]
-    random.setstate((version, tuple(internal), gauss))
+    numbers = internal.tolist() if isinstance(internal, torch.Tensor) else internal  # of older checkpoints
+    random.setstate((version, tuple(numbers), gauss))

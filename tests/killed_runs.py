@@ -6,6 +6,7 @@ steps at which a process kills itself with SIGKILL, each time resumed from ``las
 
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -65,7 +66,7 @@ def train(directory: Path, case: dict, kill_at: int | None) -> None:
     )  # fmt: skip
     resumed = last if last.exists() else None
     if resumed is None and (directory / "run").exists():  # killed before it saved anything
-        (directory / "run/checkpoints").rmdir()
+        shutil.rmtree(directory / "run")  # a part of a file may be there
     trainer.fit(model, *loaders(case.get("loader", "tensors")), ckpt_path=resumed)
 
 
