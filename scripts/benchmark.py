@@ -1,7 +1,6 @@
 """Measures our loops beside a bare one: python scripts/benchmark.py --rounds 5 --json figures.json"""
 
 import json
-import subprocess
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -9,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks import agreement, contenders, machine, processes, rounds, tables
-from benchmarks.job import BenchmarkError, Job, environment, python
-from benchmarks.workers import last_line
+from benchmarks import agreement, contenders, machine, prepare, processes, rounds, tables
+from benchmarks.job import BenchmarkError, Job
 from console import OutputError, Parser, UsageError, run
 from tasks import TASKS
 
@@ -87,6 +85,7 @@ def measure(options: Namespace) -> dict[str, Any]:
         BenchmarkError: a process has failed, or loops do not reach the same loss.
     """
     report: dict[str, Any] = {"machine": machine.description(options.gpus), "rounds": options.rounds}
+    report["epochs"] = {task: options.epochs or contenders.EPOCHS[task] for task in options.tasks}
     with tempfile.TemporaryDirectory() as directory:
         for part in options.parts:
             report[part] = {}
@@ -103,7 +102,7 @@ def measure_loops(options: Namespace, task: str, directory: str, report: dict[st
         for name in options.contenders
     }
     report[task] = rounds.run(jobs, epochs, options.rounds)
-    agreement.check(task, report[task])
+    agreement.check(task, report[task], epochs)
 
 
 def measure_startup(options: Namespace, task: str, directory: str, report: dict[str, Any]) -> None:
@@ -130,12 +129,8 @@ def measure_features(options: Namespace, task: str, directory: str, report: dict
 
 def prepared(options: Namespace, task: str, directory: str, epochs: int) -> str:
     """Makes the file of tensors that loops without lightmodels take; its name."""
-    job = Job(task, "", options.data_dir, options.gpus, tensors=str(Path(directory, f"{task}-{epochs}.pt")))
-    command = python("-m", "benchmarks.prepare", job.to_json(), str(epochs))
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
-    if done.returncode:
-        raise BenchmarkError(f"{task}: {last_line(done.stderr)}")
-    return job.tensors
+    file = Path(directory, f"{task}-{epochs}.pt")
+    return prepare.write(Job(task, "", options.data_dir, options.gpus, tensors=str(file)), epochs)
 
 
 MEASURES = {

@@ -3,11 +3,14 @@
 from time import perf_counter
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.plain import Plain
+
+Loader = DataLoader[tuple[Tensor, ...]]
 
 
 def train(plain: Plain, epochs: int) -> tuple[list[float], float]:
@@ -29,13 +32,13 @@ def train(plain: Plain, epochs: int) -> tuple[list[float], float]:
     return marks, loss
 
 
-def loaders(plain: Plain) -> tuple[DataLoader, DataLoader]:
+def loaders(plain: Plain) -> tuple[Loader, Loader]:
     """Without worker processes, which lose where there are few cores."""
     train_rows = DataLoader(TensorDataset(*plain.train), batch_size=plain.batch_size, shuffle=True)
     return train_rows, DataLoader(TensorDataset(*plain.val), batch_size=plain.batch_size)
 
 
-def train_epoch(plain: Plain, rows: DataLoader, optimizer: Optimizer, scheduler: LambdaLR) -> float:
+def train_epoch(plain: Plain, rows: Loader, optimizer: Optimizer, scheduler: LambdaLR) -> float:
     """One epoch of training; the mean loss."""
     plain.net.train()
     total, scores, count = 0.0, [0.0, 0.0], 0
@@ -54,7 +57,7 @@ def train_epoch(plain: Plain, rows: DataLoader, optimizer: Optimizer, scheduler:
 
 
 @torch.no_grad()
-def validate(plain: Plain, rows: DataLoader) -> float:
+def validate(plain: Plain, rows: Loader) -> float:
     """The mean loss."""
     plain.net.eval()
     total, scores, count = 0.0, [0.0, 0.0], 0

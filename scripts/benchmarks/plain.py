@@ -83,7 +83,7 @@ class Plain:
 
     def rate_factor(self, step: int) -> float:
         """The rate of a step as a share of the peak, for LambdaLR, which asks for one step more."""
-        return self.rates[min(step, len(self.rates) - 1)] / self.options["lr"]
+        return self.rates[min(step, len(self.rates) - 1)] / float(self.options["lr"])
 
     def outputs(self, x: Tensor) -> Tensor:
         """The net's outputs of a batch; while it trains, of inputs that are masked if the task says so."""
@@ -123,7 +123,8 @@ def _widened(layer: nn.Module) -> nn.Module:
     if type(layer).__name__ == "Transpose":
         return ChannelsLast()
     if isinstance(layer, nn.MaxPool1d):
-        return nn.MaxPool2d((1, int(layer.kernel_size)))
+        assert isinstance(layer.kernel_size, int)
+        return nn.MaxPool2d((1, layer.kernel_size))
     if not isinstance(layer, nn.Conv1d):
         return layer
     wide = nn.Conv2d(layer.in_channels, layer.out_channels, (1, layer.kernel_size[0]))

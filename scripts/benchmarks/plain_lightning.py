@@ -55,8 +55,10 @@ def metrics(task: str) -> dict[str, torchmetrics.Metric]:
         return {"acc": torchmetrics.classification.BinaryAccuracy()}
     classes = {"mnist": 10, "reuters": 46}[task]
     accuracy = torchmetrics.classification.MulticlassAccuracy
-    found = {"acc": accuracy(classes, average="micro")}
-    return found | ({"top5_acc": accuracy(classes, top_k=5, average="micro")} if task == "reuters" else {})
+    found: dict[str, torchmetrics.Metric] = {"acc": accuracy(classes, average="micro")}
+    if task == "reuters":
+        found["top5_acc"] = accuracy(classes, top_k=5, average="micro")
+    return found
 
 
 def train(plain: Plain, epochs: int) -> tuple[list[float], float]:
@@ -66,9 +68,11 @@ def train(plain: Plain, epochs: int) -> tuple[list[float], float]:
         When each epoch began and the last one ended, and the last validation loss.
     """
     pl.seed_everything(plain.seed, verbose=False)
-    on = {"accelerator": "gpu" if plain.device.type == "cuda" else "cpu", "devices": 1}
+    accelerator = "gpu" if plain.device.type == "cuda" else "cpu"
     with tempfile.TemporaryDirectory() as directory:
-        trainer = pl.Trainer(max_epochs=epochs, default_root_dir=directory, **on)
+        trainer = pl.Trainer(
+            max_epochs=epochs, default_root_dir=directory, accelerator=accelerator, devices=1
+        )
         module, (train_rows, val_rows) = Module(plain), hand_loop.loaders(plain)
         marks = timed(trainer, lambda: trainer.fit(module, train_rows, val_rows))
         return marks, trainer.callback_metrics["val_loss"].item()

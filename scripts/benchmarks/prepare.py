@@ -1,8 +1,6 @@
-"""Writes a task as a ``Plain`` to a file: python -m benchmarks.prepare JOB EPOCHS"""
+"""A task as a ``Plain``, made by the functions of train.py."""
 
 import inspect
-import json
-import sys
 from typing import Any
 
 import pytorch_lightning as pl
@@ -48,6 +46,7 @@ def optimization(model: LightModel, steps: int) -> tuple[type[Optimizer], dict[s
     return type(optimizer), options, [peak * factor(step) for step in range(steps)]
 
 
-if __name__ == "__main__":
-    job = Job(**json.loads(sys.argv[1]))
-    torch.save(plain(job, int(sys.argv[2])), job.tensors)
+def write(job: Job, epochs: int) -> str:
+    """Writes ``plain`` to the job's file of tensors, for processes that train it; the file's name."""
+    torch.save(plain(job, epochs), job.tensors)
+    return job.tensors

@@ -29,10 +29,10 @@ def run(jobs: dict[str, Job], epochs: int, count: int) -> dict[str, list[dict[st
     names = list(jobs)
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with ExitStack() as stack:
-        workers = {}
-        for name, job in jobs.items():
-            workers[name] = Worker(f"{name} on {job.task}", job)
-            stack.callback(workers[name].close)
+        workers = {name: Worker(f"{name} on {job.task}", job) for name, job in jobs.items()}
+        for worker in workers.values():
+            stack.callback(worker.close)
+        for name in names:  # once all of them have answered, none is still starting
             workers[name].run(WARM_UP)
         for number in range(count):
             for name in rotated(names, number):

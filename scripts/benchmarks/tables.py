@@ -63,7 +63,7 @@ def column(results: Results, name: str) -> dict[str, list[float]]:
     return {contender: [one[name] for one in rounds] for contender, rounds in results.items()}
 
 
-def loops(tasks: Mapping[str, Results]) -> str:
+def loops(tasks: Mapping[str, Results], epochs: Mapping[str, int]) -> str:
     seconds = {task: column(results, "seconds") for task, results in tasks.items()}
     parts = [by_task(seconds, FLOOR, "seconds an epoch, x floor")]
     parts += [by_task({t: column(r, "val_loss") for t, r in tasks.items()}, "", "last val_loss")]
@@ -71,7 +71,7 @@ def loops(tasks: Mapping[str, Results]) -> str:
     for peak, unit in (("peak_mib", "peak memory, MiB"), ("peak_gpu_mib", "peak GPU memory, MiB")):
         if peak in names:
             parts.append(by_task({task: highest(results, peak) for task, results in tasks.items()}, "", unit))
-    return "\n\n".join([*parts, tolerances(tasks)])
+    return "\n\n".join([*parts, tolerances(epochs)])
 
 
 def highest(results: Results, name: str) -> dict[str, list[float]]:
@@ -79,9 +79,10 @@ def highest(results: Results, name: str) -> dict[str, list[float]]:
     return {contender: [max(values)] for contender, values in found.items() if values}
 
 
-def tolerances(tasks: Iterable[str]) -> str:
+def tolerances(epochs: Mapping[str, int]) -> str:
     words = [
-        f"{task} {tolerance(task, FLOOR):.2%} (floor), {tolerance(task, ''):.2%} (others)" for task in tasks
+        f"{task} {tolerance(task, FLOOR, count):.2%} (floor), {tolerance(task, '', count):.0%} (others)"
+        for task, count in epochs.items()
     ]
     return f"All reach the val_loss of ours within: {'; '.join(words)}."
 
@@ -99,7 +100,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     said = "; ".join(f"{name} {value}" for name, value in report["machine"].items())
     parts = [f"{said}. Medians (least to most) of {report['rounds']} interleaved rounds."]
     if "loops" in report:
-        parts += ["### Epochs", loops(report["loops"])]
+        parts += ["### Epochs", loops(report["loops"], report["epochs"])]
     if "startup" in report:
         rows = [[name, spread(values)] for name, values in report["startup"].items()]
         parts += ["### Start-up", table(["process", "seconds"], rows)]
