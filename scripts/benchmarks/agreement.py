@@ -10,9 +10,7 @@ from benchmarks.job import BenchmarkError
 # Others draw their own order; their limits are about twice the largest difference between seeds of it.
 SAME_ORDER = {"linear": 1e-4, "ring": 1e-3, "mnist": 0.15, "reuters": 0.03}
 OTHER_ORDER = {"linear": 0.02, "ring": 0.06, "mnist": 0.3, "reuters": 0.2}
-SHORT = (
-    5  # times the limit of another order for runs of fewer epochs than usual, which end far from an optimum
-)
+SHORT = 5  # times the limit of another order, for runs of fewer epochs than the task's own
 LOOSEST = 0.25
 
 Results = dict[str, list[dict[str, Any]]]
