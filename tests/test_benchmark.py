@@ -12,7 +12,7 @@ import torch
 from benchmarks import contenders, floor, hand_loop, ours, plain_lightning, prepare, processes, tables
 from benchmarks.agreement import SAME_ORDER, check
 from benchmarks.job import BenchmarkError, Job, environment
-from benchmarks.plain import widened
+from benchmarks.plain import ordinary, widened
 from benchmarks.rounds import rotated
 from benchmarks.workers import Worker
 from commands import command
@@ -127,7 +127,7 @@ def test_another_loss_is_refused(loss):
 def test_a_wider_net_is_the_same_net():
     model = lightmodels.ReutersConv1D(num_words=50, length=40).eval()
     x = torch.randint(50, (3, 40))
-    torch.testing.assert_close(widened(copy.deepcopy(model.net))(x), model(x))
+    torch.testing.assert_close(widened(ordinary(copy.deepcopy(model.net)))(x), model(x))
 
 
 def test_a_plain_script_needs_neither_lightning_nor_lightmodels(tmp_path):

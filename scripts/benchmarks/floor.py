@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from benchmarks.plain import Plain
+from benchmarks.plain import Plain, widened
 from datamodules.loaders import TensorLoader
 
 FUSED = {"Adam", "AdamW"}  # classes of optimizers that have a fused step
@@ -23,7 +23,7 @@ def train(plain: Plain, epochs: int) -> tuple[list[float], float]:
     """
     keep_buffers()
     torch.manual_seed(plain.seed)
-    plain.net.to(plain.device)
+    plain.net = widened(plain.net).to(plain.device)
     rows, val = (tuple(t.to(plain.device) for t in part) for part in (plain.train, plain.val))
     loader = TensorLoader(*rows, batch_size=plain.batch_size, shuffle=True, seed=plain.seed)
     optimizer, rates, marks, loss = make_optimizer(plain), iter(plain.rates), [perf_counter()], 0.0

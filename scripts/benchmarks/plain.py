@@ -102,6 +102,21 @@ class Plain:
         return SCORES[self.task](outputs, y)
 
 
+class Transposed(nn.Module):
+    """``(B, length, channels)`` to ``(B, channels, length)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)
+
+
+def ordinary(net: nn.Module | None) -> nn.Module:
+    """The net as tutorials write it, in the default layout, with none of our classes in it."""
+    assert net is not None
+    layers = net if isinstance(net, nn.Sequential) else [net]
+    bare = (Transposed() if type(layer).__name__ == "Transpose" else layer for layer in layers)
+    return nn.Sequential(*bare).to(memory_format=torch.contiguous_format)
+
+
 class ChannelsLast(nn.Module):
     """``(B, length, channels)`` as ``(B, channels, 1, length)``, channels last: nothing is moved."""
 
@@ -109,18 +124,13 @@ class ChannelsLast(nn.Module):
         return x.transpose(1, 2).unsqueeze(2)
 
 
-def widened(net: nn.Module | None) -> nn.Module:
-    """The net in the layout that is fastest: convolutions over a row as ones over a picture of height 1.
-
-    A ``Sequential`` of the same weights, with none of our classes in it.
-    """
-    assert net is not None
-    layers = net if isinstance(net, nn.Sequential) else [net]
-    return nn.Sequential(*map(_widened, layers)).to(memory_format=torch.channels_last)
+def widened(net: nn.Module) -> nn.Module:
+    """An ``ordinary`` net, channels last: convolutions over a row are ones over a picture of height 1."""
+    return nn.Sequential(*map(_widened, net.children())).to(memory_format=torch.channels_last)
 
 
 def _widened(layer: nn.Module) -> nn.Module:
-    if type(layer).__name__ == "Transpose":
+    if isinstance(layer, Transposed):
         return ChannelsLast()
     if isinstance(layer, nn.MaxPool1d):
         assert isinstance(layer.kernel_size, int)

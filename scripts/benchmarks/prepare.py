@@ -10,7 +10,7 @@ from options import parse
 from torch.optim import Optimizer
 
 from benchmarks.job import Job
-from benchmarks.plain import Plain, widened
+from benchmarks.plain import Plain, ordinary
 from lightmodels import LightModel
 
 
@@ -22,7 +22,7 @@ def plain(job: Job, epochs: int) -> Plain:
     model = command.make_model(options, parser, data)
     made = Plain(
         job.task,
-        widened(model.net),
+        ordinary(model.net),
         train=data.splits.train,
         val=data.splits.val,
         batch_size=data.batch_size,
