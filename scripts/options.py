@@ -155,6 +155,7 @@ def make_parser(task: str) -> Parser:
     parser.add_class_arguments(model, "model")
     parser.add_class_arguments(data, "data", skip=set(PLAIN_DATA))
     parser.add_class_arguments(Trainer, "trainer", skip=set(OURS), fail_untyped=False)
+    parser.add_argument("--trainer.logger", type=bool, default=True, help="write TensorBoard's event files")
     return parser
 
 

@@ -1,0 +1,41 @@
+"""What is compared, with which flags of train.py, and for how long."""
+
+from benchmarks.job import Job
+
+ACCELERATED: list[str] = []  # flags of train.py that make it faster; without any there is no such contender
+OURS, FLOOR = "ours", "floor"
+LOOPS = {  # contender -> the module of its loop
+    OURS: "benchmarks.ours",
+    "accelerated": "benchmarks.ours",
+    "lightning": "benchmarks.plain_lightning",
+    "hand": "benchmarks.hand_loop",
+    FLOOR: "benchmarks.floor",
+}
+NAMES = {
+    OURS: "ours, default",
+    "accelerated": "ours, accelerated",
+    "lightning": "plain Lightning",
+    "hand": "hand-written DataLoader loop",
+    FLOOR: "floor",
+}
+FEATURES = {  # what is left out -> the flags that do
+    "everything on": [],
+    "without TensorBoard": ["--trainer.logger", "false"],
+    "without checkpoints": ["--trainer.enable_checkpointing", "false"],
+    "without pictures": ["--trainer.figures", "false"],
+    "without table and progress line": ["--quiet"],
+}
+EPOCHS = {"linear": 20, "ring": 20, "mnist": 1, "reuters": 2}  # of a round, besides one to warm up
+JOB_EPOCHS = {"linear": 20, "ring": 20, "mnist": 2, "reuters": 3}  # of a whole job
+
+
+def present() -> list[str]:
+    """The contenders that there are."""
+    return [name for name in LOOPS if name != "accelerated" or ACCELERATED]
+
+
+def job(contender: str, task: str, data_dir: str, gpus: int, tensors: str) -> Job:
+    """What the contender's worker is told; ``tensors`` is the task's file for loops that take one."""
+    flags = tuple(ACCELERATED) if contender == "accelerated" else ()
+    module = LOOPS[contender]
+    return Job(task, module, data_dir, gpus, flags, "" if module == LOOPS[OURS] else tensors)

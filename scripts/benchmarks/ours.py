@@ -1,0 +1,38 @@
+"""The default path of train.py: checkpoints, TensorBoard, pictures, table, history, exact values, all on."""
+
+import tempfile
+from functools import cache
+
+import pytorch_lightning as pl
+import train as command
+from options import parse
+
+from benchmarks.clock import timed
+from benchmarks.job import Job
+from datamodules.base import TensorDataModule
+from lightmodels import messages
+
+
+@cache
+def loaded(*argv: str) -> TensorDataModule:
+    """The data, once for all rounds."""
+    return command.make_data(parse(argv)[0])
+
+
+def train(job: Job, epochs: int) -> tuple[list[float], float]:
+    """Trains for so many epochs, in a run directory that is gone afterwards.
+
+    Returns:
+        When each epoch began and the last one ended, and the last validation loss.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        argv = [*job.argv, "--max_epochs", str(epochs), "--run_dir", f"{directory}/run"]
+        options, parser = parse(argv)
+        data = loaded(*job.argv)
+        with messages.say("quiet" if options.quiet else "normal"):
+            trainer = command.make_trainer(options, parser)
+            pl.seed_everything(options.seed, verbose=False)
+            model = command.make_model(options, parser, data)
+            pl.seed_everything(options.seed, verbose=False)
+            marks = timed(trainer, lambda: command.fit(trainer, model, data, None))
+    return marks, float(model.history[-1]["val_loss"])

@@ -1,0 +1,57 @@
+"""A process that trains one contender whenever it is told to: python -m benchmarks.worker JOB DESCRIPTOR"""
+
+import copy
+import dataclasses
+import importlib
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from benchmarks.job import Job
+
+Loop = Callable[[int], tuple[list[float], float]]
+
+
+def loop_of(job: Job) -> Loop:
+    """Trains for a number of epochs, each time anew."""
+    train = importlib.import_module(job.module).train
+    if not job.tensors:
+        return lambda epochs: train(job, epochs)
+    plain = torch.load(job.tensors, weights_only=False)  # of our own making, a moment ago
+    return lambda epochs: train(dataclasses.replace(plain, net=copy.deepcopy(plain.net)), epochs)
+
+
+def measured(loop: Loop, epochs: int) -> dict[str, Any]:
+    """A training of so many epochs and, before these, one that does not count."""
+    start = perf_counter()
+    marks, loss = loop(epochs + 1)
+    whole = perf_counter() - start
+    seconds = (marks[-1] - marks[1]) / epochs
+    return {"seconds": seconds, "whole": whole, "val_loss": loss, **peaks()}
+
+
+def peaks() -> dict[str, float]:
+    """The most memory that this process has had so far, in MiB."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    if not torch.cuda.is_initialized():
+        return {"peak_mib": host}
+    return {"peak_mib": host, "peak_gpu_mib": torch.cuda.max_memory_allocated() / 2**20}
+
+
+def main() -> None:
+    job = Job(**json.loads(sys.argv[1]))
+    loop = loop_of(job)
+    with os.fdopen(int(sys.argv[2]), "w", buffering=1) as answers:
+        for line in sys.stdin:
+            print(json.dumps(measured(loop, int(line))), file=answers)
+
+
+if __name__ == "__main__":
+    main()

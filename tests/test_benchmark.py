@@ -1,0 +1,168 @@
+"""benchmark.py: what is compared learns the same, and what it prints and writes."""
+
+import copy
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks import contenders, floor, hand_loop, ours, plain_lightning, prepare, processes, tables
+from benchmarks.agreement import SAME_ORDER, check
+from benchmarks.job import BenchmarkError, Job, environment
+from benchmarks.plain import ordinary, widened
+from benchmarks.rounds import rotated
+from benchmarks.workers import Worker
+from commands import command
+from options import parse
+
+import lightmodels
+
+HERE = str(Path(__file__).parent)
+
+
+@pytest.fixture
+def benchmark(capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda *argv: command(capfd, "benchmark", *argv)
+
+
+def plain(task: str, epochs: int = 3):
+    return prepare.plain(Job(task, "", "data"), epochs)
+
+
+def test_a_run_prints_tables_and_writes_all_rounds(benchmark):
+    names = "hand,floor"
+    ended = benchmark(
+        "--tasks", "linear,ring", "--rounds", 2, "--epochs", 2, "--parts", "loops",
+        "--contenders", names, "--json", "out.json",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    lines = ended.out.splitlines()
+    assert f"torch {torch.__version__}" in lines[0]
+    assert "| seconds an epoch, x floor | linear | ring |" in lines
+    (row,) = [line for line in lines if line.startswith("| floor") and "1.00x" in line]
+    assert row.count("1.00x") == 2
+    report = json.loads(Path("out.json").read_text())
+    assert {"cpu", "memory", "python", "torch", "lightning"} <= set(report["machine"])
+    for task in ("linear", "ring"):
+        assert list(report["loops"][task]) == names.split(",")
+        for rounds in report["loops"][task].values():
+            assert len(rounds) == 2
+            assert all(0 < one["seconds"] < one["whole"] and one["peak_mib"] > 50 for one in rounds)
+
+
+def test_a_worker_trains_each_time_anew():
+    worker = Worker("ours", Job("linear", "benchmarks.ours", "data"))
+    first, second = worker.run(1), worker.run(1)
+    worker.close()
+    assert first["val_loss"] == second["val_loss"]
+    assert worker._process.returncode == 0
+
+
+def test_a_loop_that_does_not_reach_the_loss_fails_the_run(benchmark, monkeypatch):
+    monkeypatch.setitem(contenders.LOOPS, "hand", "broken_loop")
+    monkeypatch.setenv("PYTHONPATH", HERE, prepend=":")
+    tiny = ("--tasks", "linear", "--rounds", 1, "--epochs", 1, "--parts", "loops", "--json", "out.json")
+    ended = benchmark(*tiny, "--contenders", "floor,hand")
+    assert ended.code == 1
+    (line,) = ended.err.splitlines()
+    assert "linear: hand ends with val_loss" in line
+    assert not Path("out.json").exists()
+    monkeypatch.setenv("LOOP_FAILS", "1")
+    ended = benchmark(*tiny, "--contenders", "hand")
+    assert (ended.code, ended.err) == (1, "benchmark.py: hand on linear: RuntimeError: out of luck\n")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--tasks", "cifar"),
+        ("--contenders", "floor,bare"),
+        ("--parts", ""),
+        ("--rounds", 0),
+        ("--epochs", "two"),
+        ("--gpus", 2),
+        ("--data_dir", "nowhere"),
+        ("--json", "nowhere/out.json"),
+        ("--fast",),
+    ],
+)
+def test_wrong_input_is_one_line_that_names_the_flag(benchmark, argv):
+    ended = benchmark(*argv)
+    assert (ended.code, ended.out) == (2, "")
+    assert argv[0] in ended.err
+    assert len(ended.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("task", ["linear", "ring"])
+def test_the_floor_ends_with_the_weights_of_ours(capfd, tmp_path, task):
+    assert command(capfd, "train", "--task", task, "--max_epochs", 3, "--run_dir", tmp_path / "run").code == 0
+    trained = lightmodels.load(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    made = plain(task)
+    marks, loss = floor.train(made, 3)
+    assert len(marks) == 4
+    expected = [weights for name, weights in trained.named_parameters()]
+    torch.testing.assert_close(list(made.net.parameters()), expected, rtol=1e-4, atol=1e-5)
+    assert loss == pytest.approx(trained.history[-1]["val_loss"], rel=SAME_ORDER[task])
+
+
+def test_all_loops_learn_the_same():
+    made = plain("ring")
+    results = {"ours": ours.train(Job("ring", "", "data"), 3)}
+    for name, loop in (("floor", floor), ("hand", hand_loop), ("lightning", plain_lightning)):
+        results[name] = loop.train(dataclasses.replace(made, net=copy.deepcopy(made.net)), 3)
+    assert all(len(marks) == 4 and marks == sorted(marks) for marks, _ in results.values())
+    check("ring", {name: [{"val_loss": loss}] for name, (_, loss) in results.items()}, epochs=2)
+
+
+@pytest.mark.parametrize("loss", [1.2, float("nan")])
+def test_another_loss_is_refused(loss):
+    with pytest.raises(BenchmarkError, match="ring: hand ends with val_loss"):
+        check("ring", {"ours": [{"val_loss": 1.0}], "hand": [{"val_loss": loss}]}, epochs=20)
+
+
+def test_a_wider_net_is_the_same_net():
+    model = lightmodels.ReutersConv1D(num_words=50, length=40).eval()
+    x = torch.randint(50, (3, 40))
+    torch.testing.assert_close(widened(ordinary(copy.deepcopy(model.net)))(x), model(x))
+
+
+def test_a_plain_script_needs_neither_lightning_nor_lightmodels(tmp_path):
+    file = prepare.write(Job("ring", "", "data", tensors=str(tmp_path / "ring.pt")), 1)
+    code = (
+        "import runpy, sys; sys.argv[1:] = ['benchmarks.floor', sys.argv[1], '1'];"
+        "runpy.run_module('benchmarks.script', run_name='__main__');"
+        "sys.exit(' '.join({'pytorch_lightning', 'lightmodels'} & set(sys.modules)) or None)"
+    )
+    subprocess.run([sys.executable, "-c", code, file], env=environment(), check=True)
+
+
+def test_processes_are_timed_to_their_end_or_to_their_first_step(tmp_path):
+    file = prepare.write(Job("linear", "", "data", tensors=str(tmp_path / "linear.pt")), 1)
+    commands = processes.start_ups("linear", "data", 0, file)
+    first_step = commands["linear: plain script to its first step"]
+    seconds = processes.run({"first": first_step, "sleep": ["sleep", "0.2"]}, 1, warm_up=False)
+    assert 0.2 <= seconds["sleep"][0] < 2
+    with pytest.raises(BenchmarkError, match="nothing: ended without a word"):
+        processes.timed("nothing", ["false"])
+
+
+def test_every_flag_of_a_contender_and_of_a_feature_is_one_of_train():
+    for flags in (contenders.ACCELERATED, *contenders.FEATURES.values()):
+        parse(["--task", "mnist", *flags])
+
+
+def test_turns_rotate():
+    assert [rotated(["a", "b", "c"], by) for by in (0, 1, 3)] == [
+        ["a", "b", "c"],
+        ["b", "c", "a"],
+        ["a", "b", "c"],
+    ]
+
+
+def test_ratios_are_medians_of_the_rounds_ratios():
+    text = tables.by_task({"ring": {"ours": [2.0, 6.0, 3.0], "floor": [1.0, 2.0, 3.0]}}, "floor", "seconds")
+    assert "| ours, default | 3.00 (2.00 to 6.00), 2.00x |" in text
