@@ -1,33 +1,30 @@
 """Background: one piece of work at a time beside the training, for what waits for a disk."""
 
-import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 
 class Background:
     """Calls functions in a thread, one after the other; what they raise, the next call here raises."""
 
     def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._error: Exception | None = None
+        self._thread: ThreadPoolExecutor | None = None
+        self._work: Future[None] | None = None
 
     def run(self, work: Callable[[], None]) -> None:
         """Starts the work, after the one before is done."""
-        self.wait()
-        self._thread = threading.Thread(target=self._try, args=(work,))
-        self._thread.start()
+        self._finish()
+        self._thread = self._thread or ThreadPoolExecutor(max_workers=1)
+        self._work = self._thread.submit(work)
 
     def wait(self) -> None:
-        """Returns when nothing is under way."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+        """Returns when nothing is under way; the thread ends."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.shutdown()
+        self._finish()
 
-    def _try(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception as error:
-            self._error = error
+    def _finish(self) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            work.result()

@@ -1,6 +1,7 @@
 """BestAndLast: when a run's checkpoints are written."""
 
 import math
+import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -15,15 +16,17 @@ from lightmodels.finite import require_finite_weights
 from lightmodels.history import History
 
 Mode = Literal["min", "max"]
+AT_ONCE = 0.05  # seconds in which no state is saved again, unless it is the best or the last
 MOST_BYTES = 64 * 2**20  # of weights, up to which their checkpoint is held in memory while it is written
 
 
 class BestAndLast(pl.callbacks.Checkpoint):
     """Keeps ``last.ckpt``, the newest state, and ``best.ckpt``, the state with the best ``monitor``.
 
-    The newest state is that after the last epoch or, with ``every_n_steps``, after the last such
-    step and the validation that follows it; at an epoch's last step it is the epoch's end. The
-    best state is one after a validation if ``monitor`` is a validation's value.
+    The newest state is that after the last epoch, or one that began less than 0.05 s before it, or, with
+    ``every_n_steps``, that after the last such step and the validation that follows it; at an epoch's
+    last step it is the epoch's end. The best state is one after a validation if ``monitor`` is a
+    validation's value.
 
     Args:
         monitor: the value that decides; by default ``val_loss``, or ``train_loss`` without validation.
@@ -44,7 +47,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         self.best_epoch = 0
         self.best_score: float | None = None
         self._background = Background()
-        self._saved_step = 0
+        self._saved_step, self._saved_at = 0, -math.inf
         self._save_after_validation = self._best_at_epoch_end = False
 
     @property
@@ -109,7 +112,9 @@ class BestAndLast(pl.callbacks.Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not resolve_monitor(self.monitor, trainer).startswith("val"):
             self._best_at_epoch_end = self._improves(trainer, epochs_before(trainer, pl_module))
-        self.save_last(trainer, also_best=self._best_at_epoch_end)
+        at_once = time.monotonic() - self._saved_at < AT_ONCE and trainer.world_size == 1
+        if self._best_at_epoch_end or not at_once or _is_last_epoch(trainer):
+            self.save_last(trainer, also_best=self._best_at_epoch_end)
         self._best_at_epoch_end = False
 
     def save_last(self, trainer: pl.Trainer, also_best: bool = False) -> None:
@@ -117,6 +122,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         if self.dirpath is None:
             return
         require_finite_weights(trainer.lightning_module)
+        self._saved_at = time.monotonic()
         last, best = self.dirpath / "last.ckpt", self.dirpath / "best.ckpt"
         if self._may_run_on(trainer):
             options = {"run": self._background.run, "also": last if also_best else None}
@@ -165,32 +171,16 @@ class BestAndLast(pl.callbacks.Checkpoint):
         return better and math.isfinite(score)
 
 
-class Patience(pl.callbacks.EarlyStopping):
-    """Stops when the monitored value has had no new best for some epochs.
-
-    Args:
-        monitor: the value; by default the one that decides which checkpoint is best.
-        patience: validations, or epochs, to wait for a new best.
-        mode: whether the least or the greatest value is best.
-
-    Raises:
-        ValueError: a negative ``patience``.
-    """
-
-    def __init__(self, monitor: str | None, patience: int, mode: Mode) -> None:
-        if patience < 0:
-            raise ValueError(f"patience must not be negative, got {patience}")
-        super().__init__(monitor or "", patience=patience, mode=mode)
-        self._chosen = monitor
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.monitor = resolve_monitor(self._chosen, trainer)
-        self.wait_count = 0  # of an earlier fit
-
-
 def resolve_monitor(monitor: str | None, trainer: pl.Trainer) -> str:
     """The value that decides what is best: the one named, or the loss of validation, or of training."""
     return monitor or ("val_loss" if trainer.enable_validation else "train_loss")
+
+
+def _is_last_epoch(trainer: pl.Trainer) -> bool:
+    """Whether training ends with this epoch, as far as can be known."""
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    out_of_epochs = epochs is not None and 0 <= epochs <= trainer.current_epoch + 1
+    return trainer.should_stop or out_of_epochs or 0 <= steps <= trainer.global_step
 
 
 def epochs_before(trainer: pl.Trainer, pl_module: pl.LightningModule) -> int:

@@ -88,10 +88,11 @@ class Stages:
 
 
 def publish(model: pl.LightningModule, values: Row) -> None:
-    """Makes the values known to callbacks and, of a lone validation or a test, to the caller."""
+    """Makes the values known to callbacks and, of a lone validation or a test, to loggers and caller."""
+    exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+    if model.trainer.state.fn == TrainerFn.FITTING:  # the loggers get the whole row of the epoch
+        model.trainer._logger_connector._callback_metrics.update(exact)
+        return
     if model.trainer.world_size > 1:  # they are the same on every process already
         warnings.filterwarnings("ignore", message=rf".*self.log\('({'|'.join(values)})'.*sync_dist=True")
-    exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
-    # ``None`` hands them to loggers and caller; of a training epoch the loggers get the whole row.
-    logger = False if model.trainer.state.fn == TrainerFn.FITTING else None
-    model.log_dict(exact, logger=logger, batch_size=1, add_dataloader_idx=False)
+    model.log_dict(exact, batch_size=1, add_dataloader_idx=False)

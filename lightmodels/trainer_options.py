@@ -14,7 +14,8 @@ from lightmodels.callbacks import CarryOn
 from lightmodels.checkpoints import AtomicCheckpointIO
 from lightmodels.dashboard import Dashboard
 from lightmodels.devices import DeviceChoice, resolve_devices
-from lightmodels.keeper import BestAndLast, Patience
+from lightmodels.keeper import BestAndLast
+from lightmodels.patience import Patience
 from lightmodels.pictures import Pictures
 from lightmodels.stops import StopOnSignal
 
