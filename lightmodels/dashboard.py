@@ -38,6 +38,7 @@ class Dashboard(pl.Callback):
         if histograms:  # else no step need be asked for them
             self.on_before_optimizer_step = self._add_histograms  # type: ignore[method-assign]
         self._has_graph = self._laid_out = False
+        self._first = 0  # batch of an execution
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._has_graph = self._laid_out = False
@@ -48,10 +49,16 @@ class Dashboard(pl.Callback):
             if rows is not None:  # of other loaders the first batch must tell what the net takes
                 self._add_graph(writer, pl_module, trainer.precision_plugin.convert_input(rows))
 
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._first = batch_idx
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        due = (batch_idx + 1) % STEPS_APART == 0 and trainer.num_training_batches >= LONG_EPOCH
+        due = self._first // STEPS_APART < (batch_idx + 1) // STEPS_APART
+        due = due and trainer.num_training_batches >= LONG_EPOCH
         if self._has_graph and not due:
             return
         writer = writer_of(trainer)

@@ -21,6 +21,8 @@ class FiniteGuard(pl.Callback):
         history: says which epoch is under way.
     """
 
+    every_step = True  # of an execution of many, so that it can say which
+
     def __init__(self, history: History) -> None:
         self._history = history
         self._good_steps: Tensor | None = None  # of this epoch, before the first bad one

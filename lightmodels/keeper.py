@@ -47,7 +47,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         self.best_epoch = 0
         self.best_score: float | None = None
         self._background = Background()
-        self._saved_step, self._saved_at = 0, -math.inf
+        self._seen_step, self._saved_at = 0, -math.inf
         self._save_after_validation = self._best_at_epoch_end = False
 
     @property
@@ -79,6 +79,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
             hyperparameters.plain(getattr(part, "hparams", {}))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._seen_step = trainer.global_step
         loader = trainer.train_dataloader
         loaders = loader if isinstance(loader, list) else [loader]
         if self.every_n_steps and not all(hasattr(part, "state_dict") for part in loaders):
@@ -90,10 +91,9 @@ class BestAndLast(pl.callbacks.Checkpoint):
     ) -> None:
         if not self.every_n_steps:
             return
-        step = trainer.global_step
-        if step % self.every_n_steps or step == self._saved_step:
+        before, self._seen_step = self._seen_step, trainer.global_step
+        if before // self.every_n_steps == self._seen_step // self.every_n_steps:
             return
-        self._saved_step = step
         self._save_after_validation = resume.validation_follows(trainer)
         if not self._save_after_validation and not trainer.is_last_batch:
             self.save_last(trainer)

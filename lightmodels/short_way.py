@@ -24,21 +24,42 @@ VALIDATES = (*TRANSFERS, "validation_step", "on_validation_batch_start", "on_val
 Hook = Callable[..., Any]
 
 
-def is_usual(trainer: Any, of_model: tuple[str, ...], of_callbacks: tuple[str, ...] = ()) -> bool:
-    """Whether none of these hooks has something to do, and the devices need nothing between steps."""
-    model, data, precision = trainer.lightning_module, trainer.datamodule, trainer.precision_plugin
-    scales = type(precision) is not Precision and getattr(precision, "scaler", None) is not None
-    return (
-        isinstance(model, LightModel)
-        and model.automatic_optimization
-        and type(trainer.strategy) is SingleDeviceStrategy
-        and type(precision) in (Precision, MixedPrecision)
-        and not scales
-        and isinstance(trainer.profiler, PassThroughProfiler)
-        and not any(overrides(model, name, LightModel) for name in of_model)
-        and not any(overrides(data, name, pl.LightningDataModule) for name in TRANSFERS if data is not None)
-        and not any(hooks_of(trainer, name) for name in of_callbacks)
+def obstacle(trainer: Any, of_model: tuple[str, ...], of_callbacks: tuple[str, ...] = ()) -> str | None:
+    """What stands in the short way, if anything: a hook that has something to do, or what devices need.
+
+    Args:
+        trainer: with a model, on its devices.
+        of_model: hooks that the model must not override.
+        of_callbacks: hooks that no callback may override.
+    """
+    model, precision = trainer.lightning_module, trainer.precision_plugin
+    if not isinstance(model, LightModel) or not model.automatic_optimization:
+        return f"{type(model).__name__}, which is no LightModel that is optimized automatically"
+    if type(trainer.strategy) is not SingleDeviceStrategy:
+        return "several devices"
+    if type(precision) not in (Precision, MixedPrecision) or getattr(precision, "scaler", None) is not None:
+        return f"precision {trainer.precision}"
+    if not isinstance(trainer.profiler, PassThroughProfiler):
+        return "a profiler"
+    return _overridden(trainer, of_model, of_callbacks)
+
+
+def _overridden(trainer: Any, of_model: tuple[str, ...], of_callbacks: tuple[str, ...]) -> str | None:
+    """The first hook that has something to do."""
+    data = [] if trainer.datamodule is None else [trainer.datamodule]
+    owners: list[tuple[list[Any], type, tuple[str, ...]]] = [
+        ([trainer.lightning_module], LightModel, of_model),
+        (data, pl.LightningDataModule, TRANSFERS),
+        (trainer.callbacks, pl.Callback, of_callbacks),
+    ]
+    found = (
+        f"{type(each).__name__}.{name}"
+        for those, base, names in owners
+        for each in those
+        for name in names
+        if overrides(each, name, base)
     )
+    return next(found, None)
 
 
 def overrides(owner: Any, name: str, base: type) -> bool:

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 
@@ -37,6 +37,8 @@ class Trainer(Evaluator):
         patience: stop after so many epochs without a new best ``monitor``; by default never.
         save_every_n_steps: save ``last.ckpt`` inside epochs too, after so many optimizer steps.
         figures: draw the model's ``figures`` of the validation data, now and then.
+        steps_per_execution: optimizer steps between two rounds of callbacks, with the same results;
+            ``"auto"`` for as many as take 50 ms.
         options: any other option of ``pl.Trainer``.
 
     Raises:
@@ -52,7 +54,7 @@ class Trainer(Evaluator):
         torch.Size([3, 1])
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is a flag of train.py)
         self,
         *,
         gpus: DeviceChoice = None,
@@ -63,8 +65,10 @@ class Trainer(Evaluator):
         patience: int | None = None,
         save_every_n_steps: int | None = None,
         figures: bool = True,
+        steps_per_execution: int | Literal["auto"] = 1,
         **options: Any,
     ) -> None:
+        execution = trainer_options.execution(steps_per_execution)
         self.run_dir = None if run_dir is None else Path(run_dir)
         self._opened = False
         self._stopped_at: str | None = None  # the checkpoint to go on from after Ctrl-C
@@ -78,7 +82,7 @@ class Trainer(Evaluator):
         options |= trainer_options.unset(options) | trainer_options.devices(gpus, tpu_cores, options)
         with messages.without_banners():
             super().__init__(**options)
-        loops.shorten(self)
+        loops.shorten(self, execution)
 
     def fit(  # type: ignore[override]  # noqa: D417, PLR0913 (Lightning's arguments are its own)
         self,

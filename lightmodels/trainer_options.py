@@ -2,7 +2,7 @@
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 from lightning_fabric.plugins import CheckpointIO
@@ -90,6 +90,13 @@ def devices(gpus: DeviceChoice, tpu_cores: DeviceChoice, options: dict[str, Any]
     tpus_here = XLAAccelerator.auto_device_count() if XLAAccelerator.is_available() else 0
     accelerator, number = resolve_devices(gpus, tpu_cores, gpus_here, tpus_here)
     return {"accelerator": accelerator, "devices": number}
+
+
+def execution(steps: int | Literal["auto"]) -> int | Literal["auto"]:
+    """Optimizer steps an execution; raises ValueError for anything but a number from 1 or ``"auto"``."""
+    if steps != "auto" and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+        raise ValueError(f"steps_per_execution must be at least 1, or 'auto', got {steps!r}")
+    return steps
 
 
 def require_epochs_left(trainer: pl.Trainer, model: pl.LightningModule) -> None:

@@ -1,5 +1,6 @@
 """The short way through Lightning's loops: compared with Lightning's own way, bit by bit and call by call."""
 
+import re
 import sys
 
 import pytest
@@ -125,10 +126,10 @@ def same(one, other):
 def test_it_is_lightnings_way_to_the_bit(kind, monkeypatch):
     model_class, options = RUNS[kind]
     short, short_calls, short_state = fitted(model_class, options, loaders, "short")
-    assert short.trainer.fit_loop.epoch_loop._is_usual
-    monkeypatch.setattr(short_way, "is_usual", lambda *_: False)
+    assert short.trainer.fit_loop.epoch_loop.obstacle is None
+    monkeypatch.setattr(short_way, "obstacle", lambda *_: "a test")
     whole, calls, state = fitted(model_class, options, loaders, "whole")
-    assert not whole.trainer.fit_loop.epoch_loop._is_usual
+    assert whole.trainer.fit_loop.epoch_loop.obstacle == "a test"
     assert same(list(short.state_dict().values()), list(whole.state_dict().values()))
     assert short_calls == calls
     for name in state:
@@ -143,7 +144,7 @@ def test_with_other_data(kind, monkeypatch):
         return {"train_dataloaders": DataLoader(TensorDataset(*points()), 20, shuffle=True)}
 
     short, short_calls, _ = fitted(OneCycle, {}, data, "short")
-    monkeypatch.setattr(short_way, "is_usual", lambda *_: False)
+    monkeypatch.setattr(short_way, "obstacle", lambda *_: "a test")
     whole, calls, _ = fitted(OneCycle, {}, data, "whole")
     assert same(list(short.state_dict().values()), list(whole.state_dict().values()))
     assert short_calls == calls
@@ -185,10 +186,77 @@ class Watches(pl.Callback):
 )  # fmt: skip
 def test_what_is_special_goes_lightnings_way(model_class, options, monkeypatch):
     short, _, _ = fitted(model_class, options, loaders, "short")
-    assert not short.trainer.fit_loop.epoch_loop._is_usual
-    monkeypatch.setattr(short_way, "is_usual", lambda *_: False)
+    assert short.trainer.fit_loop.epoch_loop.obstacle is not None
+    monkeypatch.setattr(short_way, "obstacle", lambda *_: "a test")
     whole, _, _ = fitted(model_class, options, loaders, "whole")
     assert same(list(short.state_dict().values()), list(whole.state_dict().values()))
+
+
+@pytest.mark.parametrize("execution", [2, 3, 100, "auto"])
+@pytest.mark.parametrize("kind", RUNS)
+def test_many_steps_an_execution_end_in_the_same_bits(kind, execution):
+    model_class, options = RUNS[kind]
+    single, calls, state = fitted(model_class, options, loaders, "single")
+    many, fewer_calls, other = fitted(
+        model_class, options | {"steps_per_execution": execution}, loaders, "many"
+    )
+    assert same(list(single.state_dict().values()), list(many.state_dict().values()))
+    for name in state:
+        assert same(state[name], other[name]), name
+    assert [call for call in calls if call in fewer_calls and call[0] != "on_train_batch_start"] == [
+        call for call in fewer_calls if call[0] != "on_train_batch_start"
+    ]
+    ends = [call[3] for call in fewer_calls if call[0] == "on_train_batch_end"]
+    if kind == "metrics" and execution == 2:  # five batches an epoch
+        assert ends == [[1], [3], [4]] * 3
+
+
+def test_a_run_that_is_stopped_between_executions_goes_on_with_others():
+    class Stops(pl.Callback):
+        def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
+            if trainer.global_step == 8:
+                raise RuntimeError("stopped")
+
+    whole, _, _ = fitted(OneCycle, {"save_every_n_steps": 1}, loaders, "whole")
+    options = {"save_every_n_steps": 1, "steps_per_execution": 3, "callbacks": [Recorder(), Stops()]}
+    with pytest.raises(RuntimeError, match="stopped"):
+        fitted(OneCycle, options, loaders, "run")
+    assert torch.load("run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 5
+    resumed = OneCycle()
+    trainer = Trainer(max_epochs=3, gpus=0, figures=False, steps_per_execution=2)
+    trainer.fit(resumed, **loaders(), ckpt_path="run/checkpoints/last.ckpt")
+    assert same(list(whole.state_dict().values()), list(resumed.state_dict().values()))
+
+
+def test_a_loss_that_is_not_finite_is_told_at_its_step():
+    x, y = points()
+    x[60] = float("nan")
+    trainer = Trainer(max_epochs=1, gpus=0, run_dir="run", steps_per_execution=5)
+    with pytest.raises(
+        FloatingPointError, match="epoch 1, step 3: the features of row 60 of the training set"
+    ):
+        trainer.fit(OneCycle(), TensorLoader(x, y, batch_size=25))
+
+
+@pytest.mark.parametrize(
+    ("model_class", "options", "reason"),
+    [
+        (OneCycle, {"accumulate_grad_batches": 2}, "accumulate_grad_batches=2"),
+        (Backward, {}, "Backward.backward"),
+        (OneCycle, {"callbacks": [Recorder(), Watches()]}, "Watches.on_after_backward"),
+        (OneCycle, {"profiler": "simple"}, "a profiler"),
+    ],
+)
+def test_many_steps_are_refused_where_something_is_due_in_between(model_class, options, reason):
+    message = f"steps_per_execution=4 cannot be had with {reason}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        fitted(model_class, options | {"steps_per_execution": 4}, loaders, "run")
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.5, True, "all", None])
+def test_a_number_of_steps_that_is_none(steps):
+    with pytest.raises(ValueError, match="steps_per_execution must be at least 1, or 'auto'"):
+        Trainer(steps_per_execution=steps)
 
 
 def counted(work):

@@ -1,0 +1,165 @@
+"""Lightning's loop over training batches, with a short way through steps of which nothing is special.
+
+Lightning asks at each step every callback, the model, the data module, the strategy, the precision and
+the profiler whether they have something to do. The loop here asks once an epoch. Where the answer is no,
+a step is the model's step, its backward pass and the optimizer's step, and the callbacks' ``on_…_batch_…``
+that there are; counters, and so checkpoints, are those of Lightning's way. Else Lightning's way is taken.
+"""
+
+import time
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loops.fetchers import _DataLoaderIterDataFetcher
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+
+from lightmodels import short_way
+
+LONG_EXECUTION = 0.05  # seconds after which an execution of "auto" ends
+
+
+class TrainingEpochLoop(_TrainingEpochLoop):
+    """Lightning's loop over an epoch's training batches.
+
+    With more than one step an execution, callbacks are called at its ends only, but for those with an
+    attribute ``every_step``; the model's own hook is called at each step. An execution ends early where an epoch ends, or validation or the end of
+    training is due.
+
+    Args:
+        trainer: whose loop it is.
+        min_steps: of the training, as in Lightning.
+        max_steps: of the training, as in Lightning.
+        execution: optimizer steps an execution, or ``"auto"`` for as many as take 50 ms.
+    """
+
+    obstacle: str | None = "nothing has been trained"
+
+    def __init__(
+        self, trainer: pl.Trainer, min_steps: int | None, max_steps: int, execution: int | Literal["auto"]
+    ) -> None:
+        super().__init__(trainer, min_steps=min_steps, max_steps=max_steps)
+        self.execution = execution
+
+    def on_run_start(self, data_fetcher: Any) -> None:
+        super().on_run_start(data_fetcher)
+        self.obstacle = self._obstacle(data_fetcher)
+        if self.obstacle is None:
+            self._prepare()
+        elif self.execution != 1:
+            raise ValueError(f"steps_per_execution={self.execution!r} cannot be had with {self.obstacle}")
+
+    def _obstacle(self, data_fetcher: Any) -> str | None:
+        if self.trainer.accumulate_grad_batches != 1:
+            return f"accumulate_grad_batches={self.trainer.accumulate_grad_batches}"
+        if len(self.trainer.optimizers) != 1 or isinstance(data_fetcher, _DataLoaderIterDataFetcher):
+            return "this model's optimizers or batches"
+        return short_way.obstacle(self.trainer, short_way.TRAINS, short_way.STEPS)
+
+    def _prepare(self) -> None:
+        trainer: Any = self.trainer
+        self._starts = short_way.hooks_of(trainer, "on_train_batch_start")
+        self._ends = short_way.hooks_of(trainer, "on_train_batch_end", trainer.lightning_module)
+        self._inside = [
+            (owner, hook)
+            for owner, hook in self._ends
+            if owner is trainer.lightning_module or getattr(owner, "every_step", False)
+        ]
+        self._context = short_way.context_of(trainer, "train_step_context")
+        schedules = [each for each in trainer.lr_scheduler_configs if each.interval == "step"]
+        self._schedules = [each for each in schedules if not each.reduce_on_plateau]
+        self._validates_last = (
+            trainer.val_check_batch == trainer.num_training_batches
+            and trainer._val_check_time_interval is None
+            and len(schedules) == len(self._schedules)
+        )
+
+    def advance(self, data_fetcher: Any) -> None:
+        if self.restarting or self.obstacle is not None or self.automatic_optimization._skip_backward:
+            super().advance(data_fetcher)
+            return
+        if self.val_loop.restarting:
+            self.val_loop.restarting = False
+        made, start = 1, time.perf_counter()
+        self._advance(data_fetcher, True, self.execution == 1)
+        while not self._ends_here:
+            self._batches_that_stepped += 1  # as the end of a step does, of which more is not due
+            made += 1
+            long = time.perf_counter() - start > LONG_EXECUTION
+            self._advance(data_fetcher, False, long if self.execution == "auto" else made == self.execution)
+
+    def _advance(self, data_fetcher: Any, first: bool, last: bool) -> None:
+        """One step, the first or the last of its execution, or both."""
+        trainer, progress = self.trainer, self.batch_progress
+        batch, _, _ = next(data_fetcher)
+        index = self.batch_idx + 1
+        progress.is_last_batch = data_fetcher.done
+        batch = short_way.on_device(batch, trainer)
+        progress.increment_ready()
+        short_way.begin_batch(trainer, self._results, batch)
+        if first:
+            short_way.call(self._starts, trainer, "on_train_batch_start", batch, index)
+        progress.increment_started()
+        outputs = {"loss": self._step(batch, index)}
+        progress.increment_processed()
+        self._step_schedules(index)
+        if self._num_ready_batches_reached():
+            self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+        self._ends_here = last or self._must_end()
+        hooks = self._ends if self._ends_here else self._inside
+        short_way.call(hooks, trainer, "on_train_batch_end", outputs, batch, index)
+        short_way.end_batch(trainer, self._results)
+        progress.increment_completed()
+        if self._results and short_way.logs_steps(self._results):
+            trainer._logger_connector.update_train_step_metrics()
+
+    def _must_end(self) -> bool:
+        """Whether something is due after this step."""
+        trainer = self.trainer
+        return (
+            self.batch_progress.is_last_batch
+            or not self._validates_last
+            or trainer.should_stop
+            or trainer.received_sigterm
+            or self._is_training_done
+        )
+
+    def on_advance_end(self, data_fetcher: Any) -> None:
+        if self.obstacle is not None or self.restarting or self._must_end():
+            super().on_advance_end(data_fetcher)
+        else:
+            self._batches_that_stepped += 1
+
+    def _step_schedules(self, index: int) -> None:
+        for config in self._schedules:
+            if (index + 1) % config.frequency == 0:
+                self.scheduler_progress.increment_ready()
+                self.trainer.lightning_module.lr_scheduler_step(config.scheduler, None)
+                self.scheduler_progress.increment_completed()
+
+    def _step(self, batch: Any, index: int) -> Any:
+        """One optimizer step; the loss before it, of shape ``()``."""
+        trainer, model = self.trainer, self.trainer.lightning_module
+        optimizer, clip = trainer.optimizers[0], trainer.gradient_clip_val
+        counts = self.automatic_optimization.optim_progress.optimizer
+        loss: Any = None
+
+        @torch.enable_grad()
+        def closure() -> Any:
+            nonlocal loss
+            model._current_fx_name = "training_step"
+            with self._context():
+                loss = model.training_step(batch, index)
+            counts.zero_grad.increment_ready()
+            counts.zero_grad.increment_started()
+            optimizer.zero_grad()
+            counts.zero_grad.increment_completed()
+            loss.backward()
+            if clip:
+                model.configure_gradient_clipping(optimizer, clip, trainer.gradient_clip_algorithm)
+            return loss
+
+        counts.step.increment_ready()
+        optimizer.step(closure)
+        counts.step.increment_completed()
+        return loss.detach()
