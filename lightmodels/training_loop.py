@@ -23,8 +23,8 @@ class TrainingEpochLoop(_TrainingEpochLoop):
     """Lightning's loop over an epoch's training batches.
 
     With more than one step an execution, callbacks are called at its ends only, but for those with an
-    attribute ``every_step``; the model's own hook is called at each step. An execution ends early where an epoch ends, or validation or the end of
-    training is due.
+    attribute ``every_step``; the model's own hook is called at each step. An execution ends early where
+    an epoch ends, or validation or the end of training is due.
 
     Args:
         trainer: whose loop it is.
