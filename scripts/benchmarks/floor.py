@@ -22,8 +22,8 @@ def train(plain: Plain, epochs: int) -> tuple[list[float], float]:
         When each epoch began and the last one ended, and the last validation loss.
     """
     keep_buffers()
-    torch.manual_seed(plain.seed)
     plain.net = widened(plain.net).to(plain.device)
+    torch.manual_seed(plain.seed)  # after new layers have drawn their weights, which they then do not use
     rows, val = (tuple(t.to(plain.device) for t in part) for part in (plain.train, plain.val))
     loader = TensorLoader(*rows, batch_size=plain.batch_size, shuffle=True, seed=plain.seed)
     optimizer, rates, marks, loss = make_optimizer(plain), iter(plain.rates), [perf_counter()], 0.0

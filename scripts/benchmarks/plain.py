@@ -113,8 +113,17 @@ def ordinary(net: nn.Module | None) -> nn.Module:
     """The net as tutorials write it, in the default layout, with none of our classes in it."""
     assert net is not None
     layers = net if isinstance(net, nn.Sequential) else [net]
-    bare = (Transposed() if type(layer).__name__ == "Transpose" else layer for layer in layers)
-    return nn.Sequential(*bare).to(memory_format=torch.contiguous_format)
+    return nn.Sequential(*map(_bare, layers)).to(memory_format=torch.contiguous_format)
+
+
+def _bare(layer: nn.Module) -> nn.Module:
+    if type(layer).__name__ == "Transpose":
+        return Transposed()
+    if not isinstance(layer, nn.Conv1d):
+        return layer
+    bare = nn.Conv1d(layer.in_channels, layer.out_channels, layer.kernel_size[0])
+    bare.weight, bare.bias = layer.weight, layer.bias
+    return bare
 
 
 class ChannelsLast(nn.Module):
