@@ -63,13 +63,13 @@ class ReutersConv1D(LightModel):
         super().__init__(
             nn.Sequential(
                 nn.Embedding(num_words, 7),  # (B, length, 7)
-                Transpose(),  # (B, 7, length)
-                ChannelsLastConv1d(7, 64, kernel_size=5),  # (B, 64, length - 4)
+                AsImages(),  # (B, 7, 1, length), of height 1: the quicker layout on CPUs
+                WideConv1d(7, 64, kernel_size=5),  # (B, 64, 1, length - 4)
                 nn.ReLU(),
-                nn.MaxPool1d(2),  # (B, 64, 148) for a length of 300
-                ChannelsLastConv1d(64, 32, kernel_size=3),  # (B, 32, 146)
+                nn.MaxPool2d((1, 2)),  # (B, 64, 1, 148) for a length of 300
+                WideConv1d(64, 32, kernel_size=3),  # (B, 32, 1, 146)
                 nn.ReLU(),
-                nn.MaxPool1d(2),  # (B, 32, 73)
+                nn.MaxPool2d((1, 2)),  # (B, 32, 1, 73)
                 nn.Flatten(),  # (B, 2336)
                 nn.Linear(32 * pooled, num_classes),  # (B, num_classes)
             )
@@ -130,22 +130,18 @@ class ReutersConv1D(LightModel):
         return one_cycle(self, optimizer)
 
 
-class Transpose(nn.Module):
-    """``(B, length, channels)`` to ``(B, channels, length)``, as convolutions want it."""
+class AsImages(nn.Module):
+    """``(B, length, channels)`` to ``(B, channels, 1, length)``, in channels-last layout without a copy."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.transpose(1, 2)
+        return x.transpose(1, 2).unsqueeze(2)
 
 
-class ChannelsLastConv1d(nn.Conv1d):
-    """A ``Conv1d`` run as a convolution of images of height 1: twice as fast on CPUs in this layout.
-
-    Parameters are those of ``Conv1d``, for the plain case of no padding, stride, dilation or groups.
-    """
+class WideConv1d(nn.Conv1d):
+    """A ``Conv1d`` over images of height 1; parameters, and so checkpoints, are those of ``Conv1d``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.unsqueeze(2).contiguous(memory_format=torch.channels_last)  # (B, channels, 1, length)
-        return F.conv2d(wide, self.weight.unsqueeze(2), self.bias).squeeze(2)
+        return F.conv2d(x, self.weight.unsqueeze(2), self.bias)  # (B, channels, 1, length - kernel + 1)
 
 
 def initialize_like_keras(layer: nn.Module) -> None:

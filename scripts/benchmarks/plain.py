@@ -117,8 +117,10 @@ def ordinary(net: nn.Module | None) -> nn.Module:
 
 
 def _bare(layer: nn.Module) -> nn.Module:
-    if type(layer).__name__ == "Transpose":
+    if type(layer).__name__ == "AsImages":
         return Transposed()
+    if isinstance(layer, nn.MaxPool2d) and isinstance(layer.kernel_size, tuple):
+        return nn.MaxPool1d(layer.kernel_size[1])
     if not isinstance(layer, nn.Conv1d):
         return layer
     bare = nn.Conv1d(layer.in_channels, layer.out_channels, layer.kernel_size[0])
