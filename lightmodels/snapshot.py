@@ -1,5 +1,6 @@
 """Snapshot: work on the state of this process as it is now, while the process goes on."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -92,6 +93,7 @@ def _work_in_copy(work: Callable[[], Any], sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the copied process answers it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.nice(10)
+    gc.disable()  # it would look through, and so copy, all that training holds
     torch.set_num_threads(1)
     result = work()
     sender.send((result, process_time()))  # which starts at zero in a copy
