@@ -60,7 +60,9 @@ def boundary(model: Any, x: Tensor, y: Tensor, radius: float | None = None) -> "
     """The decision boundary of a model of points of the plane, ``y`` their classes 0 and 1."""
     grid = plane_figures.grid_over(x)
     likely = probability(model(grid)).flatten()
-    return plane_figures.decision_boundary(grid, likely, x, y, class_names(model, 2), radius)
+    return plane_figures.decision_boundary(
+        grid, likely, x, y, class_names(model, 2), radius, feature_names(model, 2)
+    )
 
 
 def probability(outputs: Tensor) -> Tensor:
@@ -86,3 +88,11 @@ def class_names(model: Any, count: int) -> list[str]:
     if isinstance(names, (list, tuple)) and len(names) == count:
         return [str(name) for name in names]
     return [str(number) for number in range(count)]
+
+
+def feature_names(model: Any, count: int) -> list[str]:
+    """The names of so many inputs; x1, x2, … if the data have no such names."""
+    names = model.data_info.get("features")
+    if isinstance(names, (list, tuple)) and len(names) == count:
+        return [figures.short(name) for name in names]
+    return [f"x{number + 1}" for number in range(count)]

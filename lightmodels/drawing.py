@@ -1,6 +1,6 @@
 """Drawing: a model's figures of a sample, as files' contents."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,16 +11,14 @@ import torch
 from lightmodels import png, shown
 from lightmodels.base import LightModel
 from lightmodels.epoch_table import best_epoch
+from lightmodels.kept_weights import Kept
 from lightmodels.sample import Sample
 from lightmodels.step_model import StepModel
 from lightmodels.untouched import untouched
-from lightmodels.weights import weights_of
+from lightmodels.weights import lent, weights_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-HOOKS = ("figures", "texts", "embeddings")
 
 
 @dataclass
@@ -28,12 +26,14 @@ class Drawn:
     """What was drawn, as plain data.
 
     Attributes:
+        step: the optimizer steps that had led to it.
         figures: PNG files' contents, by name.
         texts: Markdown, by name.
         files: contents of the projector's files, by path.
         problems: what could not be drawn, and why.
     """
 
+    step: int
     figures: dict[str, bytes] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -55,38 +55,75 @@ class Drawn:
                 self.figures[name] = png.rendered(figure)
 
 
-def of(model: LightModel, sample: Sample, trainer: pl.Trainer, final: bool, best: bool) -> Drawn:
-    """What the model draws of the sample, in evaluation mode; nothing in it is changed.
+@dataclass(frozen=True)
+class Drawing:
+    """Draws what a model shows of a sample, in evaluation mode; nothing in the model is changed.
 
-    Args:
-        model: with the weights that it has now.
+    Attributes:
+        model: the model.
         sample: of validation data; nothing is drawn of an empty one.
-        trainer: whose precision counts.
-        final: whether training is over: then the history's curves are drawn too.
-        best: whether the trainer's best weights are to be drawn, which it must have kept.
+        trainer: whose precision and optimizer steps count.
+        figures: whether figures are drawn, or only texts and embeddings are made.
     """
-    drawn = Drawn()
-    with drawn.tries("the best weights"), weights_of("best" if best else None, model, trainer):
-        if sample.batches:
-            _show(model, sample, trainer, drawn, final)
-    if final:
-        with drawn.tries("the history"):
-            drawn.render({"history": model.history.plot(best_epoch(trainer, model.history))})
-    return drawn
+
+    model: LightModel
+    sample: Sample
+    trainer: pl.Trainer
+    figures: bool = True
+
+    def now(self) -> list[Drawn]:
+        """The model as it is."""
+        drawn = Drawn(self.trainer.global_step)
+        self._show(drawn)
+        return [drawn]
+
+    def of_kept(self, kept: Sequence[Kept]) -> list[Drawn]:
+        """The model with each of these weights."""
+        return [self._with(each) for each in kept]
+
+    def at_the_end(self, kept: Sequence[Kept], best: bool) -> list[Drawn]:
+        """The model with each of these weights, then as it is at the end of training, and the history.
+
+        Args:
+            kept: older weights.
+            best: whether the end is the trainer's best weights, which it must have kept.
+        """
+        earlier, drawn = self.of_kept(kept), Drawn(self.trainer.global_step)
+        which = "best" if best else None
+        with drawn.tries("the best weights"), weights_of(which, self.model, self.trainer):
+            self._show(drawn, embeddings=True)
+        if self.figures:
+            with drawn.tries("the history"):
+                history = self.model.history
+                drawn.render({"history": history.plot(best_epoch(self.trainer, history))})
+        return [*earlier, drawn]
+
+    def _with(self, kept: Kept) -> Drawn:
+        drawn = Drawn(kept.step)
+        with drawn.tries("the weights of an earlier epoch"), lent(kept.weights, self.model):
+            self._show(drawn)
+        return drawn
+
+    def _show(self, drawn: Drawn, embeddings: bool = False) -> None:
+        """Asks the model for all that it shows of the sample."""
+        if not self.sample.batches:
+            return
+        model, name = self.model, type(self.model).__name__
+        loop, precision = self.trainer.fit_loop.epoch_loop.val_loop, self.trainer.precision_plugin
+        mode = torch.inference_mode if loop.inference_mode else torch.no_grad
+        with drawn.tries(f"{name}.figures"), untouched(model), mode(), precision.forward_context():
+            if (outputs := _outputs(model, self.sample)) is not None:
+                batch = self.sample.joined()
+                with drawn.tries(f"{name}.texts"):
+                    drawn.texts = shown.texts(model, batch, outputs)
+                with drawn.tries(f"{name}.embeddings"):
+                    drawn.files = shown.embeddings(model, batch, outputs) if embeddings else {}
+                drawn.render(model.figures(batch, outputs) if self.figures else {})
 
 
-def _show(model: LightModel, sample: Sample, trainer: pl.Trainer, drawn: Drawn, final: bool) -> None:
-    """Asks the model for all that it shows of the sample."""
-    mode = torch.inference_mode if trainer.fit_loop.epoch_loop.val_loop.inference_mode else torch.no_grad
-    precision, name = trainer.precision_plugin.forward_context(), type(model).__name__
-    with drawn.tries(f"{name}.figures"), untouched(model), mode(), precision:
-        if (outputs := _outputs(model, sample)) is not None:
-            batch = sample.joined()
-            with drawn.tries(f"{name}.texts"):
-                drawn.texts = shown.texts(model, batch, outputs)
-            with drawn.tries(f"{name}.embeddings"):
-                drawn.files = shown.embeddings(model, batch, outputs) if final else {}
-            drawn.render(model.figures(batch, outputs))
+def asks_for(model: LightModel, *hooks: str) -> bool:
+    """Whether the model's class has hooks of its own."""
+    return any(getattr(type(model), hook) is not getattr(LightModel, hook) for hook in hooks)
 
 
 def _outputs(model: LightModel, sample: Sample) -> Any:
@@ -94,6 +131,6 @@ def _outputs(model: LightModel, sample: Sample) -> Any:
     try:
         return sample.mapped(lambda batch: StepModel.predict_step(model, batch, 0))
     except Exception:
-        if any(getattr(type(model), hook) is not getattr(LightModel, hook) for hook in HOOKS):
+        if asks_for(model, "figures", "texts", "embeddings"):
             raise
         return None

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lightmodels import layout
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -35,13 +37,14 @@ def confusion_matrix(true: Tensor, predicted: Tensor, names: Sequence[str]) -> "
     shares = counts / counts.sum(1, keepdim=True).clamp_min(1)
     # Of the root, as mistakes are rare and what one looks for.
     image = axes.imshow(shares.numpy(), cmap="cividis", norm=PowerNorm(0.5, 0, 1))
-    figure.colorbar(image, label="share of the true class", shrink=0.85)
+    layout.colour_bar(axes, image, "share of the true class")
     _write_counts(axes, counts, shares)
     slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(range(size), labels, **(slanted if sum(map(len, labels)) > 50 else {}))
     axes.set_yticks(range(size), labels)
     right = float((true == predicted).float().mean())
     axes.set(xlabel="predicted", ylabel="true", title=f"{right:.1%} of {len(true):,} rows are right")
+    layout.fit(figure)
     return figure
 
 
@@ -83,7 +86,8 @@ def class_accuracy(true: Tensor, predicted: Tensor, names: Sequence[str]) -> "Fi
     axes.invert_yaxis()
     of = "" if len(shown) == len(names) else f", {len(shown)} commonest of {len(names)}"
     axes.set(xlim=(0, 1), xlabel="share that is right", title=f"Accuracy of each class (rows){of}")
-    figure.legend(loc="outside lower right", frameon=False)
+    figure.legend(loc="lower right", frameon=False)
+    layout.fit(figure, legend=True)
     return figure
 
 
@@ -105,6 +109,7 @@ def predicted_against_true(true: Tensor, predicted: Tensor, target: str = "targe
     axes.set(xlabel=f"true {short(target)}", ylabel=f"predicted {short(target)}")
     axes.set(title=f"Root mean squared error {error:.3g}", aspect="equal")
     axes.legend()
+    layout.fit(figure)
     return figure
 
 
@@ -118,7 +123,7 @@ def residuals(true: Tensor, predicted: Tensor, target: str = "target") -> "Figur
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 4.0), layout="constrained")
+    figure = Figure(figsize=(7.2, 4.0))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 1))
     predicted, error = thinned(predicted.flatten()), thinned((true - predicted).flatten())
     left.scatter(predicted.numpy(), error.numpy(), s=12, alpha=0.5, color=COLOURS[0], linewidths=0)
@@ -129,6 +134,7 @@ def residuals(true: Tensor, predicted: Tensor, target: str = "target") -> "Figur
         axes.axhline(0, color=COLOURS[1], linestyle="--")
     mean, deviation = float(error.mean()), float(error.std(correction=0))
     figure.suptitle(f"Residuals: mean {mean:.3g}, standard deviation {deviation:.3g}")
+    layout.fit(figure)
     return figure
 
 
@@ -136,7 +142,7 @@ def new_figure(width: float, height: float) -> "tuple[Figure, Axes]":
     """A figure of so many inches, a hundred pixels each, with one pair of axes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height))
     return figure, figure.add_subplot()
 
 

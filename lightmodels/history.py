@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from lightmodels import layout
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -128,9 +130,10 @@ class History(Sequence[Row]):
         )
         columns = 2 if len(metrics) > 1 else 1
         rows = -(-len(metrics) // columns)
-        figure = Figure(figsize=(max(4.8, 3.6 * columns), max(3.6, 2.8 * rows)), layout="constrained")
+        figure = Figure(figsize=(max(4.8, 3.6 * columns), max(3.6, 2.8 * rows)))
         for position, metric in enumerate(metrics, start=1):
             self._plot_metric(figure.add_subplot(rows, columns, position), metric, best_epoch)
+        layout.fit(figure)
         # So that a notebook shows it: by itself it does so only with figures that pyplot has made.
         figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
         return figure

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lightmodels import layout
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -45,7 +47,7 @@ def _captioned(pictures: Tensor, captions: Sequence[str], title: str) -> "Figure
     height, width = pictures.shape[1:3]
     down, across = round((1 + CAPTION) * height), width + max(1, width // 6)
     rows = -(-len(pictures) // COLUMNS)
-    figure = Figure(figsize=(7.2, 0.6 + 7.0 * rows * down / (COLUMNS * across)), layout="constrained")
+    figure = Figure(figsize=(7.2, 0.6 + 7.0 * rows * down / (COLUMNS * across)))
     axes = figure.add_subplot()
     axes.imshow(mosaic(pictures, COLUMNS, down, across, fill=1.0)[:, : -max(1, width // 6)].numpy())
     for place, caption in enumerate(captions):
@@ -54,6 +56,9 @@ def _captioned(pictures: Tensor, captions: Sequence[str], title: str) -> "Figure
         axes.text(middle, row * down + height, caption, ha="center", va="top", fontsize=8)
     axes.set_axis_off()
     axes.set_title(title)
+    longest = max(len(line) for caption in captions for line in caption.split("\n"))
+    pictured = 7.2 * width / (COLUMNS * across)  # inches, of which a letter takes two thirds of its height
+    layout.fit(figure, sides=max(0.0, longest * 0.66 * 8 / 72 - pictured) / 2)
     return figure
 
 
@@ -98,11 +103,12 @@ def first_filters(weight: Tensor) -> "Figure":
     kernels = weight.detach().float().cpu()[:MOST_FILTERS].mean(1)
     columns = min(8, len(kernels))
     sheet = mosaic(kernels, columns, kernels.shape[1] + 1, kernels.shape[2] + 1, fill=float("nan"))[:-1, :-1]
-    figure = Figure(figsize=(7.0, 1.0 + 5.4 * sheet.shape[0] / sheet.shape[1]), layout="constrained")
+    figure = Figure(figsize=(7.0, 1.0 + 5.4 * sheet.shape[0] / sheet.shape[1]))
     axes = figure.add_subplot()
     limit = float(kernels.abs().max()) or 1.0
     image = axes.imshow(sheet.numpy(), cmap="PuOr", vmin=-limit, vmax=limit)
-    figure.colorbar(image, label="weight", shrink=0.8)
+    layout.colour_bar(axes, image, "weight")
     axes.set_axis_off()
     axes.set_title(f"The {len(kernels)} filters of the first layer")
+    layout.fit(figure)
     return figure

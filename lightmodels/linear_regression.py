@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from lightmodels import figures, hyperparameters, plane_figures
+from lightmodels import default_figures, figures, hyperparameters, plane_figures
 from lightmodels.base import LightModel
 from lightmodels.epoch_means import MetricValue
 from lightmodels.optimizers import fused
@@ -53,7 +53,7 @@ class LinearRegression(LightModel):
     def figures(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> "dict[str, Figure]":
         """The line of each feature, the residuals, and the weights beside those of least squares."""
         (x, y), info = batch, self.data_info
-        names = info.get("features", [f"x{number + 1}" for number in range(x.shape[1])])
+        names = default_figures.feature_names(self, x.shape[1])
         target = info.get("target", "y")
         weight, bias = (self.get_parameter(f"net.{name}").flatten() for name in ("weight", "bias"))
         with_ones = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)

@@ -2,22 +2,25 @@
 
 import importlib
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
 from pytorch_lightning.trainer.states import TrainerFn
 
-from lightmodels import drawing, png, shown
+from lightmodels import kept_weights, png, shown
 from lightmodels.base import LightModel
-from lightmodels.drawing import Drawn
+from lightmodels.budget import Budget
+from lightmodels.drawing import Drawing, Drawn, asks_for
+from lightmodels.kept_weights import Kept
 from lightmodels.sample import Sample
 from lightmodels.snapshot import Snapshot
 
-SHARE = 0.05  # of the training time, that training may wait for pictures
+SHARE = 0.05  # of the training time, that pictures may cost
+PATIENCE = 60.0  # seconds to wait for a picture
 
 
 class Pictures(pl.Callback):
@@ -26,36 +29,36 @@ class Pictures(pl.Callback):
     They are made of the first rows of the validation data, kept from its first pass, and go to
     ``figures/<name>.png`` of the run directory and to TensorBoard, as the history's curves do at the end.
     The course of training is not touched by them, its seconds neither: a ``Snapshot`` draws them while
-    the training goes on. After the first ones, those are left out that would make training wait for
-    pictures for more than a twentieth of its time, or that are due while others are still being drawn;
-    the last ones never are.
+    the training goes on. All of them together may cost a twentieth of the training's time. What is due
+    before there is time for it is drawn later, in its turn: a copy of the weights is kept, if they are
+    small, and what is still left after training is drawn then, each at the optimizer step of its weights.
+    So ``figures`` finds the weights that were due, but the epoch number, the history and so on of the
+    moment when it is called. Of large weights, the picture waits for the time.
 
     Attributes:
         directory: where the files go; nothing is drawn without.
         waits: whether ``fit`` ends only when all are there; else ``finish`` is still to be called.
-        seconds: what training has waited for pictures.
     """
 
     def __init__(self) -> None:
         self.directory: Path | None = None
         self.waits = True
-        self.seconds = 0.0
         self._warned: set[str] = set()
-        self._pending: list[tuple[int, Snapshot[Drawn]]] = []  # each with its optimizer step
-        self._start(0.0)
+        self._pending: list[Snapshot[list[Drawn]]] = []
+        self._start()
 
-    def _start(self, now: float) -> None:
-        self._began, self._next_epoch = now, 1
-        self._spent = self._latest = 0.0  # seconds for all pictures in training but the first; for the newest
-        self._before, self._sample = self.seconds, Sample()
-        self._draws = self._samples = False
+    def _start(self) -> None:
+        self._budget, self._next_epoch, self._sample = Budget(), 1, Sample()
+        self._kept: list[Kept] = []  # what was due and is not drawn yet
+        self._draws = self._figures = self._samples = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.finish(trainer)
-        self._start(perf_counter())
-        draws = trainer.is_global_zero and isinstance(pl_module, LightModel) and self.directory
-        self._draws = bool(draws) and _has_matplotlib()
-        self._samples = self._draws and _is_whole_here(trainer)
+        self._start()
+        if trainer.is_global_zero and isinstance(pl_module, LightModel) and self.directory:
+            self._figures = _has_matplotlib()
+            self._draws = self._figures or asks_for(pl_module, "texts", "embeddings")
+            self._samples = self._draws and _is_whole_here(trainer)
 
     def on_validation_batch_end(
         self,
@@ -76,31 +79,38 @@ class Pictures(pl.Callback):
             self._sample.complete = True  # of the first pass
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draws what the epoch before has reached: here the clock of no epoch runs."""
-        self._collect(trainer)
-        epoch = trainer.current_epoch
-        if self._sample.batches and epoch >= self._next_epoch and not self._pending:
-            first, self._next_epoch = self._next_epoch == 1, 1 << epoch.bit_length()
-            if first or self._affordable():
-                self._draw(trainer, pl_module)
-                self._spent += 0.0 if first else self._latest
+        """Draws what the epoch before has reached, or what is left from earlier ones."""
+        if self._sample.batches:
+            with self._budget.waiting():
+                self._collect(trainer)
+                self._draw_or_keep(trainer, pl_module)
 
-    def _affordable(self) -> bool:
-        trained = perf_counter() - self._began - (self.seconds - self._before)
-        return self._spent + self._latest <= SHARE * trained
+    def _draw_or_keep(self, trainer: pl.Trainer, model: Any) -> None:
+        """In the order of their steps, as TensorBoard drops what comes before an earlier step."""
+        free = not self._pending and self._budget.affords(SHARE)
+        if trainer.current_epoch >= self._next_epoch:
+            at_once = free and not self._kept
+            if at_once:
+                self._begin(self._drawing(trainer, model).now)
+            if at_once or kept_weights.keep(self._kept, model, trainer.global_step):
+                self._next_epoch = 1 << trainer.current_epoch.bit_length()
+        if free and self._kept:
+            self._begin(partial(self._drawing(trainer, model).of_kept, [self._kept.pop(0)]))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._draws:
-            self._draw(trainer, pl_module, final=True)
-        self._sample = Sample()
+            best = bool(getattr(trainer.checkpoint_callback, "best_model_path", ""))
+            drawing = self._drawing(trainer, pl_module)
+            self._begin(partial(drawing.at_the_end, self._kept, best), len(self._kept) + 1)
+        self._sample, self._kept = Sample(), []
         if self.waits:
             self.finish(trainer)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        self._sample = Sample()
-        for _, snapshot in self._pending:
+        self._sample, self._kept = Sample(), []
+        for snapshot in self._pending:
             snapshot.cancel()
         self._pending.clear()
 
@@ -108,35 +118,33 @@ class Pictures(pl.Callback):
         """Waits for the pictures that are still being drawn."""
         self._collect(trainer, wait=True)
 
-    def _draw(self, trainer: pl.Trainer, model: Any, final: bool = False) -> None:
-        """Starts to draw the model as it is now, or its best weights and the history."""
-        start = perf_counter()
-        best = final and bool(getattr(trainer.checkpoint_callback, "best_model_path", ""))
-        work = partial(drawing.of, model, self._sample, trainer, final, best)
-        self._pending.append((trainer.global_step, Snapshot(work)))
-        self._latest = perf_counter() - start
-        self.seconds += self._latest
+    def _drawing(self, trainer: pl.Trainer, model: Any) -> Drawing:
+        return Drawing(model, self._sample, trainer, self._figures)
+
+    def _begin(self, work: Callable[[], list[Drawn]], pictures: int = 1) -> None:
+        self._pending.append(Snapshot(work, timeout=PATIENCE * pictures))
+        self._budget.drawn += pictures
 
     def _collect(self, trainer: pl.Trainer, wait: bool = False) -> None:
         """Writes what has been drawn; an error is a warning, the first of its kind only."""
-        start = perf_counter()
-        while self._pending and (wait or self._pending[0][1].ready()):
-            step, snapshot = self._pending.pop(0)
+        while self._pending and (wait or self._pending[0].ready()):
+            snapshot = self._pending.pop(0)
             try:
-                drawn = snapshot.result()
-                self._write(drawn, trainer, step)
+                results = snapshot.result()
+                self._budget.beside += snapshot.seconds
+                for drawn in results:
+                    self._write(drawn, trainer)
             except (RuntimeError, OSError) as error:
-                drawn = Drawn(problems={"figures": str(error)})
-            for what, reason in drawn.problems.items():
-                self._warn(what, reason)
-        self.seconds += perf_counter() - start
+                self._warn("figures", str(error))
 
-    def _write(self, drawn: Drawn, trainer: pl.Trainer, step: int) -> None:
+    def _write(self, drawn: Drawn, trainer: pl.Trainer) -> None:
         assert self.directory is not None
+        for what, reason in drawn.problems.items():
+            self._warn(what, reason)
         for name, content in drawn.figures.items():
             png.write(content, self.directory / f"{name}.png")
-            png.log(content, f"figures/{name}", trainer.loggers, step)
-        shown.log_texts(drawn.texts, trainer, step)
+            png.log(content, f"figures/{name}", trainer.loggers, drawn.step)
+        shown.log_texts(drawn.texts, trainer, drawn.step)
         shown.write_embeddings(drawn.files, trainer)
 
     def _warn(self, what: str, reason: str) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lightmodels import layout
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -16,7 +18,9 @@ MARKERS = ("o", "^")  # classes can be told apart without colours too
 MOST_PANELS = 6
 
 
-def classes_side_by_side(x: Tensor, true: Tensor, predicted: Tensor, names: Sequence[str]) -> "Figure":
+def classes_side_by_side(
+    x: Tensor, true: Tensor, predicted: Tensor, names: Sequence[str], features: Sequence[str] = ("x1", "x2")
+) -> "Figure":
     """The same points twice: in their true class's colour, and in that of the predicted one.
 
     Args:
@@ -24,22 +28,24 @@ def classes_side_by_side(x: Tensor, true: Tensor, predicted: Tensor, names: Sequ
         true: classes 0 and 1, shape ``(N,)``.
         predicted: classes 0 and 1, shape ``(N,)``.
         names: of the two classes.
+        features: names of the two inputs.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.0, 4.6), layout="constrained")
+    figure = Figure(figsize=(8.0, 4.6))
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     x, true, predicted = x.float().cpu(), true.cpu(), predicted.cpu()
     for axes, classes, title in zip(panels, (true, predicted), ("true", "predicted"), strict=True):
         _scatter(axes, x, classes, names, COLOURS, alpha=0.7, linewidths=0)
-        axes.set(title=title, xlabel="x1", aspect="equal")
+        axes.set(title=title, xlabel=features[0], aspect="equal")
     wrong = x[true != predicted]
     style: dict[str, Any] = {"facecolors": "none", "edgecolors": "black", "linewidths": 0.8}
     panels[1].scatter(wrong[:, 0], wrong[:, 1], s=40, label="wrong", **style)
-    panels[0].set(ylabel="x2")
+    panels[0].set(ylabel=features[1])
     handles, labels = panels[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False)
     figure.suptitle(f"{len(wrong):,} of {len(x):,} points are in the wrong class")
+    layout.fit(figure, legend=True)
     return figure
 
 
@@ -69,6 +75,7 @@ def decision_boundary(
     true: Tensor,
     names: Sequence[str],
     radius: float | None = None,
+    features: Sequence[str] = ("x1", "x2"),
 ) -> "Figure":
     """The probability of class 1 over the plane, its line of one half, and the points.
 
@@ -79,10 +86,11 @@ def decision_boundary(
         true: their classes 0 and 1, shape ``(N,)``.
         names: of the two classes.
         radius: of the circle that is the best boundary there is, if one is.
+        features: names of the two inputs.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.0, 5.8), layout="constrained")
+    figure = Figure(figsize=(7.0, 5.8))
     axes = figure.add_subplot()
     steps = math.isqrt(len(grid))
     first, second, level = (
@@ -91,26 +99,29 @@ def decision_boundary(
     filled = axes.contourf(
         first, second, level, levels=[i / 10 for i in range(11)], cmap="cividis", vmin=0, vmax=1
     )
-    figure.colorbar(filled, label=f"probability of {names[1]}", shrink=0.85)
+    layout.colour_bar(axes, filled, f"probability of {names[1]}")
     half = _draw_half(axes, first, second, level)
     _scatter(
         axes, x.float().cpu(), true.cpu(), names, ("white", "black"), edgecolors="#777777", linewidths=0.5
     )
     if radius is not None:
         _draw_circle(axes, radius)
-    axes.set(xlabel="x1", ylabel="x2", title=f"Decision boundary{half}")
+    axes.set(xlabel=features[0], ylabel=features[1], title=f"Decision boundary{half}")
     sides = (grid.max(0).values - grid.min(0).values).tolist()
     axes.set_aspect("equal" if max(sides) < 3 * min(sides) else "auto")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(loc="lower center", ncols=4, frameon=False)
+    layout.fit(figure, legend=True)
     return figure
 
 
 def _draw_half(axes: "Axes", first: Any, second: Any, level: Any) -> str:
     """Draws the line where both classes are as likely; says so if there is none."""
+    from matplotlib.patheffects import withStroke
+
     if not level.min() < 0.5 < level.max():
         return ": one class everywhere"
-    axes.contour(first, second, level, levels=[0.5], colors="white", linewidths=3)
-    axes.contour(first, second, level, levels=[0.5], colors="black", linewidths=1.5)
+    line = axes.contour(first, second, level, levels=[0.5], colors="black", linewidths=1.5)
+    line.set_path_effects([withStroke(linewidth=3, foreground="white")])
     axes.plot([], [], color="black", label="learnt")
     return ""
 
@@ -139,7 +150,7 @@ def fitted_lines(
     x, y, weights = x.float().cpu(), y.float().cpu(), weights.float().cpu()
     panels = min(len(features), MOST_PANELS)
     rows = -(-panels // 3)
-    figure = Figure(figsize=(max(2.6 * min(panels, 3), 6.0), 0.4 + 3.4 * rows), layout="constrained")
+    figure = Figure(figsize=(max(2.6 * min(panels, 3), 6.0), 0.4 + 3.4 * rows))
     for index in range(panels):
         axes = figure.add_subplot(rows, min(panels, 3), index + 1)
         others = (x - x.mean(0)) * weights
@@ -151,6 +162,7 @@ def fitted_lines(
         axes.set(xlabel=features[index], ylabel=target if index % 3 == 0 else "")
         axes.legend()
     figure.suptitle("Fitted lines, other features at their mean" if len(features) > 1 else "Fitted line")
+    layout.fit(figure)
     return figure
 
 
@@ -165,7 +177,7 @@ def weights_beside(learnt: Tensor, exact: Tensor, names: Sequence[str], title: s
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.2))
     axes = figure.add_subplot()
     places = torch.arange(len(names))
     for shift, values, colour, label in (
@@ -176,10 +188,11 @@ def weights_beside(learnt: Tensor, exact: Tensor, names: Sequence[str], title: s
             (places + shift).tolist(), values.float().tolist(), width=0.38, color=colour, label=label
         )
         if len(names) <= 8:
-            axes.bar_label(bars, fmt="%.3f", padding=2, fontsize=9)
+            axes.bar_label(bars, fmt="%.4g", padding=2, fontsize=9)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.margins(y=0.12)
     axes.set_xticks(places.tolist(), names)
     axes.set(ylabel="weight", title=f"Weights beside {title}")
     axes.legend()
+    layout.fit(figure)
     return figure

@@ -10,6 +10,8 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LEVEL = 2
+
 
 def rendered(figure: "Figure", dpi: int = 100) -> bytes:
     """The figure as the content of a PNG file."""
@@ -20,7 +22,7 @@ def rendered(figure: "Figure", dpi: int = 100) -> bytes:
     with warnings.catch_warnings():  # a letter that the font lacks is drawn as a box
         warnings.simplefilter("ignore")
         canvas: Any = FigureCanvasAgg(figure)
-        canvas.print_png(content)  # savefig draws twice
+        canvas.print_png(content, pil_kwargs={"compress_level": LEVEL})  # savefig draws twice
     return content.getvalue()
 
 

@@ -60,11 +60,12 @@ class RingDNN(LightModel):
     def figures(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> "dict[str, Figure]":
         """Both classes as they are and as predicted, and the decision boundary beside the best circle."""
         (x, y), names = batch, default_figures.class_names(self, 2)
+        features = default_figures.feature_names(self, 2)
         if x.shape[1] != 2:
             return super().figures(batch, outputs)
         true, predicted = y[:, 0].long(), (outputs[:, 0] > 0).long()
         return {
-            "classes": plane_figures.classes_side_by_side(x, true, predicted, names),
+            "classes": plane_figures.classes_side_by_side(x, true, predicted, names, features),
             "decision_boundary": default_figures.boundary(self, x, true, BEST_RADIUS),
         }
 

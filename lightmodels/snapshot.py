@@ -1,5 +1,6 @@
 """Snapshot: work on the state of this process as it is now, while the process goes on."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -7,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from time import process_time
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -21,14 +23,20 @@ class Snapshot(Generic[T]):
     only what the function returns comes back. It runs on one thread, at a low priority. A process that
     has touched a GPU or a TPU cannot be copied, and only Linux copies safely.
 
+    Attributes:
+        seconds: of processor time that the copy has taken, known with its result; none without a copy.
+
     Args:
         work: what to call; what it returns must be picklable.
+        timeout: seconds that ``result`` waits at most.
 
     Raises:
         Exception: what ``work`` raises, if it is called here.
     """
 
-    def __init__(self, work: Callable[[], T]) -> None:
+    def __init__(self, work: Callable[[], T], timeout: float = 60.0) -> None:
+        self._timeout = timeout
+        self.seconds = 0.0
         self._result: T | None = None
         self._process: Any = None
         if not can_fork():
@@ -46,20 +54,17 @@ class Snapshot(Generic[T]):
         """Whether ``result`` comes at once."""
         return self._process is None or bool(self._receiver.poll())
 
-    def result(self, timeout: float = 60.0) -> T:
+    def result(self) -> T:
         """What the function has returned; waits for it.
-
-        Args:
-            timeout: seconds to wait at most.
 
         Raises:
             RuntimeError: the copy was killed, its function has raised, or it is still at it.
         """
         if self._process is not None:
             try:
-                if not self._receiver.poll(timeout):
-                    raise RuntimeError(f"not done after {timeout:g} s")
-                self._result = self._receiver.recv()
+                if not self._receiver.poll(self._timeout):
+                    raise RuntimeError(f"not done after {self._timeout:g} s")
+                self._result, self.seconds = self._receiver.recv()
             except EOFError:
                 self._process.join()
                 raise RuntimeError(f"its process ended with exit code {self._process.exitcode}") from None
@@ -88,5 +93,7 @@ def _work_in_copy(work: Callable[[], Any], sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the copied process answers it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.nice(10)
+    gc.disable()  # it would look through, and so copy, all that training holds
     torch.set_num_threads(1)
-    sender.send(work())
+    result = work()
+    sender.send((result, process_time()))  # which starts at zero in a copy

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,27 @@ def weights_of(
         return
     checkpoint = checkpoints.load(ckpt_path)
     require_fit(module, checkpoint, ckpt_path)
-    own = {name: value.clone() for name, value in module.state_dict().items()}
-    try:
-        module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
+    with lent(checkpoint["state_dict"], module):
         yield model
+
+
+@contextmanager
+def lent(weights: Mapping[str, Any], module: pl.LightningModule) -> Iterator[None]:
+    """Loads these weights for a while; afterwards the module has its own again, to the bit."""
+    own = copied(module.state_dict())
+    try:
+        module.load_state_dict(weights, strict=module.strict_loading)
+        yield
     finally:
         module.load_state_dict(own, strict=module.strict_loading)
+
+
+def copied(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A ``state_dict`` that does not change with its model."""
+    return {
+        name: value.detach().clone() if isinstance(value, Tensor) else deepcopy(value)
+        for name, value in state.items()
+    }
 
 
 def _kept(which: str, trainer: pl.Trainer) -> str | None:

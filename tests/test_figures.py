@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from models import Classifier, points
@@ -13,6 +14,7 @@ from torch import nn
 from lightmodels import MNISTCNN, LightModel, LinearRegression, ReutersConv1D, RingDNN, figures
 from lightmodels import image_figures as image
 from lightmodels import plane_figures as plane
+from lightmodels.history import History
 
 TOPICS = [f"commodity number {i} $5" for i in range(46)]
 
@@ -130,6 +132,43 @@ def test_features_of_other_scales_fill_the_plane_too():
         require_legible(figure)
         box = figure.axes[0].get_position()
         assert min(box.width, box.height) > 0.4
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-4, 1.0, 12_345.0, 1e12])
+def test_numbers_of_any_length_have_room(scale):
+    x = torch.randn(50, 4, generator=drawn()) * scale
+    y = x[:, 0] * 1_000
+    require_legible(plane.fitted_lines(x, y, torch.ones(4), 0.0, ["a", "b", "c", "d"], "target"))
+    require_legible(figures.residuals(y, x[:, 0]))
+    require_legible(figures.predicted_against_true(y, y + x[:, 1]))
+    require_legible(plane.weights_beside(x[0], x[1], ["a", "b", "c", "d"], "others"))
+    names = ["a", "b"]
+    require_legible(plane.classes_side_by_side(x[:, :2], (y > 0).long(), (y > 0).long(), names))
+    rows = [{"epoch": epoch, "train_loss": scale / epoch, "val_mae": 1 + scale} for epoch in range(1, 9)]
+    require_legible(History(rows).plot(), width=(400, 850))
+
+
+def test_a_large_font_has_room_too():
+    with rc_context({"font.size": 14}):
+        x, true = points(60)
+        require_legible(plane.classes_side_by_side(x, true, true, ["a", "b"]))
+        require_legible(figures.confusion_matrix(*labels(46), TOPICS))
+        require_legible(figures.residuals(x[:, 0], x[:, 1]))
+
+
+def test_the_plane_has_the_names_of_the_features():
+    model, (x, y) = RingDNN(), points(60)
+    for info, expected in (
+        ({"features": ["east $", "north"]}, [r"east \$", "north"]),
+        ({"features": ["only one"]}, ["x1", "x2"]),
+        ({}, ["x1", "x2"]),
+    ):
+        model.data_info = info
+        with torch.no_grad():
+            shown = model.figures((x, y[:, None].float()), model(x))
+        for figure in shown.values():
+            names = [figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()]
+            assert names == expected
 
 
 @pytest.mark.parametrize("features", [1, 2, 9])

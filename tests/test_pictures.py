@@ -22,7 +22,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.loaders import TensorLoader
 from lightmodels import Trainer, sample
+from lightmodels.budget import Budget
 from lightmodels.pictures import Pictures
+from lightmodels.projector import Embedding
+from lightmodels.snapshot import Snapshot
 
 CLOCKS = ("seconds", "samples_per_second")
 
@@ -106,18 +109,121 @@ def test_they_are_drawn_at_growing_intervals_and_at_the_end(no_budget, here):
     assert [event.step for event in images("line")] == [5, 10, 20, 40, 50]
 
 
-def test_without_time_to_spare_only_the_first_and_the_last_are_drawn(monkeypatch, here):
+@pytest.fixture
+def no_time(monkeypatch):
     monkeypatch.setattr("lightmodels.pictures.SHARE", 0.0)
+
+
+class Remembers(pl.Callback):
+    """The weights after each epoch, by optimizer step."""
+
+    def __init__(self):
+        self.weights = {}
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.weights[trainer.global_step] = pl_module.net[0].weight.detach().clone()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps"), [(1, [5]), (2, [5, 10]), (5, [5, 10, 20, 25]), (20, [5, 40, 80, 100])]
+)
+def test_without_time_to_spare_weights_are_kept_and_drawn_at_the_end(epochs, steps, no_time, here):
+    pl.seed_everything(3, verbose=False)
+    model, remembers = GetsWorse(), Remembers()
+    trainer(max_epochs=epochs, callbacks=[remembers]).fit(model, *loaders())
+    assert [epoch for epoch, *_ in model.drawn] == [epochs] * len(steps)
+    assert [event.step for event in images("line")] == steps
+    for step, (*_, drawn) in zip([*steps[:-1], 5], model.drawn, strict=True):  # at last the best, the first
+        assert torch.equal(drawn, remembers.weights[step])
+    assert torch.equal(model.net[0].weight, remembers.weights[epochs * 5])
+
+
+def test_kept_weights_are_logged_at_their_steps_and_the_files_are_the_bests(no_time, anywhere):
+    class Shows(Classifier):
+        def texts(self, batch, outputs):
+            return {"weight": f"{self.net[0].weight[0, 0].item():.9f}"}
+
+    remembers, model = Remembers(), Shows()
+    trainer(max_epochs=3, callbacks=[remembers]).fit(model, *loaders())
+    events = images("confusion_matrix")
+    assert [event.step for event in events] == [5, 10, 15]
+    assert Path("run/figures/confusion_matrix.png").read_bytes() == events[-1].encoded_image_string
+    assert [event.step for event in images("history")] == [15]
+    reader = EventAccumulator("run", size_guidance={"tensors": 0})
+    reader.Reload()
+    texts = reader.Tensors("texts/weight/text_summary")
+    said = {event.step: event.tensor_proto.string_val[0].decode() for event in texts}
+    assert list(said) == [5, 10, 15]
+    assert all(said[step] == f"{remembers.weights[step][0, 0].item():.9f}" for step in (5, 10))
+
+
+def test_large_weights_are_not_kept_and_what_is_due_waits_for_time(monkeypatch, here):
+    monkeypatch.setattr("lightmodels.kept_weights.MOST_BYTES", 100)
+    affords = iter([False, False, True, True, False])
+    monkeypatch.setattr("lightmodels.budget.Budget.affords", lambda self, share: next(affords))
     model = Watched()
-    trainer(max_epochs=5).fit(model, *loaders())
-    assert [epoch for epoch, *_ in model.drawn] == [1, 5]
+    trainer(max_epochs=6).fit(model, *loaders())
+    assert [epoch for epoch, *_ in model.drawn] == [3, 4, 6]
+
+
+def test_kept_weights_are_drawn_in_their_order_as_soon_as_there_is_time(monkeypatch, here):
+    affords = iter([False, False, True, True, True, True])
+    monkeypatch.setattr("lightmodels.budget.Budget.affords", lambda self, share: next(affords))
+    model = Watched()
+    trainer(max_epochs=7).fit(model, *loaders())
+    assert [epoch for epoch, *_ in model.drawn] == [3, 4, 5, 7]
+    assert [event.step for event in images("line")] == [5, 10, 20, 35]
+
+
+def test_the_budget_counts_waiting_and_half_of_the_copies_seconds(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("lightmodels.budget.perf_counter", lambda: now[0])
+    budget = Budget()
+    now[0] += 1.99
+    assert not budget.affords(0.05)  # the first is thought to cost a tenth of a second
+    now[0] += 0.02
+    assert budget.affords(0.05)
+    with budget.waiting():
+        now[0] += 0.1
+    budget.beside, budget.drawn = 0.4, 2  # 0.3 seconds for two, so that 9 are needed for a third
+    now[0] += 6.98
+    assert not budget.affords(0.05)
+    now[0] += 0.02
+    assert budget.affords(0.05)
+
+
+def test_a_copy_tells_its_own_seconds():
+    def work():
+        end = time.process_time() + 0.2
+        while time.process_time() < end:
+            pass
+        return "done"
+
+    snapshot = Snapshot(work)
+    assert snapshot.result() == "done"
+    assert 0.2 <= snapshot.seconds < 1
+
+
+def test_the_copies_seconds_are_charged_to_the_training(no_budget):
+    class Busy(Watched):
+        def figures(self, batch, outputs):
+            end = time.process_time() + 0.2
+            while time.process_time() < end:
+                pass
+            return super().figures(batch, outputs)
+
+    run = trainer(max_epochs=2)
+    run.fit(Busy(), *loaders())
+    (pictures,) = [each for each in run.callbacks if isinstance(each, Pictures)]
+    assert pictures._budget.drawn == 2
+    assert pictures._budget.beside >= 0.4
 
 
 def test_the_last_are_of_the_best_weights_and_the_model_keeps_its_own(here):
     pl.seed_everything(3, verbose=False)
     model = GetsWorse()
     trainer(max_epochs=3).fit(model, *loaders())
-    (*_, after_one), (*_, at_the_end) = model.drawn
+    (*_, after_one), *_, (*_, at_the_end) = model.drawn
     assert torch.equal(after_one, at_the_end)
     assert not torch.equal(model.net[0].weight, at_the_end)
     last = torch.load("run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
@@ -141,7 +247,10 @@ def test_the_sample_is_the_first_rows_of_the_validation_data(monkeypatch, here):
 
 
 @pytest.mark.parametrize("kind", ["tensors", "DataLoader", "datamodule"])
-def test_training_is_the_same_to_the_bit_with_pictures_and_without(kind, no_budget, anywhere):
+@pytest.mark.parametrize("share", [float("inf"), 0.0], ids=["at once", "kept"])
+def test_training_is_the_same_to_the_bit_with_pictures_and_without(kind, share, monkeypatch, anywhere):
+    monkeypatch.setattr("lightmodels.pictures.SHARE", share)
+
     class Greedy(OneCycle):
         """Draws random numbers of all kinds, and leaves everything behind in another state."""
 
@@ -232,20 +341,47 @@ def test_a_model_that_has_asked_for_nothing_is_not_bothered():
     assert [path.name for path in Path("run/figures").iterdir()] == ["history.png"]
 
 
-@pytest.mark.parametrize(
-    ("package", "line"),
-    [
-        ("matplotlib", "no pictures: matplotlib is not installed"),
-        ("tensorboard", "no event files: tensorboard is not installed"),
-    ],
-)
-def test_without_a_package_one_line_says_so_and_training_runs(package, line, monkeypatch, capsys):
+NO_MATPLOTLIB = "no pictures: matplotlib is not installed"
+
+
+def without(package, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == package] or [package]:
         monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.mark.parametrize(
+    ("package", "line"),
+    [("matplotlib", NO_MATPLOTLIB), ("tensorboard", "no event files: tensorboard is not installed")],
+)
+def test_without_a_package_one_line_says_so_and_training_runs(package, line, monkeypatch, capsys):
+    without(package, monkeypatch)
     history = trainer().fit(Classifier(), *loaders())
     assert len(history) == 2
     assert capsys.readouterr().out.splitlines().count(line) == 1
     assert Path("run/figures").exists() == (package == "tensorboard")
+
+
+def test_without_matplotlib_texts_and_embeddings_are_still_shown(monkeypatch, capsys, anywhere):
+    class Shows(Classifier):
+        def figures(self, batch, outputs):
+            raise AssertionError("nothing can draw")
+
+        def texts(self, batch, outputs):
+            return {"note": f"{len(outputs)} rows"}
+
+        def embeddings(self, batch, outputs):
+            return {"points": Embedding(batch[0], [str(number) for number in range(31)])}
+
+    without("matplotlib", monkeypatch)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*drawn")
+        trainer().fit(Shows(), *loaders())
+    assert capsys.readouterr().out.splitlines().count(NO_MATPLOTLIB) == 1
+    reader = EventAccumulator("run", size_guidance={"tensors": 0})
+    reader.Reload()
+    assert [event.step for event in reader.Tensors("texts/note/text_summary")] == [5, 10]
+    assert Path("run/projector_config.pbtxt").exists()
+    assert not Path("run/figures").exists()
 
 
 @pytest.mark.parametrize("options", [{"figures": False}, {"fast_dev_run": True}, {"barebones": True}])
@@ -278,7 +414,7 @@ def test_a_copy_that_is_killed_is_a_warning_and_leaves_nothing_behind():
     assert not multiprocessing.active_children()
 
 
-def test_an_error_in_training_ends_a_drawing_that_hangs():
+def test_an_error_in_training_ends_a_drawing_that_hangs(no_budget):
     class Hangs(Watched):
         def figures(self, batch, outputs):
             time.sleep(1000)

@@ -1,0 +1,38 @@
+"""Weights of some moments of a training, kept to be drawn later."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightmodels.weights import copied
+
+MOST_BYTES = 2**20
+MOST = 3
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A copy of weights.
+
+    Attributes:
+        step: the optimizer steps that had led to them.
+        weights: as of ``state_dict``.
+    """
+
+    step: int
+    weights: dict[str, Any]
+
+
+def keep(kept: list[Kept], model: nn.Module, step: int) -> bool:
+    """Adds the model's weights of now, up to 1 MiB; beyond three, the first and the newest two stay.
+
+    Returns:
+        Whether they were few enough.
+    """
+    state = model.state_dict()
+    if sum(value.nbytes for value in state.values() if isinstance(value, Tensor)) > MOST_BYTES:
+        return False
+    kept.append(Kept(step, copied(state)))
+    del kept[1 : 1 - MOST]
+    return True
