@@ -1,6 +1,6 @@
 """Drawing: a model's figures of a sample, as files' contents."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -71,37 +71,32 @@ class Drawing:
     trainer: pl.Trainer
     figures: bool = True
 
-    def now(self) -> list[Drawn]:
+    def now(self) -> Drawn:
         """The model as it is."""
         drawn = Drawn(self.trainer.global_step)
         self._show(drawn)
-        return [drawn]
+        return drawn
 
-    def of_kept(self, kept: Sequence[Kept]) -> list[Drawn]:
-        """The model with each of these weights."""
-        return [self._with(each) for each in kept]
+    def of_kept(self, kept: Kept) -> Drawn:
+        """The model with these weights."""
+        drawn = Drawn(kept.step)
+        with drawn.tries("the weights of an earlier epoch"), lent(kept.weights, self.model):
+            self._show(drawn)
+        return drawn
 
-    def at_the_end(self, kept: Sequence[Kept], best: bool) -> list[Drawn]:
-        """The model with each of these weights, then as it is at the end of training, and the history.
+    def at_the_end(self, best: bool) -> Drawn:
+        """The model as it is at the end of training, and the history.
 
         Args:
-            kept: older weights.
-            best: whether the end is the trainer's best weights, which it must have kept.
+            best: whether with the trainer's best weights, which it must have kept.
         """
-        earlier, drawn = self.of_kept(kept), Drawn(self.trainer.global_step)
-        which = "best" if best else None
+        drawn, which = Drawn(self.trainer.global_step), "best" if best else None
         with drawn.tries("the best weights"), weights_of(which, self.model, self.trainer):
             self._show(drawn, embeddings=True)
         if self.figures:
             with drawn.tries("the history"):
                 history = self.model.history
                 drawn.render({"history": history.plot(best_epoch(self.trainer, history))})
-        return [*earlier, drawn]
-
-    def _with(self, kept: Kept) -> Drawn:
-        drawn = Drawn(kept.step)
-        with drawn.tries("the weights of an earlier epoch"), lent(kept.weights, self.model):
-            self._show(drawn)
         return drawn
 
     def _show(self, drawn: Drawn, embeddings: bool = False) -> None:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from lightmodels.weights import copied
 
 MOST_BYTES = 2**20
-MOST = 3
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Kept:
 
 
 def keep(kept: list[Kept], model: nn.Module, step: int) -> bool:
-    """Adds the model's weights of now, up to 1 MiB; beyond three, the first and the newest two stay.
+    """Adds the model's weights of now, up to 1 MiB; of more than two, the first and the newest stay.
 
     Returns:
         Whether they were few enough.
@@ -34,5 +33,5 @@ def keep(kept: list[Kept], model: nn.Module, step: int) -> bool:
     if sum(value.nbytes for value in state.values() if isinstance(value, Tensor)) > MOST_BYTES:
         return False
     kept.append(Kept(step, copied(state)))
-    del kept[1 : 1 - MOST]
+    del kept[1:-1]
     return True

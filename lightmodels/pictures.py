@@ -20,7 +20,6 @@ from lightmodels.sample import Sample
 from lightmodels.snapshot import Snapshot
 
 SHARE = 0.05  # of the training time, that pictures may cost
-PATIENCE = 60.0  # seconds to wait for a picture
 
 
 class Pictures(pl.Callback):
@@ -44,7 +43,7 @@ class Pictures(pl.Callback):
         self.directory: Path | None = None
         self.waits = True
         self._warned: set[str] = set()
-        self._pending: list[Snapshot[list[Drawn]]] = []
+        self._pending: list[Snapshot[Drawn]] = []
         self._start()
 
     def _start(self) -> None:
@@ -95,13 +94,15 @@ class Pictures(pl.Callback):
             if at_once or kept_weights.keep(self._kept, model, trainer.global_step):
                 self._next_epoch = 1 << trainer.current_epoch.bit_length()
         if free and self._kept:
-            self._begin(partial(self._drawing(trainer, model).of_kept, [self._kept.pop(0)]))
+            self._begin(partial(self._drawing(trainer, model).of_kept, self._kept.pop(0)))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._draws:
             best = bool(getattr(trainer.checkpoint_callback, "best_model_path", ""))
             drawing = self._drawing(trainer, pl_module)
-            self._begin(partial(drawing.at_the_end, self._kept, best), len(self._kept) + 1)
+            for kept in self._kept:
+                self._begin(partial(drawing.of_kept, kept))
+            self._begin(partial(drawing.at_the_end, best))
         self._sample, self._kept = Sample(), []
         if self.waits:
             self.finish(trainer)
@@ -121,19 +122,18 @@ class Pictures(pl.Callback):
     def _drawing(self, trainer: pl.Trainer, model: Any) -> Drawing:
         return Drawing(model, self._sample, trainer, self._figures)
 
-    def _begin(self, work: Callable[[], list[Drawn]], pictures: int = 1) -> None:
-        self._pending.append(Snapshot(work, timeout=PATIENCE * pictures))
-        self._budget.drawn += pictures
+    def _begin(self, work: Callable[[], Drawn]) -> None:
+        self._pending.append(Snapshot(work))
+        self._budget.drawn += 1
 
     def _collect(self, trainer: pl.Trainer, wait: bool = False) -> None:
         """Writes what has been drawn; an error is a warning, the first of its kind only."""
         while self._pending and (wait or self._pending[0].ready()):
             snapshot = self._pending.pop(0)
             try:
-                results = snapshot.result()
+                drawn = snapshot.result()
                 self._budget.beside += snapshot.seconds
-                for drawn in results:
-                    self._write(drawn, trainer)
+                self._write(drawn, trainer)
             except (RuntimeError, OSError) as error:
                 self._warn("figures", str(error))
 

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+PATIENCE = 60.0  # seconds to wait for a result
 T = TypeVar("T")
 
 
@@ -28,14 +29,12 @@ class Snapshot(Generic[T]):
 
     Args:
         work: what to call; what it returns must be picklable.
-        timeout: seconds that ``result`` waits at most.
 
     Raises:
         Exception: what ``work`` raises, if it is called here.
     """
 
-    def __init__(self, work: Callable[[], T], timeout: float = 60.0) -> None:
-        self._timeout = timeout
+    def __init__(self, work: Callable[[], T]) -> None:
         self.seconds = 0.0
         self._result: T | None = None
         self._process: Any = None
@@ -62,8 +61,8 @@ class Snapshot(Generic[T]):
         """
         if self._process is not None:
             try:
-                if not self._receiver.poll(self._timeout):
-                    raise RuntimeError(f"not done after {self._timeout:g} s")
+                if not self._receiver.poll(PATIENCE):
+                    raise RuntimeError(f"not done after {PATIENCE:g} s")
                 self._result, self.seconds = self._receiver.recv()
             except EOFError:
                 self._process.join()
