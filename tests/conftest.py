@@ -10,6 +10,23 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+PICTURED = {
+    "test_pictures",
+    "test_projector",
+    "test_sample_texts",
+    "test_train_command",
+    "test_damage",
+    "test_browser",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(request, monkeypatch):
+    """Leaves pictures, which take longer than the small trainings of tests, to the tests of them."""
+    if request.module.__name__ not in PICTURED:
+        monkeypatch.setattr("lightmodels.pictures.Pictures.on_train_start", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> str:
     """The directory of the real files; for tests marked ``real_data``."""
