@@ -28,6 +28,10 @@ class BestAndLast(pl.callbacks.Checkpoint):
     last step it is the epoch's end. The best state is one after a validation if ``monitor`` is a
     validation's value.
 
+    Attributes:
+        ends: whether training is about to be stopped, so that no save may be put off.
+        owes: whether the state after the last epoch is not saved, as another was a moment ago.
+
     Args:
         monitor: the value that decides; by default ``val_loss``, or ``train_loss`` without validation.
         mode: whether the least or the greatest value is best.
@@ -46,6 +50,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         self.dirpath: Path | None = None
         self.best_epoch = 0
         self.best_score: float | None = None
+        self.ends = self.owes = False
         self._background = Background()
         self._seen_step, self._saved_at = 0, -math.inf
         self._save_after_validation = self._best_at_epoch_end = False
@@ -113,7 +118,8 @@ class BestAndLast(pl.callbacks.Checkpoint):
         if not resolve_monitor(self.monitor, trainer).startswith("val"):
             self._best_at_epoch_end = self._improves(trainer, epochs_before(trainer, pl_module))
         at_once = time.monotonic() - self._saved_at < AT_ONCE and trainer.world_size == 1
-        if self._best_at_epoch_end or not at_once or _is_last_epoch(trainer):
+        self.owes = at_once and not (self._best_at_epoch_end or self.ends or _is_last_epoch(trainer))
+        if not self.owes:
             self.save_last(trainer, also_best=self._best_at_epoch_end)
         self._best_at_epoch_end = False
 
@@ -122,6 +128,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         if self.dirpath is None:
             return
         require_finite_weights(trainer.lightning_module)
+        self.owes = False
         self._saved_at = time.monotonic()
         last, best = self.dirpath / "last.ckpt", self.dirpath / "best.ckpt"
         if self._may_run_on(trainer):

@@ -47,6 +47,8 @@ class StopOnSignal(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._received, self._stops_before_next_batch = 0, False
+        if self._keeper is not None:
+            self._keeper.ends = self._keeper.owes = False
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGTERM, signal.SIGINT):
                 self._handlers[signum] = signal.signal(signum, self._receive)
@@ -55,6 +57,8 @@ class StopOnSignal(pl.Callback):
         if self._received and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self._received = signum
+        if self._keeper is not None:
+            self._keeper.ends = True
         if self._timer is None:
             self._timer = threading.Timer(DEADLINE, os._exit, (128 + signum,))
             self._timer.daemon = True
@@ -80,7 +84,8 @@ class StopOnSignal(pl.Callback):
             self._stop(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._all_stop(trainer):  # the end of the epoch has saved all
+        owes = self._keeper is not None and self._keeper.owes
+        if self._all_stop(trainer) and not owes:  # else the end of the epoch has saved all
             self._stop(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -150,7 +150,7 @@ def test_processes_are_timed_to_their_end_or_to_their_first_step(tmp_path):
 
 
 def test_every_flag_of_a_contender_and_of_a_feature_is_one_of_train():
-    for flags in (contenders.ACCELERATED, *contenders.FEATURES.values()):
+    for flags in (*contenders.ACCELERATED.values(), *contenders.FEATURES.values()):
         parse(["--task", "mnist", *flags])
 
 

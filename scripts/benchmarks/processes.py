@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.contenders import ACCELERATED, LOOPS, OURS, job
+from benchmarks.contenders import LOOPS, OURS, job
 from benchmarks.job import SCRIPTS, BenchmarkError, environment, python
 from benchmarks.rounds import rotated
 from benchmarks.workers import last_line
@@ -44,8 +44,7 @@ def jobs(
     commands = {}
     for name in contenders:
         if LOOPS[name] == LOOPS[OURS]:
-            flags = ACCELERATED if name == "accelerated" else []
-            argv = [*job(OURS, task, data_dir, gpus, "").argv, *flags, "--max_epochs", str(epochs)]
+            argv = [*job(name, task, data_dir, gpus, "").argv, "--max_epochs", str(epochs)]
             commands[name] = python(TRAIN, *argv, "--run_dir", RUN_DIR)
         else:
             commands[name] = python("-m", "benchmarks.script", LOOPS[name], tensors, str(epochs))
