@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-GUESS = 0.1  # seconds that the first picture is thought to cost
-BESIDE = 0.5  # of a copy's seconds, what the training beside it loses: cores are shared in part
+GUESS = 0.3  # seconds that the first picture is thought to cost
+BESIDE = 1.0  # of a copy's seconds, what the training beside it loses, if it uses all cores
 
 
 class Budget:

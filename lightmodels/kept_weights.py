@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lightmodels.weights import copied
 
-MOST_BYTES = 2**20
+MOST_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Kept:
 
 
 def keep(kept: list[Kept], model: nn.Module, step: int) -> bool:
-    """Adds the model's weights of now, up to 1 MiB; of more than two, the first and the newest stay.
+    """Adds the model's weights of now, up to 8 MiB; of more than two, the first and the newest stay.
 
     Returns:
         Whether they were few enough.

@@ -173,18 +173,18 @@ def test_kept_weights_are_drawn_in_their_order_as_soon_as_there_is_time(monkeypa
     assert [event.step for event in images("line")] == [5, 10, 20, 35]
 
 
-def test_the_budget_counts_waiting_and_half_of_the_copies_seconds(monkeypatch):
+def test_the_budget_counts_waiting_and_the_copies_seconds(monkeypatch):
     now = [100.0]
     monkeypatch.setattr("lightmodels.budget.perf_counter", lambda: now[0])
     budget = Budget()
-    now[0] += 1.99
-    assert not budget.affords(0.05)  # the first is thought to cost a tenth of a second
+    now[0] += 5.99
+    assert not budget.affords(0.05)  # the first is thought to cost 0.3 seconds
     now[0] += 0.02
     assert budget.affords(0.05)
     with budget.waiting():
         now[0] += 0.1
-    budget.beside, budget.drawn = 0.4, 2  # 0.3 seconds for two, so that 9 are needed for a third
-    now[0] += 6.98
+    budget.beside, budget.drawn = 0.4, 2  # 0.5 seconds for two, so that 15 are needed for a third
+    now[0] += 8.98
     assert not budget.affords(0.05)
     now[0] += 0.02
     assert budget.affords(0.05)
