@@ -6,8 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BLOCK = 2**20  # bytes of rows that a shuffling loader gathers at once: few gathers, and little memory
-
 
 class TensorLoader:
     """Iterates over tensors of equal length in batches, without workers or per-sample Python.
@@ -62,8 +60,6 @@ class TensorLoader:
         self.seed = seed
         self.drop_last = drop_last
         self.rank, self.world_size = rank, world_size
-        row_bytes = sum(tensor.nbytes for tensor in tensors) // max(lengths[0], 1)
-        self._block = BLOCK // max(row_bytes, 1)  # rows that are gathered at once, if no batch is larger
         self.epoch = 0
         self._batch = 0  # the next batch of this epoch
         self._resumed = False  # the position was loaded, and no pass has started from it yet
@@ -96,16 +92,15 @@ class TensorLoader:
         if self._batch and not self._resumed:  # the last pass was broken off
             self._move_to(self.epoch + 1, 0)
         self._resumed = False
-        epoch, order, batches = self.epoch, self.order() if self.shuffle else None, len(self)
-        tensors, first, end = self.tensors, 0, 0 if self.shuffle else self.num_rows  # rows gathered so far
-        for batch in range(self._batch, batches):
+        epoch, order = self.epoch, self.order() if self.shuffle else None
+        for batch in range(self._batch, len(self)):
             # Before the yield, since nobody need exhaust a loader that has a length.
-            self._move_to(*((epoch, batch + 1) if batch + 1 < batches else (epoch + 1, 0)))
+            self._move_to(*((epoch, batch + 1) if batch + 1 < len(self) else (epoch + 1, 0)))
             rows = self._share(batch)
-            if order is not None and rows.stop > end:
-                first, end = rows.start, max(rows.stop, rows.start + self._block)
-                tensors = tuple(tensor.index_select(0, order[first:end]) for tensor in self.tensors)
-            yield tuple(tensor[rows.start - first : rows.stop - first] for tensor in tensors)
+            if order is None:
+                yield tuple(tensor[rows] for tensor in self.tensors)
+            else:
+                yield tuple(tensor.index_select(0, order[rows]) for tensor in self.tensors)
 
     def row_numbers(self, epoch: int, batch: int) -> Tensor:
         """Which rows of the data set this process has in a batch of an epoch."""

@@ -1,5 +1,6 @@
 """Background: one piece of work at a time beside the training, for what waits for a disk."""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ class Background:
     def __init__(self) -> None:
         self._thread: ThreadPoolExecutor | None = None
         self._work: Future[None] | None = None
+        self._owner = os.getpid()
 
     def run(self, work: Callable[[], None]) -> None:
         """Starts the work, after the one before is done."""
@@ -19,6 +21,8 @@ class Background:
 
     def wait(self) -> None:
         """Returns when nothing is under way; the thread ends."""
+        if self._owner != os.getpid():
+            return  # a copy of the process, in which no thread runs that could be waited for
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.shutdown()

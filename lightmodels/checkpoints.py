@@ -98,7 +98,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: dict[str, Any] | None = None
     ) -> None:
-        if storage_options is None:
+        if not storage_options or "run" not in storage_options:
             save(checkpoint, path)
             return
         content = io.BytesIO()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightmodels import checkpoints, hyperparameters, processes, resume
@@ -58,13 +59,13 @@ class BestAndLast(pl.callbacks.Checkpoint):
     @property
     def best_model_path(self) -> str:
         """The best checkpoint, or nothing if there is none yet."""
-        self._background.wait()
+        self.wait()
         return str(self.dirpath / "best.ckpt") if self.dirpath and self.best_epoch else ""
 
     @property
     def last_model_path(self) -> str:
         """The newest checkpoint, or nothing if there is none yet."""
-        self._background.wait()
+        self.wait()
         path = self.dirpath / "last.ckpt" if self.dirpath else None
         return str(path) if path and path.exists() else ""
 
@@ -118,7 +119,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         if not resolve_monitor(self.monitor, trainer).startswith("val"):
             self._best_at_epoch_end = self._improves(trainer, epochs_before(trainer, pl_module))
         at_once = time.monotonic() - self._saved_at < AT_ONCE and trainer.world_size == 1
-        self.owes = at_once and not (self._best_at_epoch_end or self.ends or _is_last_epoch(trainer))
+        self.owes = at_once and not (self._best_at_epoch_end or self.ends or resume.is_last_epoch(trainer))
         if not self.owes:
             self.save_last(trainer, also_best=self._best_at_epoch_end)
         self._best_at_epoch_end = False
@@ -142,19 +143,28 @@ class BestAndLast(pl.callbacks.Checkpoint):
         trainer.strategy.barrier("BestAndLast")
 
     def _may_run_on(self, trainer: pl.Trainer) -> bool:
-        """Whether training can go on while a checkpoint is written: a small one of ours, of one process."""
-        model, plugin = trainer.lightning_module, trainer.strategy.checkpoint_io
+        """Whether training can go on while a checkpoint is written: a small one of ours, on one device."""
+        model, strategy = trainer.lightning_module, trainer.strategy
+        ours = type(strategy.checkpoint_io) is checkpoints.AtomicCheckpointIO
         small = sum(parameter.nbytes for parameter in model.parameters()) <= MOST_BYTES
-        return trainer.world_size == 1 and isinstance(plugin, checkpoints.AtomicCheckpointIO) and small
+        return type(strategy) is SingleDeviceStrategy and ours and small
+
+    def wait(self) -> None:
+        """Returns when all that was saved is written.
+
+        Raises:
+            CheckpointError: it cannot be.
+        """
+        self._background.wait()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._background.wait()
+        self.wait()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         with suppress(checkpoints.CheckpointError):  # the exception is the one to tell
-            self._background.wait()
+            self.wait()
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_epoch": self.best_epoch, "best_score": self.best_score}
@@ -181,13 +191,6 @@ class BestAndLast(pl.callbacks.Checkpoint):
 def resolve_monitor(monitor: str | None, trainer: pl.Trainer) -> str:
     """The value that decides what is best: the one named, or the loss of validation, or of training."""
     return monitor or ("val_loss" if trainer.enable_validation else "train_loss")
-
-
-def _is_last_epoch(trainer: pl.Trainer) -> bool:
-    """Whether training ends with this epoch, as far as can be known."""
-    epochs, steps = trainer.max_epochs, trainer.max_steps
-    out_of_epochs = epochs is not None and 0 <= epochs <= trainer.current_epoch + 1
-    return trainer.should_stop or out_of_epochs or 0 <= steps <= trainer.global_step
 
 
 def epochs_before(trainer: pl.Trainer, pl_module: pl.LightningModule) -> int:

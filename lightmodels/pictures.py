@@ -123,8 +123,11 @@ class Pictures(pl.Callback):
         return Drawing(model, self._sample, trainer, self._figures)
 
     def _begin(self, work: Callable[[], Drawn]) -> None:
-        self._pending.append(Snapshot(work))
-        self._budget.drawn += 1
+        try:
+            self._pending.append(Snapshot(work))
+            self._budget.drawn += 1
+        except OSError as error:  # no more processes, or memory, may be had
+            self._warn("figures", str(error))
 
     def _collect(self, trainer: pl.Trainer, wait: bool = False) -> None:
         """Writes what has been drawn; an error is a warning, the first of its kind only."""

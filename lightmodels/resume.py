@@ -35,3 +35,10 @@ def validation_follows(trainer: pl.Trainer) -> bool:
     """Whether the trainer validates right after the batch that has just ended."""
     fetcher = trainer.fit_loop._data_fetcher
     return fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
+
+
+def is_last_epoch(trainer: pl.Trainer) -> bool:
+    """Whether training ends with this epoch, as far as can be known."""
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    out_of_epochs = epochs is not None and 0 <= epochs <= trainer.current_epoch + 1
+    return trainer.should_stop or out_of_epochs or 0 <= steps <= trainer.global_step

@@ -17,7 +17,7 @@ TRANSFERS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_b
 STEPS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 TRAINS = (
     *TRANSFERS, *STEPS, "training_step", "backward", "optimizer_step", "optimizer_zero_grad",
-    "on_train_batch_start",
+    "on_train_batch_start", "configure_gradient_clipping",
 )  # fmt: skip
 VALIDATES = (*TRANSFERS, "validation_step", "on_validation_batch_start", "on_validation_batch_end")
 

@@ -37,6 +37,8 @@ class StopOnSignal(pl.Callback):
         keeper: what saves the state; by default nothing does.
     """
 
+    every_step = True  # of an execution of many, as a signal cannot wait
+
     def __init__(self, keeper: BestAndLast | None = None) -> None:
         self._keeper = keeper
         self._received = 0  # the signal that this process has received
@@ -111,6 +113,7 @@ class StopOnSignal(pl.Callback):
     def _save(self, trainer: pl.Trainer) -> None:
         if self._keeper is not None:
             self._keeper.save_last(trainer)
+            self._keeper.wait()  # a save that fails is to be told
 
     def _stop(self, trainer: pl.Trainer) -> None:
         # Lightning would kill this process when it sees those that it launched end.

@@ -37,8 +37,8 @@ class Trainer(Evaluator):
         patience: stop after so many epochs without a new best ``monitor``; by default never.
         save_every_n_steps: save ``last.ckpt`` inside epochs too, after so many optimizer steps.
         figures: draw the model's ``figures`` of the validation data, now and then.
-        steps_per_execution: optimizer steps between two rounds of callbacks, with the same results;
-            ``"auto"`` for as many as take 50 ms.
+        steps_per_execution: optimizer steps between two rounds of callbacks, ``"auto"`` for as many as
+            take 50 ms; with the same results, but for callbacks that act at each step.
         options: any other option of ``pl.Trainer``.
 
     Raises:

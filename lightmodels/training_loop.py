@@ -70,6 +70,7 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         self._schedules = [each for each in schedules if not each.reduce_on_plateau]
         self._validates_last = (
             trainer.val_check_batch == trainer.num_training_batches
+            and trainer.check_val_every_n_epoch is not None  # else batches of all epochs are counted
             and trainer._val_check_time_interval is None
             and len(schedules) == len(self._schedules)
         )
@@ -108,6 +109,10 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         self._ends_here = last or self._must_end()
         hooks = self._ends if self._ends_here else self._inside
         short_way.call(hooks, trainer, "on_train_batch_end", outputs, batch, index)
+        if trainer.should_stop and not self._ends_here:  # which one of these hooks has asked for
+            self._ends_here = True
+            others = [hook for hook in self._ends if hook not in self._inside]
+            short_way.call(others, trainer, "on_train_batch_end", outputs, batch, index)
         short_way.end_batch(trainer, self._results)
         progress.increment_completed()
         if self._results and short_way.logs_steps(self._results):
@@ -162,4 +167,4 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         counts.step.increment_ready()
         optimizer.step(closure)
         counts.step.increment_completed()
-        return loss.detach()
+        return loss.detach().clone()

@@ -412,6 +412,25 @@ def test_a_copy_that_is_killed_is_a_warning_and_leaves_nothing_behind():
     assert not multiprocessing.active_children()
 
 
+def test_a_copy_that_cannot_be_made_is_a_warning(monkeypatch):
+    def full(*_):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("os.fork", full)
+    with pytest.warns(RuntimeWarning, match="figures could not be drawn: .* Resource temporarily"):
+        assert len(trainer().fit(Classifier(), *loaders())) == 2
+
+
+def test_figures_may_ask_for_the_best_checkpoint():
+    class Asks(Watched):
+        def figures(self, batch, outputs):
+            assert self.trainer.checkpoint_callback.best_model_path.endswith("best.ckpt")
+            return super().figures(batch, outputs)
+
+    trainer().fit(Asks(), *loaders())
+    assert Path("run/figures/line.png").exists()
+
+
 def test_an_error_in_training_ends_a_drawing_that_hangs(no_budget):
     class Hangs(Watched):
         def figures(self, batch, outputs):

@@ -54,6 +54,11 @@ class OwnEnd(OneCycle):
         self.net[0].bias.data.mul_(0.9 if batch_idx % 2 else 1.0)
 
 
+class StopsItself(OneCycle):
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        self.trainer.should_stop = self.global_step == 8
+
+
 class Recorder(pl.Callback):
     """Writes down the calls of hooks with what they could see."""
 
@@ -89,6 +94,8 @@ RUNS = {
     "saves inside": (OneCycle, {"save_every_n_steps": 2}),
     "sanity": (OneCycle, {"num_sanity_val_steps": 2}),
     "no validation": (OneCycle, {"limit_val_batches": 0}),
+    "validates over epochs": (OneCycle, {"check_val_every_n_epoch": None, "val_check_interval": 5}),
+    "stops": (StopsItself, {"max_epochs": 2}),
 }
 
 
@@ -170,6 +177,13 @@ class Steps(OneCycle):
         return super().training_step(batch, batch_idx) * 0.5
 
 
+class Clips(OneCycle):
+    """Clips in the hook, as Lightning's manual has it, and so with no option of the Trainer."""
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val, gradient_clip_algorithm):
+        self.clip_gradients(optimizer, 0.01, "norm")
+
+
 class Watches(pl.Callback):
     def on_after_backward(self, trainer, model):
         model.net[0].weight.grad.zero_()
@@ -178,7 +192,7 @@ class Watches(pl.Callback):
 @pytest.mark.parametrize(
     ("model_class", "options"),
     [
-        (Backward, {}), (Skips, {}), (Transfers, {}), (Steps, {}),
+        (Backward, {}), (Skips, {}), (Transfers, {}), (Steps, {}), (Clips, {}),
         (OneCycle, {"callbacks": [Recorder(), Watches()]}),
         (OneCycle, {"accumulate_grad_batches": 2}), (OneCycle, {"profiler": "simple"}),
         (OneCycle, {"precision": "64-true"}),
@@ -257,6 +271,31 @@ def test_many_steps_are_refused_where_something_is_due_in_between(model_class, o
 def test_a_number_of_steps_that_is_none(steps):
     with pytest.raises(ValueError, match="steps_per_execution must be at least 1, or 'auto'"):
         Trainer(steps_per_execution=steps)
+
+
+def test_validation_over_epochs_stays_where_it_was_when_an_epoch_is_cut_short(monkeypatch):
+    class Validated(pl.Callback):
+        def __init__(self):
+            self.steps = []
+
+        def on_validation_end(self, trainer, model):
+            self.steps.append(trainer.global_step)
+
+    def steps():
+        validated = Validated()
+        trainer = Trainer(
+            max_steps=8, check_val_every_n_epoch=None, val_check_interval=5, gpus=0, callbacks=[validated],
+            logger=False, enable_checkpointing=False,
+        )  # fmt: skip
+        trainer.fit(OneCycle(), **loaders())
+        trainer.fit_loop.epoch_loop.max_steps = 18
+        trainer.fit(trainer.lightning_module, **loaders())
+        return validated.steps
+
+    short = steps()
+    monkeypatch.setattr(short_way, "obstacle", lambda *_: "a test")
+    assert short == steps()
+    assert len(short) > 1
 
 
 def counted(work):

@@ -15,6 +15,7 @@ from models import Classifier, points
 
 from datamodules.loaders import TensorLoader
 from lightmodels import Trainer, stops
+from lightmodels.checkpoints import CheckpointError
 
 TRAIN = Path(__file__).parents[1] / "scripts" / "train.py"
 TWO_PROCESSES = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
@@ -160,3 +161,56 @@ def test_two_processes_stop_whoever_gets_the_signal(target, signum):
         time.sleep(0.1)
     assert not Path(f"/proc/{child}").exists()
     assert torch.load("run/checkpoints/last.ckpt", weights_only=True)["global_step"] > 0
+
+
+@pytest.mark.parametrize("hook", ["on_train_epoch_end", "on_train_epoch_start", "on_validation_end"])
+@pytest.mark.parametrize("epoch", [2, 3, 5])
+def test_a_stop_between_quick_epochs_which_share_a_save_loses_none(hook, epoch, monkeypatch):
+    monkeypatch.setattr("lightmodels.keeper.AT_ONCE", 1000.0)
+
+    class Late(pl.Callback):
+        """The last of all callbacks, so that the epoch's state may be passed over already."""
+
+    def interrupts(self, trainer, *_):
+        if trainer.current_epoch == epoch and not trainer.sanity_checking:
+            signal.raise_signal(signal.SIGINT)
+
+    setattr(Late, hook, interrupts)
+    options = {"max_epochs": 8, "mode": "max", "gpus": 0}
+    pl.seed_everything(0, verbose=False)
+    model = Classifier()
+    trainer = Trainer(run_dir="run", **options)
+    trainer.callbacks.append(Late())
+    data = [
+        TensorLoader(*points(53), batch_size=10, shuffle=True),
+        TensorLoader(*points(17, 1), batch_size=9),
+    ]
+    trainer.fit(model, *data)
+    assert trainer.interrupted
+    saved = torch.load("run/checkpoints/last.ckpt", weights_only=True)
+    assert saved["global_step"] == trainer.global_step
+    assert len(saved["history"]["rows"]) == len(model.history) < 8
+
+
+def test_a_signal_does_not_wait_for_the_end_of_an_execution():
+    trainer, _, _ = fit([Sends(8)], run_dir="run", steps_per_execution=100)
+    assert trainer.interrupted
+    assert torch.load("run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 8
+
+
+class Sends(Interrupts):
+    every_step = True
+
+
+def test_a_last_save_that_fails_is_told(monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    class Fills(Interrupts):
+        def on_train_batch_end(self, trainer, *_):
+            super().on_train_batch_end(trainer)
+            if trainer.global_step == 8:
+                monkeypatch.setattr("lightmodels.checkpoints._write", full)
+
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        fit([Fills(8)], run_dir="run")
