@@ -307,15 +307,15 @@ def test_a_second_name_that_cannot_be_given_is_told_with_its_path():
 # Places
 
 
-EIGHT = """
+FOUR = """
 import multiprocessing, os, sys, console, torch, train
 from itertools import count
 from lightmodels import run_directory
 torch.set_num_threads(1)
-together = multiprocessing.get_context("fork").Barrier(8)
+together = multiprocessing.get_context("fork").Barrier(4)
 run_directory.count = lambda first: (together.wait(120), count(first))[1]
 children = []
-for number in range(8):
+for number in range(4):
     children.append(os.fork())
     if children[-1] == 0:
         with open(f"{number}.out", "w") as out, open(f"{number}.err", "w") as err:
@@ -325,20 +325,20 @@ sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
 """
 
 
-def test_eight_processes_at_once_get_eight_runs():
+def test_four_processes_at_once_get_four_runs():
     """One interpreter forks them when all is imported: so two cores suffice.
 
     They wait for each other when all have seen that no number is taken: the worst moment.
     """
     places = os.pathsep.join([str(ROOT), str(ROOT / "scripts")])
     ended = subprocess.run(
-        [sys.executable, "-c", EIGHT, *SMALL], env={**ONE_THREAD, "PYTHONPATH": places}, timeout=240
+        [sys.executable, "-c", FOUR, *SMALL], env={**ONE_THREAD, "PYTHONPATH": places}, timeout=240
     )
-    assert [Path(f"{number}.err").read_text() for number in range(8)] == [""] * 8
+    assert [Path(f"{number}.err").read_text() for number in range(4)] == [""] * 4
     assert ended.returncode == 0
-    runs = {f"runs/ring/{number}" for number in range(1, 9)}
+    runs = {f"runs/ring/{number}" for number in range(1, 5)}
     assert {str(path) for path in Path("runs/ring").iterdir()} == runs
-    assert {Path(f"{number}.out").read_text().split()[-1] for number in range(8)} == runs
+    assert {Path(f"{number}.out").read_text().split()[-1] for number in range(4)} == runs
     for path in runs:
         assert len(load(f"{path}/checkpoints/last.ckpt")["history"]["rows"]) == 1
 
