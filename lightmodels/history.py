@@ -128,6 +128,8 @@ class History(Sequence[Row]):
         metrics = list(
             dict.fromkeys(n.partition("_")[2] for n in self.columns if n.startswith(("train_", "val_")))
         )
+        if best_epoch is None:
+            best_epoch = self.best_epoch if "val_loss" in self.columns else 0
         columns = 2 if len(metrics) > 1 else 1
         rows = -(-len(metrics) // columns)
         figure = Figure(figsize=(max(4.8, 3.6 * columns), max(3.6, 2.8 * rows)))
@@ -138,12 +140,10 @@ class History(Sequence[Row]):
         figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
         return figure
 
-    def _plot_metric(self, axes: "Axes", metric: str, best: int | None) -> None:
+    def _plot_metric(self, axes: "Axes", metric: str, best: int) -> None:
         for name, colour in ((f"train_{metric}", "#0072B2"), (f"val_{metric}", "#D55E00")):
             if name in self.columns:
                 axes.plot(self["epoch"], self[name], marker=".", label=name, color=colour)
-        if best is None:
-            best = self.best_epoch if "val_loss" in self.columns else 0
         if best:
             axes.axvline(best, color="black", linestyle=":", linewidth=1.2, label=f"best epoch {best}")
         if len(self) == 1:

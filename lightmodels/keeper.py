@@ -24,7 +24,7 @@ MOST_BYTES = 64 * 2**20  # of weights, up to which their checkpoint is held in m
 class BestAndLast(pl.callbacks.Checkpoint):
     """Keeps ``last.ckpt``, the newest state, and ``best.ckpt``, the state with the best ``monitor``.
 
-    The newest state is that after the last epoch, or one that began less than 0.05 s before it, or, with
+    The newest state is that after the last epoch, or of one that was saved less than 0.05 s before, or, with
     ``every_n_steps``, that after the last such step and the validation that follows it; at an epoch's
     last step it is the epoch's end. The best state is one after a validation if ``monitor`` is a
     validation's value.

@@ -10,7 +10,7 @@ from lightmodels.validation_loop import ValidationLoop
 
 
 def shorten(trainer: pl.Trainer, execution: int | Literal["auto"]) -> None:
-    """Gives a new trainer the loops of this file, with so many steps an execution."""
+    """Gives a new trainer these loops, with so many steps an execution."""
     old = trainer.fit_loop.epoch_loop
     new = TrainingEpochLoop(trainer, old.min_steps, old.max_steps, execution)
     new.val_loop = ValidationLoop(

@@ -86,8 +86,8 @@ class StopOnSignal(pl.Callback):
             self._stop(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        owes = self._keeper is not None and self._keeper.owes
-        if self._all_stop(trainer) and not owes:  # else the end of the epoch has saved all
+        saved = self._keeper is None or not self._keeper.owes  # else the next step's end saves
+        if self._all_stop(trainer) and saved:
             self._stop(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

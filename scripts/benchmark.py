@@ -37,8 +37,8 @@ def parse(argv: Sequence[str]) -> Namespace:
     parser = Parser(prog="benchmark.py", description=__doc__)
     add = parser.add_argument
     add("--tasks", type=names_of("--tasks", list(TASKS)), default=list(TASKS), help="some of the tasks: a,b")
-    present = contenders.present()
-    add("--contenders", type=names_of("--contenders", present), default=present, help="some of them: a,b")
+    loops = list(contenders.LOOPS)
+    add("--contenders", type=names_of("--contenders", loops), default=loops, help="some of them: a,b")
     add("--parts", type=names_of("--parts", PARTS), default=list(PARTS), help=f"some of {','.join(PARTS)}")
     add("--rounds", type=int, default=5, help="measured rounds, after one that warms up")
     add("--epochs", type=int, help="epochs of a round and of a job, in place of the tasks' own")

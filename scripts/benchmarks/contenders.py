@@ -33,11 +33,6 @@ EPOCHS = {"linear": 20, "ring": 20, "mnist": 1, "reuters": 2}  # of a round, bes
 JOB_EPOCHS = {"linear": 20, "ring": 20, "mnist": 2, "reuters": 3}  # of a whole job
 
 
-def present() -> list[str]:
-    """The contenders that there are."""
-    return list(LOOPS)
-
-
 def job(contender: str, task: str, data_dir: str, gpus: int, tensors: str) -> Job:
     """What the contender's worker is told; ``tensors`` is the task's file for loops that take one."""
     flags = tuple(ACCELERATED[task]) if contender == "accelerated" else ()
