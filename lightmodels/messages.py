@@ -14,6 +14,7 @@ LOGGERS = (
     "pytorch_lightning.accelerators.cuda",
     "lightning_fabric.utilities.rank_zero",
     "lightning_fabric.utilities.distributed",
+    "torch.utils.cpp_extension",
 )
 BANNERS = (  # how they begin; what somebody asked for, as a callback's ``verbose=True``, is none of them
     "GPU available",
@@ -28,6 +29,7 @@ BANNERS = (  # how they begin; what somebody asked for, as a callback's ``verbos
     "Loaded model weights",
     "Loading `train_dataloader` to estimate",
     "Initializing distributed",
+    "No CUDA runtime is found",  # when something is compiled where the tools for CUDA are without a GPU
     "-" * 20,  # the box around the name of the distributed back end
 )
 ANSWERED = (  # warnings whose cause is our design, or Lightning's own code

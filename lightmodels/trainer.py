@@ -39,6 +39,8 @@ class Trainer(Evaluator):
         figures: draw the model's ``figures`` of the validation data, now and then.
         steps_per_execution: optimizer steps between two rounds of callbacks, ``"auto"`` for as many as
             take 50 ms; with the same results, but for callbacks that act at each step.
+        compile: let ``torch.compile`` make one graph of a whole training step, forward, backward and
+            update, or where that cannot be of the net; what is not compiled is said, and trained.
         options: any other option of ``pl.Trainer``.
 
     Raises:
@@ -66,6 +68,7 @@ class Trainer(Evaluator):
         save_every_n_steps: int | None = None,
         figures: bool = True,
         steps_per_execution: int | Literal["auto"] = 1,
+        compile: bool = False,
         **options: Any,
     ) -> None:
         execution = trainer_options.execution(steps_per_execution)
@@ -82,7 +85,7 @@ class Trainer(Evaluator):
         options |= trainer_options.unset(options) | trainer_options.devices(gpus, tpu_cores, options)
         with messages.without_banners():
             super().__init__(**options)
-        loops.shorten(self, execution)
+        loops.shorten(self, execution, compile)
 
     def fit(  # type: ignore[override]  # noqa: D417, PLR0913 (Lightning's arguments are its own)
         self,

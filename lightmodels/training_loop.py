@@ -7,7 +7,7 @@ that there are; counters, and so checkpoints, are those of Lightning's way. Else
 """
 
 import time
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -15,6 +15,9 @@ from pytorch_lightning.loops.fetchers import _DataLoaderIterDataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 
 from lightmodels import short_way
+
+if TYPE_CHECKING:
+    from lightmodels.compilation import Compilation
 
 LONG_EXECUTION = 0.05  # seconds after which an execution of "auto" ends
 
@@ -31,15 +34,21 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         min_steps: of the training, as in Lightning.
         max_steps: of the training, as in Lightning.
         execution: optimizer steps an execution, or ``"auto"`` for as many as take 50 ms.
+        compiled: compiles steps, if that is asked for.
     """
 
     obstacle: str | None = "nothing has been trained"
 
     def __init__(
-        self, trainer: pl.Trainer, min_steps: int | None, max_steps: int, execution: int | Literal["auto"]
+        self,
+        trainer: pl.Trainer,
+        min_steps: int | None,
+        max_steps: int,
+        execution: int | Literal["auto"],
+        compiled: "Compilation | None",
     ) -> None:
         super().__init__(trainer, min_steps=min_steps, max_steps=max_steps)
-        self.execution = execution
+        self.execution, self.compiled = execution, compiled
 
     def on_run_start(self, data_fetcher: Any) -> None:
         super().on_run_start(data_fetcher)
@@ -48,6 +57,8 @@ class TrainingEpochLoop(_TrainingEpochLoop):
             self._prepare()
         elif self.execution != 1:
             raise ValueError(f"steps_per_execution={self.execution!r} cannot be had with {self.obstacle}")
+        if self.compiled:
+            self.compiled.begin_epoch(self.trainer, self.obstacle)
 
     def _obstacle(self, data_fetcher: Any) -> str | None:
         if self.trainer.accumulate_grad_batches != 1:
@@ -76,6 +87,13 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         )
 
     def advance(self, data_fetcher: Any) -> None:
+        if self.compiled:
+            with self.compiled.of_net(self.trainer.lightning_module):
+                self._execute(data_fetcher)
+        else:
+            self._execute(data_fetcher)
+
+    def _execute(self, data_fetcher: Any) -> None:
         if self.restarting or self.obstacle is not None or self.automatic_optimization._skip_backward:
             super().advance(data_fetcher)
             return
@@ -144,9 +162,19 @@ class TrainingEpochLoop(_TrainingEpochLoop):
 
     def _step(self, batch: Any, index: int) -> Any:
         """One optimizer step; the loss before it, of shape ``()``."""
+        counts = self.automatic_optimization.optim_progress.optimizer
+        counts.step.increment_ready()
+        loss = self.compiled.make(batch) if self.compiled else None
+        if loss is None:
+            loss = self._usual_step(batch, index, counts.zero_grad)
+        else:
+            _count(counts.zero_grad)
+        counts.step.increment_completed()
+        return loss
+
+    def _usual_step(self, batch: Any, index: int, zeroed: Any) -> Any:
         trainer, model = self.trainer, self.trainer.lightning_module
         optimizer, clip = trainer.optimizers[0], trainer.gradient_clip_val
-        counts = self.automatic_optimization.optim_progress.optimizer
         loss: Any = None
 
         @torch.enable_grad()
@@ -155,16 +183,18 @@ class TrainingEpochLoop(_TrainingEpochLoop):
             model._current_fx_name = "training_step"
             with self._context():
                 loss = model.training_step(batch, index)
-            counts.zero_grad.increment_ready()
-            counts.zero_grad.increment_started()
             optimizer.zero_grad()
-            counts.zero_grad.increment_completed()
+            _count(zeroed)
             loss.backward()
             if clip:
                 model.configure_gradient_clipping(optimizer, clip, trainer.gradient_clip_algorithm)
             return loss
 
-        counts.step.increment_ready()
         optimizer.step(closure)
-        counts.step.increment_completed()
         return loss.detach().clone()
+
+
+def _count(progress: Any) -> None:
+    progress.increment_ready()
+    progress.increment_started()
+    progress.increment_completed()

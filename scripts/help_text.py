@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from jsonargparse import ArgumentParser
 from jsonargparse import DefaultHelpFormatter as JsonFormatter
+from shorthands import LONG, SWITCHES
 
 DESCRIPTION = "Trains one of the tasks, tests its best weights and keeps all of it in a directory of its own."
 TITLES = {
@@ -27,7 +28,7 @@ USUAL = {  # options of Lightning's Trainer that are shown, in fewer words than 
 }
 VALUES = {"config": "FILE", "data_dir": "DIR", "run_dir": "DIR", "resume": "PATH"}
 VALUES |= dict.fromkeys(("max_epochs", "seed", "seeds", "gpus", "tpu_cores", "save_every_n_steps"), "N")
-OUR_OWN = ("monitor", "mode", "patience", "figures")
+OUR_OWN = ("monitor", "mode", "patience", "figures", "steps_per_execution", "compile")
 
 
 class Formatter(JsonFormatter):
@@ -38,7 +39,8 @@ class Formatter(JsonFormatter):
 
     def _format_action_invocation(self, action: Action) -> str:
         name = next((flag for flag in action.option_strings if flag.startswith("--")), "")
-        takes_value = action.nargs != 0 and not name.startswith(("--help", "--print_config"))
+        name = LONG.get(name, name)
+        takes_value = action.nargs != 0 and not name.startswith(("--help", "--print_config", *SWITCHES))
         return f"{name} {self._value(action)}" if takes_value else name
 
     def _value(self, action: Action) -> str:

@@ -12,6 +12,7 @@ from console import UsageError, with_underscores
 from help_text import DESCRIPTION, Formatter, shortened_help
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from resume import find_checkpoint, parse_resumed
+from shorthands import written_out
 from tasks import TASKS
 
 from lightmodels import Trainer
@@ -70,7 +71,7 @@ def parse(argv: Sequence[str]) -> tuple[Namespace, Parser]:
     Raises:
         UsageError: a flag or a value that is not known; the line names it.
     """
-    argv = [with_underscores(arg) for arg in argv]
+    argv = written_out([with_underscores(arg) for arg in argv])
     task = chosen_task(argv)
     parser = make_parser(task)
     resume, run_dir = flag_value(argv, "--resume"), flag_value(argv, "--run_dir")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.contenders import EPOCHS, FLOOR, OURS
+from benchmarks.contenders import EPOCHS, FLOORS, OURS
 from benchmarks.job import BenchmarkError
 
 # Largest relative difference of the last validation loss from that of ours. The floor has the very order
@@ -41,7 +41,7 @@ def check(task: str, results: Results, epochs: int) -> None:
 
 def tolerance(task: str, name: str, epochs: int, reference: str = OURS) -> float:
     """The largest relative difference that is allowed."""
-    if {name, reference} <= {OURS, FLOOR}:
+    if {name, reference} <= {OURS, *FLOORS}:
         return SAME_ORDER[task]
     limit = OTHER_ORDER[task]
     return limit if epochs >= EPOCHS[task] else max(limit, min(SHORT * limit, LOOSEST))

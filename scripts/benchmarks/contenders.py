@@ -4,16 +4,19 @@ from benchmarks.job import Job
 
 MANY = ["--trainer.steps_per_execution", "auto"]
 HALF = ["--trainer.precision", "bf16-mixed"]
-ACCELERATED = {  # flags of train.py that make it faster; half precision where there are large products
-    "linear": MANY, "ring": MANY, "mnist": [*MANY, *HALF], "reuters": [*MANY, *HALF],
+WHOLE = ["--trainer.compile", "true"]
+ACCELERATED = {  # flags of train.py: one graph for tiny nets, half precision where there are large products
+    "linear": [*MANY, *WHOLE], "ring": [*MANY, *WHOLE], "mnist": [*MANY, *HALF], "reuters": [*MANY, *HALF],
 }  # fmt: skip
 OURS, FLOOR = "ours", "floor"
+FLOORS = (FLOOR, "floor_kept")
 LOOPS = {  # contender -> the module of its loop
     OURS: "benchmarks.ours",
     "accelerated": "benchmarks.ours",
     "lightning": "benchmarks.plain_lightning",
     "hand": "benchmarks.hand_loop",
     FLOOR: "benchmarks.floor",
+    "floor_kept": "benchmarks.floor_kept",
 }
 NAMES = {
     OURS: "ours, default",
@@ -21,6 +24,7 @@ NAMES = {
     "lightning": "plain Lightning",
     "hand": "hand-written DataLoader loop",
     FLOOR: "floor",
+    "floor_kept": "floor, freed buffers kept",
 }
 FEATURES = {  # what is left out -> the flags that do
     "everything on": [],

@@ -11,7 +11,6 @@ from benchmarks.plain import Plain, widened
 from datamodules.loaders import TensorLoader
 
 FUSED = {"Adam", "AdamW"}  # classes of optimizers that have a fused step
-REUSED = 31 << 20  # bytes, just below the 32 MiB from which on glibc always asks the system for a buffer
 Tensors = tuple[Tensor, ...]
 
 
@@ -21,7 +20,6 @@ def train(plain: Plain, epochs: int) -> tuple[list[float], float]:
     Returns:
         When each epoch began and the last one ended, and the last validation loss.
     """
-    keep_buffers()
     plain.net = widened(plain.net).to(plain.device)
     torch.manual_seed(plain.seed)  # after new layers have drawn their weights, which they then do not use
     rows, val = (tuple(t.to(plain.device) for t in part) for part in (plain.train, plain.val))
@@ -34,11 +32,6 @@ def train(plain: Plain, epochs: int) -> tuple[list[float], float]:
         loss = (torch.stack([trained, validated])[1, 0] / len(val[0])).item()  # the only wait for the device
         marks.append(perf_counter())
     return marks, loss
-
-
-def keep_buffers() -> None:
-    """Lets glibc keep freed buffers, once it has seen one of this size, and not map new ones each step."""
-    torch.empty(REUSED, dtype=torch.uint8)
 
 
 def make_optimizer(plain: Plain) -> Optimizer:

@@ -1,0 +1,22 @@
+"""Flags without a dot that stand for one of the Trainer's."""
+
+from collections.abc import Sequence
+
+SHORTHANDS = {f"--{name}": f"--trainer.{name}" for name in ("compile", "precision", "steps_per_execution")}
+SWITCHES = ("--compile",)  # which need no value
+LONG = {long: short for short, long in SHORTHANDS.items()}
+
+
+def written_out(argv: Sequence[str]) -> list[str]:
+    """The command line with every flag as the parser knows it.
+
+    Example:
+        >>> written_out(["--precision", "bf16-mixed", "--compile", "--seed=1"])
+        ['--trainer.precision', 'bf16-mixed', '--trainer.compile=true', '--seed=1']
+    """
+    found = []
+    for arg in argv:
+        name, equals, value = arg.partition("=")
+        switch = "=true" if name in SWITCHES and not equals else ""
+        found.append(SHORTHANDS.get(name, name) + equals + value + switch)
+    return found
