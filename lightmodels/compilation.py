@@ -1,8 +1,8 @@
 """Compilation: training steps made by torch.compile, as far as a model allows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
@@ -12,6 +12,7 @@ from torch._dynamo.exc import BackendCompilerFailed, FailOnRecompileLimitHit, To
 from lightmodels import messages
 from lightmodels.whole_step import NotOneGraphError, WholeStep, own_graphs
 
+Result = TypeVar("Result")
 CANNOT = (TorchDynamoException, FailOnRecompileLimitHit, NotOneGraphError)
 
 
@@ -38,13 +39,26 @@ class Compilation:
         if self._whole:
             self._whole.begin_epoch()
 
-    def make(self, batch: Any) -> Tensor | None:
-        """Makes the whole step of a batch, and returns its loss; None: it is left to the caller."""
+    def is_ready(self) -> bool:
+        """Whether the next steps can be one graph, as far as it is known."""
+        return bool(self._attempt(WholeStep.is_ready))
+
+    def make(self, batches: list[Any], rates: list[list[float]] | None = None) -> list[Tensor] | None:
+        """Makes the steps of some batches as one graph; their losses. None: they are left to the caller.
+
+        Args:
+            batches: where the model is.
+            rates: of each step, each group's; by default, as they are now.
+        """
+        return self._attempt(lambda whole: whole.make(batches, rates))
+
+    def _attempt(self, what: Callable[[WholeStep], Result]) -> Result | None:
+        """Does something with whole steps, if they are compiled; settles for less if that cannot be."""
         if self._whole is None:
             return None
         trainer = self._whole.trainer
         try:
-            return self._whole.make(batch)
+            return what(self._whole)
         except BackendCompilerFailed as error:
             self._whole = None
             _say(trainer, f"not compiled: {_reason(error)}")

@@ -10,11 +10,11 @@ import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.loops.fetchers import _DataLoaderIterDataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from torch import Tensor
 
-from lightmodels import short_way
+from lightmodels import one_graph, optimizer_step, short_way
 
 if TYPE_CHECKING:
     from lightmodels.compilation import Compilation
@@ -71,7 +71,7 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         trainer: Any = self.trainer
         self._starts = short_way.hooks_of(trainer, "on_train_batch_start")
         self._ends = short_way.hooks_of(trainer, "on_train_batch_end", trainer.lightning_module)
-        self._inside = [
+        self.inside = [
             (owner, hook)
             for owner, hook in self._ends
             if owner is trainer.lightning_module or getattr(owner, "every_step", False)
@@ -79,7 +79,7 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         self._context = short_way.context_of(trainer, "train_step_context")
         schedules = [each for each in trainer.lr_scheduler_configs if each.interval == "step"]
         self._schedules = [each for each in schedules if not each.reduce_on_plateau]
-        self._validates_last = (
+        self.validates_last = (
             trainer.val_check_batch == trainer.num_training_batches
             and trainer.check_val_every_n_epoch is not None  # else batches of all epochs are counted
             and trainer._val_check_time_interval is None
@@ -94,21 +94,37 @@ class TrainingEpochLoop(_TrainingEpochLoop):
             self._execute(data_fetcher)
 
     def _execute(self, data_fetcher: Any) -> None:
-        if self.restarting or self.obstacle is not None or self.automatic_optimization._skip_backward:
+        usual = self.obstacle is not None or self.automatic_optimization._skip_backward
+        if usual or self._resumes_at_validation(data_fetcher):
             super().advance(data_fetcher)
             return
         if self.val_loop.restarting:
             self.val_loop.restarting = False
-        made, start = 1, time.perf_counter()
-        self._advance(data_fetcher, True, self.execution == 1)
-        while not self._ends_here:
-            self._batches_that_stepped += 1  # as the end of a step does, of which more is not due
+        if one_graph.is_possible(self):
+            one_graph.advance(self, data_fetcher)
+            return
+        made, start = 0, time.perf_counter()
+        while made == 0 or not self._ends_here:
+            if made:
+                self._batches_that_stepped += 1  # as the end of a step does, of which more is not due
+            batch, index = self.take(data_fetcher, made == 0)
+            loss = self.step(batch, index)
             made += 1
             long = time.perf_counter() - start > LONG_EXECUTION
-            self._advance(data_fetcher, False, long if self.execution == "auto" else made == self.execution)
+            self.step_schedules(index)
+            self.finish(loss, batch, index, long if self.execution == "auto" else made == self.execution)
 
-    def _advance(self, data_fetcher: Any, first: bool, last: bool) -> None:
-        """One step, the first or the last of its execution, or both."""
+    def _resumes_at_validation(self, data_fetcher: Any) -> bool:
+        """Whether this is no step, but the way back to where training was stopped."""
+        if not self.restarting or not self._should_check_val_fx(data_fetcher):
+            return False
+        if self.val_loop.restarted_mid_evaluation or self.restarted_on_last:
+            return True
+        self.val_loop.increment_progress_to_evaluation_end()
+        return False
+
+    def take(self, data_fetcher: Any, first: bool) -> tuple[Any, int]:
+        """The next batch, where the model is, and its number in the epoch."""
         trainer, progress = self.trainer, self.batch_progress
         batch, _, _ = next(data_fetcher)
         index = self.batch_idx + 1
@@ -119,17 +135,20 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         if first:
             short_way.call(self._starts, trainer, "on_train_batch_start", batch, index)
         progress.increment_started()
-        outputs = {"loss": self._step(batch, index)}
+        return batch, index
+
+    def finish(self, loss: Any, batch: Any, index: int, last: bool) -> None:
+        """What comes after a step, the last of its execution or not."""
+        trainer, progress, outputs = self.trainer, self.batch_progress, {"loss": loss}
         progress.increment_processed()
-        self._step_schedules(index)
         if self._num_ready_batches_reached():
             self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
         self._ends_here = last or self._must_end()
-        hooks = self._ends if self._ends_here else self._inside
+        hooks = self._ends if self._ends_here else self.inside
         short_way.call(hooks, trainer, "on_train_batch_end", outputs, batch, index)
         if trainer.should_stop and not self._ends_here:  # which one of these hooks has asked for
             self._ends_here = True
-            others = [hook for hook in self._ends if hook not in self._inside]
+            others = [hook for hook in self._ends if hook not in self.inside]
             short_way.call(others, trainer, "on_train_batch_end", outputs, batch, index)
         short_way.end_batch(trainer, self._results)
         progress.increment_completed()
@@ -141,7 +160,7 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         trainer = self.trainer
         return (
             self.batch_progress.is_last_batch
-            or not self._validates_last
+            or not self.validates_last
             or trainer.should_stop
             or trainer.received_sigterm
             or self._is_training_done
@@ -153,48 +172,28 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         else:
             self._batches_that_stepped += 1
 
-    def _step_schedules(self, index: int) -> None:
+    def step_schedules(self, index: int) -> None:
         for config in self._schedules:
             if (index + 1) % config.frequency == 0:
                 self.scheduler_progress.increment_ready()
                 self.trainer.lightning_module.lr_scheduler_step(config.scheduler, None)
                 self.scheduler_progress.increment_completed()
 
-    def _step(self, batch: Any, index: int) -> Any:
+    def step(self, batch: Any, index: int) -> Tensor:
         """One optimizer step; the loss before it, of shape ``()``."""
-        counts = self.automatic_optimization.optim_progress.optimizer
-        counts.step.increment_ready()
-        loss = self.compiled.make(batch) if self.compiled else None
-        if loss is None:
-            loss = self._usual_step(batch, index, counts.zero_grad)
-        else:
-            _count(counts.zero_grad)
-        counts.step.increment_completed()
+        losses = self.compiled.make([batch]) if self.compiled else None
+        if losses is not None:
+            return self.count(losses[0])
+        progress = self.automatic_optimization.optim_progress.optimizer
+        progress.step.increment_ready()
+        loss = optimizer_step.usual(self.trainer, batch, index, self._context, progress.zero_grad)
+        progress.step.increment_completed()
         return loss
 
-    def _usual_step(self, batch: Any, index: int, zeroed: Any) -> Any:
-        trainer, model = self.trainer, self.trainer.lightning_module
-        optimizer, clip = trainer.optimizers[0], trainer.gradient_clip_val
-        loss: Any = None
-
-        @torch.enable_grad()
-        def closure() -> Any:
-            nonlocal loss
-            model._current_fx_name = "training_step"
-            with self._context():
-                loss = model.training_step(batch, index)
-            optimizer.zero_grad()
-            _count(zeroed)
-            loss.backward()
-            if clip:
-                model.configure_gradient_clipping(optimizer, clip, trainer.gradient_clip_algorithm)
-            return loss
-
-        optimizer.step(closure)
-        return loss.detach().clone()
-
-
-def _count(progress: Any) -> None:
-    progress.increment_ready()
-    progress.increment_started()
-    progress.increment_completed()
+    def count(self, loss: Tensor) -> Tensor:
+        """Counts a step that a graph has made."""
+        progress = self.automatic_optimization.optim_progress.optimizer
+        progress.step.increment_ready()
+        optimizer_step.count(progress.zero_grad)
+        progress.step.increment_completed()
+        return loss

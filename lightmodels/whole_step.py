@@ -15,7 +15,7 @@ from lightmodels import update_rules
 from lightmodels.batches import batch_size
 
 SAME_RANDOM: dict[str, Any] = {"fallback_random": True}  # drawn from PyTorch's state, as without a graph
-Group = tuple[list[Tensor], dict[str, list[Tensor]], Tensor]  # parameters, their states, the rate
+Group = tuple[list[Tensor], dict[str, list[Tensor]]]  # parameters and their states
 
 
 class NotOneGraphError(Exception):
@@ -56,13 +56,14 @@ class WholeStep:
         self._optimizer = trainer.optimizers[0]
         self._rule: Any = update_rules.of(self._optimizer)
         self._graph = torch.compile(
-            self._step, fullgraph=True, dynamic=False, options=SAME_RANDOM, **own_graphs()
+            self._steps, fullgraph=True, dynamic=False, options=SAME_RANDOM, **own_graphs()
         )
         self._module = _Module(self._model)
         self._device = trainer.strategy.root_device
         self._mixed = isinstance(trainer.precision_plugin, MixedPrecision)
         self._groups: list[Group] | None = None
         self._names: list[str] = []
+        self._rates: list[list[Tensor]] = []
 
     def obstacle(self) -> str | None:
         """What stands against one graph, as far as it can be told without tracing it."""
@@ -79,43 +80,74 @@ class WholeStep:
 
     def begin_epoch(self) -> None:
         """Looks anew for what is trained: tensors may have been replaced, or frozen, since."""
-        self._groups = None
+        self._groups, self._rates = None, []
         size = getattr(self.trainer.train_dataloader, "batch_size", None)
         self._size = size if isinstance(size, int) else None
 
-    def make(self, batch: Any) -> Tensor | None:
-        """Makes the step of a batch; the loss before it, of shape ``()``. None: it is left to the caller.
+    def is_ready(self) -> bool:
+        """Whether steps can be made; not before the first step of all. Raises NotOneGraphError."""
+        if self._groups is None:
+            self._groups = self._gather()
+        return self._groups is not None
+
+    def make(self, batches: list[Any], rates: list[list[float]] | None) -> list[Tensor] | None:
+        """Makes the steps of some batches; the loss before each, of shape ``()``.
+
+        Returns None where they are left to the caller.
 
         Raises:
             NotOneGraphError, and torch.compile's errors: no graph can be made; nothing has been changed.
         """
-        if self._size is not None and batch_size(batch) != self._size:
+        if len(batches) == 1 and self._size is not None and batch_size(batches[0]) != self._size:
             return None
-        if self._groups is None:
-            self._groups = self._gather()
-            if self._groups is None:
-                return None
-        for (_, _, rate), group in zip(self._groups, self._optimizer.param_groups, strict=True):
-            rate.fill_(group["lr"])
-        values = self._graph(self._groups, self._buffers, self._options(), batch)
-        self._model.record(values, batch)
-        loss: Tensor = values["loss"]
-        return loss
+        if not self.is_ready() or self._groups is None:
+            return None
+        groups = self._optimizer.param_groups
+        tensors = self._rates_of(rates or [[group["lr"] for group in groups]])
+        found: list[Any] = self._graph(self._groups, self._buffers, self._options(), tensors, batches)
+        for values, batch in zip(found, batches, strict=True):
+            self._model.record(values, batch)
+        return [values["loss"] for values in found]
+
+    def _rates_of(self, rates: list[list[float]]) -> list[list[Tensor]]:
+        """The rates as tensors that stay where they are."""
+        while len(self._rates) < len(rates):
+            self._rates.append([torch.zeros((), device=self._device) for _ in rates[0]])
+        tensors = self._rates[: len(rates)]
+        for kept, given in zip(tensors, rates, strict=True):
+            for tensor, rate in zip(kept, given, strict=True):
+                tensor.fill_(rate)
+        return tensors
 
     def _options(self) -> list[dict[str, Any]]:
         """Each group's options but for the rate, which is a tensor: another value makes another graph."""
         names = [name for name in self._optimizer.defaults if name != "lr"]
         return [{name: group[name] for name in names} for group in self._optimizer.param_groups]
 
-    def _step(
+    def _steps(
         self,
         groups: list[Group],
         buffers: dict[str, Tensor],
         options: list[dict[str, Any]],
-        batch: Any,
-    ) -> Any:
-        """What is compiled: changes parameters and states; what ``shared_step`` returns, detached."""
-        trained = [parameter for parameters, _, _ in groups for parameter in parameters]
+        rates: list[list[Tensor]],
+        batches: list[Any],
+    ) -> list[Any]:
+        """What is compiled: changes parameters, states and buffers; what ``shared_step`` returns of each."""
+        found = []
+        for batch, of_groups in zip(batches, rates, strict=True):
+            grads, values = self._grads_and_values(groups, buffers, batch)
+            start = 0
+            for (parameters, states), rate, chosen in zip(groups, of_groups, options, strict=True):
+                end = start + len(parameters)
+                self._rule.update(parameters, grads[start:end], states, rate, chosen)
+                start = end
+            found.append(values)
+        return found
+
+    def _grads_and_values(
+        self, groups: list[Group], buffers: dict[str, Tensor], batch: Any
+    ) -> tuple[list[Tensor], Any]:
+        trained = [parameter for parameters, _ in groups for parameter in parameters]
         constants: list[Any] = []
 
         def loss_and_values(tensors: list[Tensor], buffers: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -127,14 +159,8 @@ class WholeStep:
             return values["loss"], [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
         grads, (_, found) = grad_and_value(loss_and_values, has_aux=True)(trained, buffers)
-        start = 0
-        for (parameters, states, rate), chosen in zip(groups, options, strict=True):
-            end = start + len(parameters)
-            self._rule.update(parameters, grads[start:end], states, rate, chosen)
-            start = end
-        structure, leaves = constants
-        tensors = iter(found)
-        return tree_unflatten([next(tensors) if leaf is None else leaf for leaf in leaves], structure)
+        (structure, leaves), tensors = constants, iter(found)
+        return grads, tree_unflatten([next(tensors) if leaf is None else leaf for leaf in leaves], structure)
 
     def _gather(self) -> list[Group] | None:
         """Each group's tensors; None before the first step of all.
@@ -149,14 +175,14 @@ class WholeStep:
             trained = [parameter for parameter in group["params"] if parameter.requires_grad]
             names = self._rule.states(group)
             lacking = [p for p in trained if any(state.get(p, {}).get(name) is None for name in names)]
-            if lacking and not state:
+            if self.trainer.global_step == 0 or (lacking and not state):
                 return None
             if lacking:
                 name = named[lacking[0]].removeprefix("model.")
                 raise NotOneGraphError(f"parameters without a gradient, such as {name}")
             states = {name: [state[p][name] for p in trained] for name in names}
             tensors = [parameter.detach() for parameter in trained]
-            groups.append((tensors, states, torch.tensor(0.0, device=self._device)))
+            groups.append((tensors, states))
             self._names += [named[parameter] for parameter in trained]
         self._buffers = dict(self._module.named_buffers())
         self._optimizer.zero_grad()  # of the last step without a graph; those with one leave none

@@ -1,5 +1,7 @@
 """Compiled training: whole steps as one graph, else the net, else nothing; with the usual results."""
 
+import functools
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 
 from datamodules.loaders import TensorLoader
 from lightmodels import Trainer
+from lightmodels.whole_step import WholeStep
 
 compile_with = torch.compile
 
@@ -21,6 +24,7 @@ def in_an_empty_directory(tmp_path, monkeypatch):
 def quick(monkeypatch):
     """Graphs as torch.compile makes them, but run by PyTorch: the compiler proper takes seconds."""
 
+    @functools.wraps(compile_with)
     def compiled(function, **options):
         options.pop("options", None)
         return compile_with(function, backend="eager", **options)
@@ -104,12 +108,6 @@ def test_whole_steps_end_where_training_as_it_is_ends(model_class, quick):
     agree(compiled, fitted(model_class), rtol=1e-4, atol=1e-5)
 
 
-def test_the_compilers_own_code_draws_the_same_masks_and_makes_the_same_steps():
-    compiled = fitted(OneCycle, compile=True)
-    assert way(compiled) == "whole"
-    agree(compiled, fitted(OneCycle), rtol=1e-4, atol=1e-5)
-
-
 def test_half_precision(quick):
     options = {"precision": "bf16-mixed", "max_epochs": 1}
     compiled, usual = fitted(OneCycle, compile=True, **options), fitted(OneCycle, **options)
@@ -118,25 +116,47 @@ def test_half_precision(quick):
     assert compiled.net[0].weight.dtype == torch.float32
 
 
-def test_a_run_that_is_stopped_and_resumed_ends_in_the_same_bits(quick):
+@pytest.mark.parametrize("execution", [1, 2, "auto"])
+@pytest.mark.parametrize("validates", [{}, {"val_check_interval": 2}])
+def test_a_run_that_is_stopped_and_resumed_ends_in_the_same_bits(execution, validates, quick):
     class Stops(pl.Callback):
-        every_step = True
-
         def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
-            if trainer.global_step == 8:
+            if trainer.global_step >= 8:
                 raise RuntimeError("stopped")
 
-    whole = fitted(OneCycle, compile=True)
-    options = {"save_every_n_steps": 1, "steps_per_execution": 3, "run_dir": "run"}
+    options = {"compile": True, "steps_per_execution": execution, **validates}
+    whole = fitted(OneCycle, **options)
     with pytest.raises(RuntimeError, match="stopped"):
-        fitted(OneCycle, compile=True, callbacks=[Stops()], **options)
-    assert torch.load("run/checkpoints/last.ckpt", weights_only=True)["global_step"] in (5, 6, 7, 8)
+        fitted(OneCycle, callbacks=[Stops()], save_every_n_steps=1, run_dir="run", **options)
+    saved = torch.load("run/checkpoints/last.ckpt", weights_only=True)
+    assert saved["global_step"] in (5, 7)
     resumed = OneCycle()
-    trainer = Trainer(max_epochs=3, gpus=0, figures=False, compile=True, logger=False)
+    trainer = Trainer(max_epochs=3, gpus=0, figures=False, logger=False, **options)
     trainer.fit(resumed, **loaders(), ckpt_path="run/checkpoints/last.ckpt")
     assert way(resumed) == "whole"
     for mine, theirs in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_many_steps_as_one_graph_end_in_the_bits_of_steps_one_by_one(monkeypatch):
+    counts = []
+    make = WholeStep.make
+
+    def counted(self, batches, rates):
+        losses = make(self, batches, rates)
+        counts.append(len(batches) if losses else 0)
+        return losses
+
+    monkeypatch.setattr(WholeStep, "make", counted)
+    single = fitted(OneCycle, compile=True)
+    assert counts == [0, 1, 1, 1, 0, *[1, 1, 1, 1, 0] * 2]  # the first of all, and each epoch's last
+    counts.clear()
+    many = fitted(OneCycle, compile=True, steps_per_execution=2)
+    assert counts == [0, 1, 2, 0, *[2, 2, 0] * 2]
+    for mine, theirs in zip(many.state_dict().values(), single.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert [row["lr"] for row in many.history] == [row["lr"] for row in single.history]
+    agree(many, fitted(OneCycle), rtol=1e-4, atol=1e-5)
 
 
 class Leaves(Classifier):
@@ -191,6 +211,7 @@ def test_where_no_graph_can_be_made_of_a_step_the_net_is_compiled(
 
 
 def test_where_nothing_can_be_compiled_training_goes_on_as_it_is(monkeypatch, capsys):
+    @functools.wraps(compile_with)
     def compiled(function, **options):
         def fails(graph, inputs):
             raise OSError("no C++ compiler here\nand more lines")

@@ -1,0 +1,48 @@
+"""An optimizer's step on the short way, where nothing that Lightning asks for has anything to do."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def usual(
+    trainer: Any, batch: Any, index: int, context: Callable[[], AbstractContextManager[Any]], zeroed: Any
+) -> Tensor:
+    """Makes one step; the loss before it, of shape ``()``.
+
+    Args:
+        trainer: in training, with one optimizer.
+        batch: where the model is.
+        index: the batch's number in the epoch.
+        context: what the model's step is made in.
+        zeroed: Lightning's progress of how often gradients were set to zero.
+    """
+    model, optimizer, clip = trainer.lightning_module, trainer.optimizers[0], trainer.gradient_clip_val
+    loss: Any = None
+
+    @torch.enable_grad()
+    def closure() -> Any:
+        nonlocal loss
+        model._current_fx_name = "training_step"
+        with context():
+            loss = model.training_step(batch, index)
+        optimizer.zero_grad()
+        count(zeroed)
+        loss.backward()
+        if clip:
+            model.configure_gradient_clipping(optimizer, clip, trainer.gradient_clip_algorithm)
+        return loss
+
+    optimizer.step(closure)
+    found: Tensor = loss.detach().clone()
+    return found
+
+
+def count(progress: Any) -> None:
+    """Counts something done, in a progress of Lightning's."""
+    progress.increment_ready()
+    progress.increment_started()
+    progress.increment_completed()
