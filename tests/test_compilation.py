@@ -1,6 +1,7 @@
 """Compiled training: whole steps as one graph, else the net, else nothing; with the usual results."""
 
 import functools
+import warnings
 
 import pytest
 import pytorch_lightning as pl
@@ -92,6 +93,23 @@ class Normed(Classifier):
         self.net.insert(1, nn.BatchNorm1d(8))
 
 
+class Descends(OneCycle):
+    """By an optimizer without states."""
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+class Noisy(OneCycle):
+    """Draws random numbers besides dropout's."""
+
+    def shared_step(self, batch):
+        x, y = batch
+        return super().shared_step((x + torch.rand_like(x), y))
+
+
 class Sized(Classifier):
     """Gives numbers of every kind, and the number of its samples."""
 
@@ -148,15 +166,23 @@ def test_many_steps_as_one_graph_end_in_the_bits_of_steps_one_by_one(monkeypatch
         return losses
 
     monkeypatch.setattr(WholeStep, "make", counted)
-    single = fitted(OneCycle, compile=True)
+    single = fitted(Noisy, compile=True)
     assert counts == [0, 1, 1, 1, 0, *[1, 1, 1, 1, 0] * 2]  # the first of all, and each epoch's last
     counts.clear()
-    many = fitted(OneCycle, compile=True, steps_per_execution=2)
+    many = fitted(Noisy, compile=True, steps_per_execution=2)
     assert counts == [0, 1, 2, 0, *[2, 2, 0] * 2]
     for mine, theirs in zip(many.state_dict().values(), single.state_dict().values(), strict=True):
         assert torch.equal(mine, theirs)
     assert [row["lr"] for row in many.history] == [row["lr"] for row in single.history]
-    agree(many, fitted(OneCycle), rtol=1e-4, atol=1e-5)
+    agree(many, fitted(Noisy), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_class", [TwoGroups, Descends])
+def test_many_steps_take_each_its_own_rate(model_class, quick):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Detected call of `lr_scheduler.step")
+        many = fitted(model_class, compile=True, steps_per_execution=2)
+    agree(many, fitted(model_class), rtol=1e-4, atol=1e-5)
 
 
 class Leaves(Classifier):
