@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 
-from lightmodels import cpu, data_arguments, loops, messages, processes, run_directory, trainer_options
+from lightmodels import cpu, data_arguments, gpu, loops, messages, processes, run_directory, trainer_options
 from lightmodels.base import LightModel
 from lightmodels.devices import DeviceChoice
 from lightmodels.evaluator import Evaluator
@@ -39,8 +39,9 @@ class Trainer(Evaluator):
         figures: draw the model's ``figures`` of the validation data, now and then.
         steps_per_execution: optimizer steps between two rounds of callbacks, ``"auto"`` for as many as
             take 50 ms; with the same results, but for callbacks that act at each step.
-        compile: let ``torch.compile`` make one graph of a whole training step, forward, backward and
-            update, or where that cannot be of the net; what is not compiled is said, and trained.
+        compile: let ``torch.compile`` make one graph of a training step, with backward and update, or of
+            an execution's; where that cannot be, of the net. What is not compiled is said, and trained.
+        tf32: make products of matrices in TF32 while training, on GPUs that have it.
         options: any other option of ``pl.Trainer``.
 
     Raises:
@@ -69,6 +70,7 @@ class Trainer(Evaluator):
         figures: bool = True,
         steps_per_execution: int | Literal["auto"] = 1,
         compile: bool = False,
+        tf32: bool = False,
         **options: Any,
     ) -> None:
         execution = trainer_options.execution(steps_per_execution)
@@ -85,6 +87,9 @@ class Trainer(Evaluator):
         options |= trainer_options.unset(options) | trainer_options.devices(gpus, tpu_cores, options)
         with messages.without_banners():
             super().__init__(**options)
+        if tf32 and self.strategy.root_device.type != "cuda":
+            raise ValueError(f"tf32 needs a GPU, and this trains on {self.strategy.root_device.type}")
+        self._tf32 = tf32
         loops.shorten(self, execution, compile)
 
     def fit(  # type: ignore[override]  # noqa: D417, PLR0913 (Lightning's arguments are its own)
@@ -141,7 +146,7 @@ class Trainer(Evaluator):
         if self.strategy.root_device.type == "cpu":
             cpu.speed_up()
         try:
-            with messages.without_banners():
+            with messages.without_banners(), gpu.products_in_tf32(self._tf32):
                 super().fit(model, **data, ckpt_path=ckpt_path or self._stopped_at)
         except Stopped as stop:
             if stop.signum != signal.SIGINT:

@@ -1,6 +1,7 @@
 """WholeStep: forward, backward and the optimizer's update as one graph that torch compiles."""
 
 import inspect
+from itertools import chain
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.optim import optimizer as hooked
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torchmetrics import Metric
 
-from lightmodels import update_rules
+from lightmodels import gpu, update_rules
 from lightmodels.batches import batch_size
 
 SAME_RANDOM: dict[str, Any] = {"fallback_random": True}  # drawn from PyTorch's state, as without a graph
@@ -55,11 +56,12 @@ class WholeStep:
         self.trainer, self._model = trainer, trainer.lightning_module
         self._optimizer = trainer.optimizers[0]
         self._rule: Any = update_rules.of(self._optimizer)
+        self._device = trainer.strategy.root_device
+        options = SAME_RANDOM | gpu.graph_options(self._device)
         self._graph = torch.compile(
-            self._steps, fullgraph=True, dynamic=False, options=SAME_RANDOM, **own_graphs()
+            self._steps, fullgraph=True, dynamic=False, options=options, **own_graphs()
         )
         self._module = _Module(self._model)
-        self._device = trainer.strategy.root_device
         self._mixed = isinstance(trainer.precision_plugin, MixedPrecision)
         self._groups: list[Group] | None = None
         self._names: list[str] = []
@@ -104,15 +106,17 @@ class WholeStep:
             return None
         groups = self._optimizer.param_groups
         tensors = self._rates_of(rates or [[group["lr"] for group in groups]])
+        gpu.begin_graph(self._device)
         found: list[Any] = self._graph(self._groups, self._buffers, self._options(), tensors, batches)
         for values, batch in zip(found, batches, strict=True):
             self._model.record(values, batch)
-        return [values["loss"] for values in found]
+        return [values["loss"].clone() for values in found]  # as a graph writes to the same place again
 
     def _rates_of(self, rates: list[list[float]]) -> list[list[Tensor]]:
         """The rates as tensors that stay where they are."""
         while len(self._rates) < len(rates):
             self._rates.append([torch.zeros((), device=self._device) for _ in rates[0]])
+            gpu.stay(self._rates[-1])
         tensors = self._rates[: len(rates)]
         for kept, given in zip(tensors, rates, strict=True):
             for tensor, rate in zip(kept, given, strict=True):
@@ -182,8 +186,10 @@ class WholeStep:
                 raise NotOneGraphError(f"parameters without a gradient, such as {name}")
             states = {name: [state[p][name] for p in trained] for name in names}
             tensors = [parameter.detach() for parameter in trained]
+            gpu.stay([*tensors, *chain.from_iterable(states.values())])
             groups.append((tensors, states))
             self._names += [named[parameter] for parameter in trained]
         self._buffers = dict(self._module.named_buffers())
+        gpu.stay(list(self._buffers.values()))
         self._optimizer.zero_grad()  # of the last step without a graph; those with one leave none
         return groups

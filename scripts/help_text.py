@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from jsonargparse import ArgumentParser
 from jsonargparse import DefaultHelpFormatter as JsonFormatter
 from shorthands import LONG, SWITCHES
+from shorthands import NAMES as SHORT
 
 DESCRIPTION = "Trains one of the tasks, tests its best weights and keeps all of it in a directory of its own."
 TITLES = {
@@ -28,7 +29,7 @@ USUAL = {  # options of Lightning's Trainer that are shown, in fewer words than 
 }
 VALUES = {"config": "FILE", "data_dir": "DIR", "run_dir": "DIR", "resume": "PATH"}
 VALUES |= dict.fromkeys(("max_epochs", "seed", "seeds", "gpus", "tpu_cores", "save_every_n_steps"), "N")
-OUR_OWN = ("monitor", "mode", "patience", "figures", "steps_per_execution", "compile")
+OUR_OWN = ("monitor", "mode", "patience", "figures", *SHORT)
 
 
 class Formatter(JsonFormatter):
@@ -83,7 +84,7 @@ def short_help(action: Action) -> str | None:
     group, _, name = action.dest.partition(".")
     if action.dest in TITLES or name.endswith(".help"):  # "--model FILE" and the like
         return SUPPRESS
-    if group == "trainer" and name not in OUR_OWN:
+    if group == "trainer" and (name in USUAL or name not in OUR_OWN):
         return USUAL.get(name, SUPPRESS)
     if action.dest == "print_config" or "--print_config" in action.option_strings:
         return "print every option there is, as YAML for --config; trains nothing"

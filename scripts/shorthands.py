@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-SHORTHANDS = {f"--{name}": f"--trainer.{name}" for name in ("compile", "precision", "steps_per_execution")}
-SWITCHES = ("--compile",)  # which need no value
+NAMES = ("compile", "precision", "steps_per_execution", "tf32")
+SHORTHANDS = {f"--{name}": f"--trainer.{name}" for name in NAMES}
+SWITCHES = ("--compile", "--tf32")  # which need no value
 LONG = {long: short for short, long in SHORTHANDS.items()}
 
 

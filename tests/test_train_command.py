@@ -138,11 +138,20 @@ def test_print_config_shows_everything_and_runs_nothing(train):
     assert not Path("runs").exists()
 
 
+def test_short_flags_stand_for_the_trainers(train):
+    ended = train("--compile", "--precision", "bf16-mixed", "--steps-per-execution=4", "--print_config")
+    chosen = yaml.safe_load(ended.out)["trainer"]
+    assert (chosen["compile"], chosen["precision"], chosen["steps_per_execution"]) == (True, "bf16-mixed", 4)
+    assert train("--compile=false", "--print_config").code == 0
+    ended = train("--tf32", "--gpus", 0)
+    assert (ended.code, ended.err) == (2, "train.py: --trainer.tf32 needs a GPU, and this trains on cpu\n")
+
+
 def test_help_names_every_flag(train):
     ended = train("--task", "reuters", "--help")
     assert ended.code == 0
     plain = "task gpus tpu_cores max_epochs seed data_dir run_dir resume config print_config"
-    for flag in [*plain.split(), "model.masking", "data.max_length", "trainer.precision"]:
+    for flag in [*plain.split(), "model.masking", "data.max_length", "precision", "compile"]:
         assert f"--{flag}" in ended.out
 
 
