@@ -15,7 +15,7 @@ from tasks import TASKS
 
 from datamodules.files import find
 
-PARTS = ("loops", "startup", "jobs", "features")
+PARTS = ("loops", "startup", "jobs", "features", "scale")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -127,6 +127,19 @@ def measure_features(options: Namespace, task: str, directory: str, report: dict
     report[task] = rounds.run(jobs, options.epochs or contenders.EPOCHS[task], options.rounds)
 
 
+def measure_scale(options: Namespace, task: str, directory: str, report: dict[str, Any]) -> None:
+    module, epochs = contenders.LOOPS[contenders.OURS], options.epochs or contenders.SCALE_EPOCHS
+    jobs = {
+        f"rows x {times}": Job(task, module, options.data_dir, options.gpus, repeat=times)
+        for times in contenders.SCALES[task]
+    }
+    commands = {} if options.gpus else processes.one_or_two(task, options.data_dir, epochs)
+    report[task] = {
+        "rows": rounds.run(jobs, epochs, options.rounds),
+        "processes": processes.run(commands, options.rounds),
+    }
+
+
 def prepared(options: Namespace, task: str, directory: str, epochs: int) -> str:
     """Makes the file of tensors that loops without lightmodels take; its name."""
     file = Path(directory, f"{task}-{epochs}.pt")
@@ -138,6 +151,7 @@ MEASURES = {
     "startup": measure_startup,
     "jobs": measure_jobs,
     "features": measure_features,
+    "scale": measure_scale,
 }
 
 if __name__ == "__main__":

@@ -165,3 +165,24 @@ def test_turns_rotate():
 def test_ratios_are_medians_of_the_rounds_ratios():
     text = tables.by_task({"ring": {"ours": [2.0, 6.0, 3.0], "floor": [1.0, 2.0, 3.0]}}, "floor", "seconds")
     assert "| ours, default | 3.00 (2.00 to 6.00), 2.00x |" in text
+
+
+def test_scale_has_the_training_rows_several_times():
+    argv = Job("linear", "", "data").argv
+    once, thrice = ours.loaded(1, *argv).splits, ours.loaded(3, *argv).splits
+    assert torch.equal(thrice.train[0], torch.cat([once.train[0]] * 3))
+    assert torch.equal(thrice.train[1], torch.cat([once.train[1]] * 3))
+    assert len(thrice.val[0]) == len(once.val[0])
+
+
+def test_scale_is_told_beside_one_time_the_rows_and_one_process():
+    rows = {
+        "rows x 1": [{"seconds": 1.0, "peak_mib": 500.0}],
+        "rows x 10": [{"seconds": 8.0, "peak_mib": 510.0}],
+    }
+    jobs = {"one process": [10.0], "two processes": [15.0]}
+    lines = tables.scale({"ring": {"rows": rows, "processes": jobs}}).splitlines()
+    assert "| rows x 10 | 8.00 (8.00 to 8.00), 8.00x |" in lines
+    assert "| rows x 10 | 510 (510 to 510) |" in lines
+    assert "| two processes | 15.00 (15.00 to 15.00), 1.50x |" in lines
+    assert "process" not in tables.scale({"ring": {"rows": rows, "processes": {}}})

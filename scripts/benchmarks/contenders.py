@@ -37,6 +37,11 @@ EPOCHS = {"linear": 20, "ring": 20, "mnist": 1, "reuters": 2}  # of a round, bes
 JOB_EPOCHS = {"linear": 20, "ring": 20, "mnist": 2, "reuters": 3}  # of a whole job
 
 
+SCALES = {"linear": (1, 10, 100), "ring": (1, 10, 100), "mnist": (1, 2), "reuters": (1, 4)}  # times the rows
+SCALE_EPOCHS = 2
+TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2")  # processes
+
+
 def job(contender: str, task: str, data_dir: str, gpus: int, tensors: str) -> Job:
     """What the contender's worker is told; ``tensors`` is the task's file for loops that take one."""
     flags = tuple(ACCELERATED[task]) if contender == "accelerated" else ()

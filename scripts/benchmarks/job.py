@@ -24,6 +24,7 @@ class Job:
         gpus: 1 for a GPU, 0 for the CPU.
         flags: further flags of train.py, if that is the loop.
         tensors: file of the task's ``Plain``, if the loop is one that takes it.
+        repeat: how often the training rows are there, one after the other.
     """
 
     task: str
@@ -32,6 +33,7 @@ class Job:
     gpus: int = 0
     flags: tuple[str, ...] = ()
     tensors: str = ""
+    repeat: int = 1
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -4,6 +4,7 @@ import tempfile
 from functools import cache
 
 import pytorch_lightning as pl
+import torch
 import train as command
 from options import parse
 
@@ -14,9 +15,13 @@ from lightmodels import messages
 
 
 @cache
-def loaded(*argv: str) -> TensorDataModule:
-    """The data, once for all rounds."""
-    return command.make_data(parse(argv)[0])
+def loaded(repeat: int, *argv: str) -> TensorDataModule:
+    """The data, once for all rounds, with the training rows so many times."""
+    data = command.make_data(parse(argv)[0])
+    if repeat > 1:
+        train = tuple(torch.cat([rows] * repeat) for rows in data.splits.train)
+        data._splits = data.splits._replace(train=train)
+    return data
 
 
 def train(job: Job, epochs: int) -> tuple[list[float], float]:
@@ -28,7 +33,7 @@ def train(job: Job, epochs: int) -> tuple[list[float], float]:
     with tempfile.TemporaryDirectory() as directory:
         argv = [*job.argv, "--max_epochs", str(epochs), "--run_dir", f"{directory}/run"]
         options, parser = parse(argv)
-        data = loaded(*job.argv)
+        data = loaded(job.repeat, *job.argv)
         with messages.say("quiet" if options.quiet else "normal"):
             trainer = command.make_trainer(options, parser)
             pl.seed_everything(options.seed, verbose=False)

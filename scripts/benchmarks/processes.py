@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.contenders import LOOPS, OURS, job
+from benchmarks.contenders import LOOPS, OURS, TWO, job
 from benchmarks.job import SCRIPTS, BenchmarkError, environment, python
 from benchmarks.rounds import rotated
 from benchmarks.workers import last_line
@@ -33,7 +33,7 @@ def start_ups(task: str, data_dir: str, gpus: int, tensors: str) -> dict[str, li
 def imports() -> dict[str, list[str]]:
     """Commands that only import, or only help."""
     modules = ("torch", "pytorch_lightning", "lightmodels")
-    found = {f"import {module}": python("-c", f"import {module}") for module in modules}
+    found = {f"import {name}": python("-c", f"import {name}, os; os._exit(0)") for name in modules}
     return found | {"train.py --help": python(TRAIN, "--help")}
 
 
@@ -49,6 +49,15 @@ def jobs(
         else:
             commands[name] = python("-m", "benchmarks.script", LOOPS[name], tensors, str(epochs))
     return commands
+
+
+def one_or_two(task: str, data_dir: str, epochs: int) -> dict[str, list[str]]:
+    """Commands that train on the CPU in one process of all threads, and in two that share them."""
+    argv = ["--task", task, "--data_dir", data_dir, "--max_epochs", str(epochs), "--run_dir", RUN_DIR]
+    return {
+        "one process": python(TRAIN, *argv, "--gpus", "0"),
+        "two processes": python(TRAIN, *argv, *TWO),
+    }
 
 
 def run(commands: dict[str, list[str]], count: int, warm_up: bool = True) -> dict[str, list[float]]:

@@ -100,6 +100,20 @@ def features(tasks: Mapping[str, Results]) -> str:
     return "\n\n".join(parts)
 
 
+def scale(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """Seconds and memory by the number of rows, and by the number of processes."""
+    rows = {task: column(found["rows"], "seconds") for task, found in tasks.items()}
+    peaks = {task: highest(found["rows"], "peak_mib") for task, found in tasks.items()}
+    parts = [
+        by_task(rows, "rows x 1", "seconds an epoch, x those of one"),
+        by_task(peaks, "", "peak memory, MiB"),
+    ]
+    commands = {task: found["processes"] for task, found in tasks.items() if found["processes"]}
+    return "\n\n".join(
+        parts + ([by_task(commands, "one process", "a whole job, seconds")] if commands else [])
+    )
+
+
 def markdown(report: Mapping[str, Any]) -> str:
     """The whole report."""
     said = "; ".join(f"{name} {value}" for name, value in report["machine"].items())
@@ -113,4 +127,6 @@ def markdown(report: Mapping[str, Any]) -> str:
         parts += ["### Whole jobs", by_task(report["jobs"], OURS, "seconds of the process, x ours"), JOBS]
     if "features" in report:
         parts += ["### What each feature costs", features(report["features"])]
+    if "scale" in report:
+        parts += ["### Scale", scale(report["scale"])]
     return "\n\n".join(parts)
