@@ -128,7 +128,7 @@ STOPPED = [(signal.SIGKILL, 60, ()), (signal.SIGTERM, 8, TWO_PROCESSES)]
 
 @pytest.mark.parametrize(("signum", "epochs", "devices"), STOPPED, ids=["one killed", "two terminated"])
 def test_a_stopped_command_resumes_to_the_same_metrics(signum, epochs, devices):
-    options = ("--max_epochs", epochs, "--save_every_n_steps", 10, *devices)
+    options = ("--max_epochs", epochs, "--save_every_n_steps", 10, "--trainer.figures", "false", *devices)
     expected = finish("peaceful", *options)
     process = start("run", *options)
     os.kill(process.pid, signum)  # of two processes the launcher
