@@ -68,8 +68,8 @@ class Compilation:
 
     def _compile_net(self, trainer: Trainer, reason: str) -> None:
         self._whole = None
-        call = trainer.lightning_module._call_impl
-        self._forward = torch.compile(call, dynamic=False, **own_graphs())
+        forward = trainer.lightning_module.forward
+        self._forward = torch.compile(forward, dynamic=False, **own_graphs())
         _say(trainer, f"the net alone is compiled, not the whole step: {reason}")
 
     def of_net(self, model: LightningModule) -> AbstractContextManager[None]:
@@ -79,11 +79,15 @@ class Compilation:
 
 @contextmanager
 def _calling(model: Any, forward: Any) -> Iterator[None]:
-    before, model._compiled_call_impl = model._compiled_call_impl, forward
+    before = vars(model).get("forward")
+    model.forward = forward
     try:
         yield
     finally:
-        model._compiled_call_impl = before
+        if before is None:
+            del model.forward
+        else:
+            model.forward = before
 
 
 def _say(trainer: Trainer, line: str) -> None:
