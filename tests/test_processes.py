@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import two_processes
 
 WORKER = Path(__file__).parent / "two_processes.py"
@@ -58,3 +59,9 @@ def test_a_fabric_loop_on_two_processes_is_what_the_trainer_does(runs):
     for ours in runs:
         assert ours["fabric"] == ours["fit"]
     assert runs[1]["fit"]["weights"] == runs[2]["fit"]["weights"]
+
+
+def test_the_net_is_compiled_on_several_devices(runs):
+    for ours in runs[1:]:
+        for name, weights in ours["compiled"]["weights"].items():
+            torch.testing.assert_close(torch.tensor(weights), torch.tensor(ours["fit"]["weights"][name]))
