@@ -11,6 +11,14 @@ from benchmarks.rounds import rotated
 from benchmarks.workers import last_line
 
 TRAIN = str(SCRIPTS / "train.py")
+HELP = f"""
+import os, runpy, sys
+sys.argv = ["train.py", "--help"]
+try:
+    runpy.run_path({TRAIN!r}, run_name="__main__")
+except SystemExit as end:
+    os._exit(end.code or 0)
+"""
 RUN_DIR = "RUN_DIR"  # in a command stands for a directory that is new each time
 
 
@@ -31,10 +39,10 @@ def start_ups(task: str, data_dir: str, gpus: int, tensors: str) -> dict[str, li
 
 
 def imports() -> dict[str, list[str]]:
-    """Commands that only import, or only help."""
+    """Commands that only import, or only help; like those to a first step, they do not tidy up."""
     modules = ("torch", "pytorch_lightning", "lightmodels")
     found = {f"import {name}": python("-c", f"import {name}, os; os._exit(0)") for name in modules}
-    return found | {"train.py --help": python(TRAIN, "--help")}
+    return found | {"train.py --help": python("-c", HELP)}
 
 
 def jobs(
