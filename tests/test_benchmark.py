@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import importlib
 import json
 import subprocess
 import sys
@@ -80,6 +81,7 @@ def test_a_loop_that_does_not_reach_the_loss_fails_the_run(benchmark, monkeypatc
     [
         ("--tasks", "cifar"),
         ("--contenders", "floor,bare"),
+        ("--peers", "pandas"),
         ("--parts", ""),
         ("--rounds", 0),
         ("--epochs", "two"),
@@ -94,6 +96,13 @@ def test_wrong_input_is_one_line_that_names_the_flag(benchmark, argv):
     assert (ended.code, ended.out) == (2, "")
     assert argv[0] in ended.err
     assert len(ended.err.splitlines()) == 1
+
+
+def test_a_peer_that_is_not_installed_is_refused(benchmark, monkeypatch):
+    monkeypatch.setattr("benchmark.find_spec", lambda name: None)
+    ended = benchmark("--peers", "skorch", "--tasks", "linear")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "benchmark.py: --peers skorch: skorch is not installed\n"
 
 
 @pytest.mark.parametrize("task", ["linear", "ring"])
@@ -115,6 +124,21 @@ def test_all_loops_learn_the_same():
         results[name] = loop.train(dataclasses.replace(made, net=copy.deepcopy(made.net)), 3)
     assert all(len(marks) == 4 and marks == sorted(marks) for marks, _ in results.values())
     check("ring", {name: [{"val_loss": loss}] for name, (_, loss) in results.items()}, epochs=2)
+
+
+@pytest.mark.parametrize("peer", list(contenders.PEERS))
+def test_a_peer_learns_the_same(peer):
+    pytest.importorskip(peer)
+    made = plain("ring")
+    results = {"floor": floor, peer: importlib.import_module(contenders.PEERS[peer])}
+    ends = {
+        name: loop.train(dataclasses.replace(made, net=copy.deepcopy(made.net)), 3)
+        for name, loop in results.items()
+    }
+    marks, _ = ends[peer]
+    assert len(marks) == 4
+    assert marks == sorted(marks)
+    check("ring", {name: [{"val_loss": loss}] for name, (_, loss) in ends.items()}, epochs=2)
 
 
 @pytest.mark.parametrize("loss", [1.2, float("nan")])

@@ -18,6 +18,9 @@ LOOPS = {  # contender -> the module of its loop
     FLOOR: "benchmarks.floor",
     "floor_kept": "benchmarks.floor_kept",
 }
+PEERS = {  # another library, by the name that it is imported by -> the module of its loop
+    "skorch": "benchmarks.peer_skorch",
+}
 NAMES = {
     OURS: "ours, default",
     "accelerated": "ours, accelerated",
@@ -37,8 +40,13 @@ EPOCHS = {"linear": 20, "ring": 20, "mnist": 1, "reuters": 2}  # of a round, bes
 JOB_EPOCHS = {"linear": 20, "ring": 20, "mnist": 2, "reuters": 3}  # of a whole job
 
 
+def module_of(contender: str) -> str:
+    """The module of its loop."""
+    return {**LOOPS, **PEERS}[contender]
+
+
 def job(contender: str, task: str, data_dir: str, gpus: int, tensors: str) -> Job:
     """What the contender's worker is told; ``tensors`` is the task's file for loops that take one."""
     flags = tuple(ACCELERATED[task]) if contender == "accelerated" else ()
-    module = LOOPS[contender]
+    module = module_of(contender)
     return Job(task, module, data_dir, gpus, flags, "" if module == LOOPS[OURS] else tensors)
