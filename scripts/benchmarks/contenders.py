@@ -20,6 +20,7 @@ LOOPS = {  # contender -> the module of its loop
 }
 PEERS = {  # another library, by the name that it is imported by -> the module of its loop
     "skorch": "benchmarks.peer_skorch",
+    "torchkeras": "benchmarks.peer_torchkeras",
 }
 NAMES = {
     OURS: "ours, default",

@@ -10,34 +10,12 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochScoring, LRScheduler
 from skorch.dataset import Dataset
 from skorch.helper import predefined_split
-from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from benchmarks.modules import Criterion, Module
 from benchmarks.plain import Plain
 
 NAMES = {"linear": ("mae", "mape"), "ring": ("acc",), "mnist": ("acc",), "reuters": ("acc", "top5_acc")}
-
-
-class Module(nn.Module):
-    """The net, which masks words while it trains."""
-
-    def __init__(self, plain: Plain) -> None:
-        super().__init__()
-        self.plain, self.net = plain, plain.net
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.plain.outputs(x)
-
-
-class Criterion(nn.Module):
-    """The task's loss, with label smoothing while the net trains."""
-
-    def __init__(self, plain: Plain) -> None:
-        super().__init__()
-        self.plain = plain
-
-    def forward(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return self.plain.loss(outputs, y)
 
 
 class Marks(Callback):
