@@ -72,8 +72,8 @@ def check(options: Namespace) -> None:
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise UsageError(f"--{name} must be at least 1, got {getattr(options, name)}")
     for peer in options.peers:
-        if find_spec(peer) is None:
-            raise UsageError(f"--peers {peer}: {peer} is not installed")
+        if missing := [name for name in contenders.NEEDED[peer] if find_spec(name) is None]:
+            raise UsageError(f"--peers {peer}: {missing[0]} is not installed")
     if options.gpus and not torch.cuda.is_available():
         raise UsageError("--gpus 1: there is no GPU here")
     if options.json and not Path(options.json).absolute().parent.is_dir():
@@ -91,7 +91,8 @@ def measure(options: Namespace) -> dict[str, Any]:
     Raises:
         BenchmarkError: a process has failed, or loops do not reach the same loss.
     """
-    described = machine.description(options.gpus, options.peers)
+    libraries = [name for peer in options.peers for name in contenders.NEEDED[peer]]
+    described = machine.description(options.gpus, libraries)
     report: dict[str, Any] = {"machine": described, "rounds": options.rounds}
     report["epochs"] = {task: options.epochs or contenders.EPOCHS[task] for task in options.tasks}
     with tempfile.TemporaryDirectory() as directory:

@@ -18,10 +18,12 @@ LOOPS = {  # contender -> the module of its loop
     FLOOR: "benchmarks.floor",
     "floor_kept": "benchmarks.floor_kept",
 }
-PEERS = {  # another library, by the name that it is imported by -> the module of its loop
+PEERS = {  # another library -> the module of its loop
     "skorch": "benchmarks.peer_skorch",
     "torchkeras": "benchmarks.peer_torchkeras",
+    "keras": "benchmarks.peer_keras",
 }
+NEEDED = {"skorch": ["skorch"], "torchkeras": ["torchkeras"], "keras": ["keras", "jax"]}  # to be installed
 NAMES = {
     OURS: "ours, default",
     "accelerated": "ours, accelerated",
