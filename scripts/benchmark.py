@@ -4,6 +4,7 @@ import json
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ def parse(argv: Sequence[str]) -> Namespace:
     add("--tasks", type=names_of("--tasks", list(TASKS)), default=list(TASKS), help="some of the tasks: a,b")
     loops = list(contenders.LOOPS)
     add("--contenders", type=names_of("--contenders", loops), default=loops, help="some of them: a,b")
+    peers = list(contenders.PEERS)
+    add("--peers", type=names_of("--peers", peers), default=[], help=f"other libraries: {','.join(peers)}")
     add("--parts", type=names_of("--parts", PARTS), default=list(PARTS), help=f"some of {','.join(PARTS)}")
     add("--rounds", type=int, default=5, help="measured rounds, after one that warms up")
     add("--epochs", type=int, help="epochs of a round and of a job, in place of the tasks' own")
@@ -47,6 +50,7 @@ def parse(argv: Sequence[str]) -> Namespace:
     add("--json", help="file to write all figures to")
     options = parser.parse(argv)
     check(options)
+    options.compared = [*options.contenders, *options.peers]
     return options
 
 
@@ -67,6 +71,9 @@ def check(options: Namespace) -> None:
     for name in ("rounds", "epochs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise UsageError(f"--{name} must be at least 1, got {getattr(options, name)}")
+    for peer in options.peers:
+        if missing := [name for name in contenders.NEEDED[peer] if find_spec(name) is None]:
+            raise UsageError(f"--peers {peer}: {missing[0]} is not installed")
     if options.gpus and not torch.cuda.is_available():
         raise UsageError("--gpus 1: there is no GPU here")
     if options.json and not Path(options.json).absolute().parent.is_dir():
@@ -84,7 +91,9 @@ def measure(options: Namespace) -> dict[str, Any]:
     Raises:
         BenchmarkError: a process has failed, or loops do not reach the same loss.
     """
-    report: dict[str, Any] = {"machine": machine.description(options.gpus), "rounds": options.rounds}
+    libraries = [name for peer in options.peers for name in contenders.NEEDED[peer]]
+    described = machine.description(options.gpus, libraries)
+    report: dict[str, Any] = {"machine": described, "rounds": options.rounds}
     report["epochs"] = {task: options.epochs or contenders.EPOCHS[task] for task in options.tasks}
     with tempfile.TemporaryDirectory() as directory:
         for part in options.parts:
@@ -98,8 +107,7 @@ def measure_loops(options: Namespace, task: str, directory: str, report: dict[st
     epochs = options.epochs or contenders.EPOCHS[task]
     tensors = prepared(options, task, directory, epochs + 1)
     jobs = {
-        name: contenders.job(name, task, options.data_dir, options.gpus, tensors)
-        for name in options.contenders
+        name: contenders.job(name, task, options.data_dir, options.gpus, tensors) for name in options.compared
     }
     report[task] = rounds.run(jobs, epochs, options.rounds)
     agreement.check(task, report[task], epochs)
@@ -116,7 +124,7 @@ def measure_jobs(options: Namespace, task: str, directory: str, report: dict[str
     epochs = options.epochs or contenders.JOB_EPOCHS[task]
     tensors = prepared(options, task, directory, epochs)
     where = (task, options.data_dir, options.gpus, tensors)
-    report[task] = processes.run(processes.jobs(options.contenders, *where, epochs), options.rounds)
+    report[task] = processes.run(processes.jobs(options.compared, *where, epochs), options.rounds)
 
 
 def measure_features(options: Namespace, task: str, directory: str, report: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,7 @@ def test_a_loop_that_does_not_reach_the_loss_fails_the_run(benchmark, monkeypatc
     [
         ("--tasks", "cifar"),
         ("--contenders", "floor,bare"),
+        ("--peers", "pandas"),
         ("--parts", ""),
         ("--rounds", 0),
         ("--epochs", "two"),
@@ -94,6 +96,12 @@ def test_wrong_input_is_one_line_that_names_the_flag(benchmark, argv):
     assert (ended.code, ended.out) == (2, "")
     assert argv[0] in ended.err
     assert len(ended.err.splitlines()) == 1
+
+
+def test_a_peer_that_is_not_installed_is_refused(benchmark, monkeypatch):
+    monkeypatch.setattr("benchmark.find_spec", lambda name: None)
+    ended = benchmark("--peers", "skorch", "--tasks", "linear")
+    assert ended == (2, "", "benchmark.py: --peers skorch: skorch is not installed\n")
 
 
 @pytest.mark.parametrize("task", ["linear", "ring"])
@@ -115,6 +123,30 @@ def test_all_loops_learn_the_same():
         results[name] = loop.train(dataclasses.replace(made, net=copy.deepcopy(made.net)), 3)
     assert all(len(marks) == 4 and marks == sorted(marks) for marks, _ in results.values())
     check("ring", {name: [{"val_loss": loss}] for name, (_, loss) in results.items()}, epochs=2)
+
+
+def skip_without(peer: str) -> None:
+    """Asks without an import: Keras reads its backend then, and JAX does not go with forks."""
+    for library in contenders.NEEDED[peer]:
+        if find_spec(library) is None:
+            pytest.skip(f"{library} is not installed")
+
+
+@pytest.mark.parametrize("peer", list(contenders.PEERS))
+def test_a_peer_learns_the_same(peer, tmp_path):
+    skip_without(peer)
+    file = prepare.write(Job("ring", "", "data", tensors=str(tmp_path / "ring.pt")), 3)
+    worker = Worker(peer, contenders.job(peer, "ring", "data", 0, file))
+    results = {"floor": [{"val_loss": floor.train(plain("ring"), 3)[1]}], peer: [worker.run(2)]}
+    worker.close()
+    assert 0 < results[peer][0]["seconds"] < results[peer][0]["whole"]
+    check("ring", results, epochs=2)
+
+
+@pytest.mark.parametrize("name", ["mnist", "reuters"])
+def test_a_keras_model_is_the_same_net(name):
+    skip_without("keras")
+    subprocess.run([sys.executable, f"{HERE}/same_keras_net.py", name], env=environment(), check=True)
 
 
 @pytest.mark.parametrize("loss", [1.2, float("nan")])

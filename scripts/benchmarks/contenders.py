@@ -23,6 +23,12 @@ LOOPS = {  # contender -> the module of its loop
     FLOOR: "benchmarks.floor",
     "floor_kept": "benchmarks.floor_kept",
 }
+PEERS = {  # another library -> the module of its loop
+    "skorch": "benchmarks.peer_skorch",
+    "torchkeras": "benchmarks.peer_torchkeras",
+    "keras": "benchmarks.peer_keras",
+}
+NEEDED = {"skorch": ["skorch"], "torchkeras": ["torchkeras"], "keras": ["keras", "jax"]}  # to be installed
 NAMES = {
     OURS: "ours, default",
     "accelerated": "ours, accelerated",
@@ -47,9 +53,14 @@ SCALE_EPOCHS = 2
 TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2")  # processes
 
 
+def module_of(contender: str) -> str:
+    """The module of its loop."""
+    return {**LOOPS, **PEERS}[contender]
+
+
 def job(contender: str, task: str, data_dir: str, gpus: int, tensors: str) -> Job:
     """What the contender's worker is told; ``tensors`` is the task's file for loops that take one."""
     faster = ACCELERATED_ON_GPU if gpus else ACCELERATED
     flags = tuple(faster[task]) if contender == "accelerated" else ()
-    module = LOOPS[contender]
+    module = module_of(contender)
     return Job(task, module, data_dir, gpus, flags, "" if module == LOOPS[OURS] else tensors)

@@ -2,14 +2,16 @@
 
 import os
 import platform
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 
 
-def description(gpus: int) -> dict[str, str]:
-    """Hardware and versions, by name."""
+def description(gpus: int, libraries: Sequence[str] = ()) -> dict[str, str]:
+    """Hardware and versions, by name; also of further libraries."""
     found = {
         "cpu": f"{cpu()}, {usable()} cores, {torch.get_num_threads()} threads in PyTorch",
         "memory": f"{memory() / 2**30:.0f} GiB",
@@ -17,7 +19,7 @@ def description(gpus: int) -> dict[str, str]:
         "torch": torch.__version__,
         "lightning": pl.__version__,
         "system": f"{platform.system()} {platform.machine()}",
-    }
+    } | {name: version(name) for name in libraries}
     if gpus:
         gpu = torch.cuda.get_device_properties(0)
         found["gpu"] = f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB"

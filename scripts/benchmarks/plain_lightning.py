@@ -4,12 +4,12 @@ import tempfile
 
 import pytorch_lightning as pl
 import torch
-import torchmetrics
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from benchmarks import hand_loop
 from benchmarks.clock import timed
+from benchmarks.metrics import metrics
 from benchmarks.plain import Plain
 
 Batch = tuple[Tensor, Tensor]
@@ -43,22 +43,6 @@ class Module(pl.LightningModule):
         optimizer = self.plain.optimizer(self.parameters(), **self.plain.options)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.plain.rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-def metrics(task: str) -> dict[str, torchmetrics.Metric]:
-    if task == "linear":
-        return {
-            "mae": torchmetrics.MeanAbsoluteError(),
-            "mape": torchmetrics.MeanAbsolutePercentageError(),
-        }
-    if task == "ring":
-        return {"acc": torchmetrics.classification.BinaryAccuracy()}
-    classes = {"mnist": 10, "reuters": 46}[task]
-    accuracy = torchmetrics.classification.MulticlassAccuracy
-    found: dict[str, torchmetrics.Metric] = {"acc": accuracy(classes, average="micro")}
-    if task == "reuters":
-        found["top5_acc"] = accuracy(classes, top_k=5, average="micro")
-    return found
 
 
 def train(plain: Plain, epochs: int) -> tuple[list[float], float]:

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.contenders import LOOPS, OURS, TWO, job
+from benchmarks.contenders import LOOPS, OURS, TWO, job, module_of
 from benchmarks.job import SCRIPTS, BenchmarkError, environment, python
 from benchmarks.rounds import rotated
 from benchmarks.workers import last_line
@@ -51,11 +51,11 @@ def jobs(
     """Commands that train, and leave the weights in a file."""
     commands = {}
     for name in contenders:
-        if LOOPS[name] == LOOPS[OURS]:
+        if module_of(name) == LOOPS[OURS]:
             argv = [*job(name, task, data_dir, gpus, "").argv, "--max_epochs", str(epochs)]
             commands[name] = python(TRAIN, *argv, "--run_dir", RUN_DIR)
         else:
-            commands[name] = python("-m", "benchmarks.script", LOOPS[name], tensors, str(epochs))
+            commands[name] = python("-m", "benchmarks.script", module_of(name), tensors, str(epochs))
     return commands
 
 
