@@ -3,11 +3,7 @@
 from benchmarks.job import Job
 
 WHOLE = ["--trainer.compile", "true"]
-GRAPH = [
-    *WHOLE,
-    "--trainer.steps_per_execution",
-    "9",
-]  # three graphs of nine steps an epoch, and the last batch
+GRAPH = [*WHOLE, "--trainer.steps_per_execution", "9"]  # three times nine steps an epoch, and the last one
 HALF = ["--trainer.steps_per_execution", "auto", "--trainer.precision", "bf16-mixed"]
 ACCELERATED = {  # flags of train.py: graphs for tiny nets, half precision where there are large products
     "linear": GRAPH, "ring": GRAPH, "mnist": HALF, "reuters": HALF,
@@ -46,8 +42,6 @@ FEATURES = {  # what is left out -> the flags that do
 }
 EPOCHS = {"linear": 20, "ring": 20, "mnist": 1, "reuters": 2}  # of a round, besides one to warm up
 JOB_EPOCHS = {"linear": 20, "ring": 20, "mnist": 2, "reuters": 3}  # of a whole job
-
-
 SCALES = {"linear": (1, 10, 100), "ring": (1, 10, 100), "mnist": (1, 2), "reuters": (1, 4)}  # times the rows
 SCALE_EPOCHS = 2
 TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2")  # processes
