@@ -10,45 +10,56 @@ from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed, FailOnRecompileLimitHit, TorchDynamoException
 
 from lightmodels import messages
-from lightmodels.whole_step import NotOneGraphError, WholeStep, own_graphs
+from lightmodels.trained import NotOneGraphError
+from lightmodels.whole_step import SAME_RANDOM, WholeStep, own_graphs
 
 Result = TypeVar("Result")
 CANNOT = (TorchDynamoException, FailOnRecompileLimitHit, NotOneGraphError)
+LONGEST = 120  # characters of a reason
 
 
 class Compilation:
     """Whole steps as one graph where that can be, else the model's ``forward``, else nothing.
 
     What cannot be compiled is said in one line, and trained as it is. Only training is compiled.
+
+    Attributes:
+        reason: why whole steps are not compiled, once that is known; a resumed training goes on with it.
     """
 
     def __init__(self) -> None:
+        self.reason: str | None = None
         self._whole: WholeStep | None = None
         self._trained: Any = None  # the optimizer that all this is for
         self._forward: Any = None  # the compiled one, where the net alone is compiled
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is compiled, which is made anew."""
+        return {"reason": self.reason, "_whole": None, "_trained": None, "_forward": None}
+
     def begin_epoch(self, trainer: Trainer, obstacle: str | None) -> None:
         """Gets ready; ``obstacle`` is what keeps whole steps from being made at all, if anything."""
         optimizer = trainer.optimizers[0] if trainer.optimizers else trainer
+        obstacle = obstacle or self.reason
         if self._trained is not optimizer:
             self._trained, self._forward = optimizer, None
             self._whole = None if obstacle else WholeStep(trainer)
-            obstacle = self._whole.obstacle() if self._whole else obstacle
             if obstacle:
                 self._compile_net(trainer, obstacle)
-        if self._whole:
-            self._whole.begin_epoch()
+        elif obstacle and self._whole:
+            self._compile_net(trainer, obstacle)
+        self._attempt(WholeStep.begin_epoch)
 
-    def is_ready(self) -> bool:
-        """Whether the next steps can be one graph, as far as it is known."""
-        return bool(self._attempt(WholeStep.is_ready))
+    def prepare(self) -> bool:
+        """Whether the next steps can be one graph, as far as it is known; settles for less if not."""
+        return bool(self._attempt(WholeStep.prepare))
 
-    def make(self, batches: list[Any], rates: list[list[float]] | None = None) -> list[Tensor] | None:
+    def make(self, batches: list[Any], rates: list[list[float]]) -> list[Tensor] | None:
         """Makes the steps of some batches as one graph; their losses. None: they are left to the caller.
 
         Args:
             batches: where the model is.
-            rates: of each step, each group's; by default, as they are now.
+            rates: of each step, each group's.
         """
         return self._attempt(lambda whole: whole.make(batches, rates))
 
@@ -60,17 +71,31 @@ class Compilation:
         try:
             return what(self._whole)
         except BackendCompilerFailed as error:
-            self._whole = None
-            _say(trainer, f"not compiled: {_reason(error)}")
+            _allow_saved_tensor_hooks()
+            self._whole, self.reason = None, _reason(error)
+            _say(trainer, f"not compiled: {self.reason}")
         except CANNOT as error:
+            _allow_saved_tensor_hooks()
             self._compile_net(trainer, _reason(error))
         return None
 
     def _compile_net(self, trainer: Trainer, reason: str) -> None:
-        self._whole = None
+        self._whole, self.reason = None, reason
         forward = trainer.lightning_module.forward
-        self._forward = torch.compile(forward, dynamic=False, **own_graphs())
+        compiled = torch.compile(forward, dynamic=False, options=SAME_RANDOM, **own_graphs())
         _say(trainer, f"the net alone is compiled, not the whole step: {reason}")
+
+        def attempt(*args: Any, **kwargs: Any) -> Any:
+            if self._forward is None:
+                return forward(*args, **kwargs)
+            try:
+                return compiled(*args, **kwargs)
+            except CANNOT as error:
+                self._forward = None
+                _say(trainer, f"not compiled: {_reason(error)}")
+                return forward(*args, **kwargs)
+
+        self._forward = attempt
 
     def of_net(self, model: LightningModule) -> AbstractContextManager[None]:
         """Inside, ``model(x)`` is the compiled ``forward``, if that is what is compiled."""
@@ -90,6 +115,11 @@ def _calling(model: Any, forward: Any) -> Iterator[None]:
             model.forward = before
 
 
+def _allow_saved_tensor_hooks() -> None:
+    """Puts back what torch leaves behind when it fails inside a function that is differentiated."""
+    torch._C._autograd._saved_tensors_hooks_enable()
+
+
 def _say(trainer: Trainer, line: str) -> None:
     if trainer.is_global_zero and messages.level() != "quiet":
         print(line, flush=True)
@@ -101,4 +131,5 @@ def _reason(error: Exception) -> str:
     inner = getattr(error, "inner_exception", None)  # of the compiler proper
     if isinstance(inner, Exception):
         return f"{type(inner).__name__}: {_reason(inner)}"
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"

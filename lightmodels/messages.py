@@ -15,6 +15,7 @@ LOGGERS = (
     "lightning_fabric.utilities.rank_zero",
     "lightning_fabric.utilities.distributed",
     "torch.utils.cpp_extension",
+    "torch._dynamo.convert_frame",
 )
 BANNERS = (  # how they begin; what somebody asked for, as a callback's ``verbose=True``, is none of them
     "GPU available",
@@ -30,6 +31,7 @@ BANNERS = (  # how they begin; what somebody asked for, as a callback's ``verbos
     "Loading `train_dataloader` to estimate",
     "Initializing distributed",
     "No CUDA runtime is found",  # when something is compiled where the tools for CUDA are without a GPU
+    "torch._dynamo hit config.",  # a limit, which our Trainer tells
     "-" * 20,  # the box around the name of the distributed back end
 )
 ANSWERED = (  # warnings whose cause is our design, or Lightning's own code

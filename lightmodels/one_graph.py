@@ -1,6 +1,9 @@
 """Executions of several steps as one graph, in a loop over training batches."""
 
+import math
 from typing import Any
+
+import pytorch_lightning as pl
 
 from lightmodels import short_way
 from lightmodels.finite import FiniteGuard
@@ -18,49 +21,72 @@ def is_possible(loop: Any) -> bool:
     """
     if loop.compiled is None or loop.execution in (1, "auto"):
         return False
-    count, index = loop.execution, loop.batch_idx + 1
+    count, index, trainer = loop.execution, loop.batch_idx + 1, loop.trainer
     return bool(
         index % count == 0
-        and index + count < loop.trainer.num_training_batches
+        and index + count < trainer.num_training_batches < math.inf
         and (loop.max_steps == -1 or loop.global_step + count <= loop.max_steps)
         and loop.validates_last
         and all(isinstance(owner, (FiniteGuard, StopOnSignal)) for owner, _ in loop.inside)
-        and loop.compiled.is_ready()
+        and not short_way.overrides(trainer.lightning_module, "lr_scheduler_step", pl.LightningModule)
+        and loop.compiled.prepare()
     )
 
 
 def advance(loop: Any, data_fetcher: Any) -> None:
-    """Makes such an execution; one by one, should it turn out that there is no graph."""
-    count = loop.execution
-    taken = [loop.take(data_fetcher, number == 0) for number in range(count)]
-    rates = _rates(loop, [index for _, index in taken])
-    losses = loop.compiled.make([batch for batch, _ in taken], rates)
+    """Makes such an execution; one by one, should it turn out that it cannot be a graph."""
+    taken = _take(loop, data_fetcher)
+    options = _options(loop, [index for _, index in taken])
+    losses = None
+    if len(taken) == loop.execution and _only_rates_differ(options):
+        rates = [[group["lr"] for group in groups] for groups in options]
+        losses = loop.compiled.make([batch for batch, _ in taken], rates)
     for number, (batch, index) in enumerate(taken):
         if losses is None:
-            _put_rates(loop, rates[number])
+            _put(loop, options[number])
             loss = loop.step(batch, index)
         else:
             loss = loop.count(losses[number])
-        if number < count - 1:
+        if number < len(taken) - 1:
             _go_on(loop, loss, batch, index)
         else:
             loop.step_schedules(index)
             loop.finish(loss, batch, index, True)
 
 
-def _rates(loop: Any, indices: list[int]) -> list[list[float]]:
-    """Each group's rate at each of these batches; afterwards, schedules are where the last one has them."""
-    rates = []
+def _take(loop: Any, data_fetcher: Any) -> list[tuple[Any, int]]:
+    """The batches; fewer, if the loader has fewer than it says."""
+    taken: list[tuple[Any, int]] = []
+    while len(taken) < loop.execution and not loop.batch_progress.is_last_batch:
+        try:
+            taken.append(loop.take(data_fetcher, not taken))
+        except StopIteration:
+            if not taken:
+                raise
+            break
+    return taken
+
+
+def _options(loop: Any, indices: list[int]) -> list[list[dict[str, Any]]]:
+    """Each group's options at each of these batches; schedules are then where the last one has them."""
+    found = []
     for index in indices:
-        rates.append([group["lr"] for group in loop.trainer.optimizers[0].param_groups])
+        groups = loop.trainer.optimizers[0].param_groups
+        found.append([{name: group[name] for name in group if name != "params"} for group in groups])
         if index != indices[-1]:
             loop.step_schedules(index)
-    return rates
+    return found
 
 
-def _put_rates(loop: Any, rates: list[float]) -> None:
-    for group, rate in zip(loop.trainer.optimizers[0].param_groups, rates, strict=True):
-        group["lr"] = rate
+def _only_rates_differ(options: list[list[dict[str, Any]]]) -> bool:
+    """Whether schedules have changed nothing but rates, which alone are a graph's to take."""
+    others = [[{**group, "lr": None} for group in groups] for groups in options]
+    return all(each == others[0] for each in others)
+
+
+def _put(loop: Any, options: list[dict[str, Any]]) -> None:
+    for group, chosen in zip(loop.trainer.optimizers[0].param_groups, options, strict=True):
+        group.update(chosen)
 
 
 def _go_on(loop: Any, loss: Any, batch: Any, index: int) -> None:

@@ -41,6 +41,14 @@ def usual(
     return found
 
 
+def with_compiled_net(
+    compiled: Any, trainer: Any, step: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Makes a step in which ``model(x)`` is the compiled ``forward``, if ``compiled`` has one."""
+    with compiled.of_net(trainer.lightning_module):
+        return step(*args, **kwargs)
+
+
 def count(progress: Any) -> None:
     """Counts something done, in a progress of Lightning's."""
     progress.increment_ready()

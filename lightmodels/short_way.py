@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities import move_data_to_device
+from pytorch_lightning.loops.fetchers import _DataLoaderIterDataFetcher
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
@@ -22,6 +23,15 @@ TRAINS = (
 VALIDATES = (*TRANSFERS, "validation_step", "on_validation_batch_start", "on_validation_batch_end")
 
 Hook = Callable[..., Any]
+
+
+def training_obstacle(trainer: Any, data_fetcher: Any) -> str | None:
+    """What stands in the short way through training steps, if anything."""
+    if trainer.accumulate_grad_batches != 1:
+        return f"accumulate_grad_batches={trainer.accumulate_grad_batches}"
+    if len(trainer.optimizers) != 1 or isinstance(data_fetcher, _DataLoaderIterDataFetcher):
+        return "this model's optimizers or batches"
+    return obstacle(trainer, TRAINS, STEPS)
 
 
 def obstacle(trainer: Any, of_model: tuple[str, ...], of_callbacks: tuple[str, ...] = ()) -> str | None:

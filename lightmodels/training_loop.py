@@ -7,10 +7,11 @@ that there are; counters, and so checkpoints, are those of Lightning's way. Else
 """
 
 import time
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytorch_lightning as pl
-from pytorch_lightning.loops.fetchers import _DataLoaderIterDataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from torch import Tensor
 
@@ -49,23 +50,19 @@ class TrainingEpochLoop(_TrainingEpochLoop):
     ) -> None:
         super().__init__(trainer, min_steps=min_steps, max_steps=max_steps)
         self.execution, self.compiled = execution, compiled
+        if compiled:
+            for way in (self.automatic_optimization, self.manual_optimization):
+                way.run = partial(optimizer_step.with_compiled_net, compiled, trainer, way.run)  # type: ignore[method-assign]
 
     def on_run_start(self, data_fetcher: Any) -> None:
         super().on_run_start(data_fetcher)
-        self.obstacle = self._obstacle(data_fetcher)
+        self.obstacle = short_way.training_obstacle(self.trainer, data_fetcher)
         if self.obstacle is None:
             self._prepare()
         elif self.execution != 1:
             raise ValueError(f"steps_per_execution={self.execution!r} cannot be had with {self.obstacle}")
         if self.compiled:
             self.compiled.begin_epoch(self.trainer, self.obstacle)
-
-    def _obstacle(self, data_fetcher: Any) -> str | None:
-        if self.trainer.accumulate_grad_batches != 1:
-            return f"accumulate_grad_batches={self.trainer.accumulate_grad_batches}"
-        if len(self.trainer.optimizers) != 1 or isinstance(data_fetcher, _DataLoaderIterDataFetcher):
-            return "this model's optimizers or batches"
-        return short_way.obstacle(self.trainer, short_way.TRAINS, short_way.STEPS)
 
     def _prepare(self) -> None:
         trainer: Any = self.trainer
@@ -87,13 +84,6 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         )
 
     def advance(self, data_fetcher: Any) -> None:
-        if self.compiled:
-            with self.compiled.of_net(self.trainer.lightning_module):
-                self._execute(data_fetcher)
-        else:
-            self._execute(data_fetcher)
-
-    def _execute(self, data_fetcher: Any) -> None:
         usual = self.obstacle is not None or self.automatic_optimization._skip_backward
         if usual or self._resumes_at_validation(data_fetcher):
             super().advance(data_fetcher)
@@ -181,12 +171,14 @@ class TrainingEpochLoop(_TrainingEpochLoop):
 
     def step(self, batch: Any, index: int) -> Tensor:
         """One optimizer step; the loss before it, of shape ``()``."""
-        losses = self.compiled.make([batch]) if self.compiled else None
-        if losses is not None:
-            return self.count(losses[0])
+        if self.compiled:
+            rates = [[group["lr"] for group in self.trainer.optimizers[0].param_groups]]
+            if losses := self.compiled.make([batch], rates):
+                return self.count(losses[0])
         progress = self.automatic_optimization.optim_progress.optimizer
         progress.step.increment_ready()
-        loss = optimizer_step.usual(self.trainer, batch, index, self._context, progress.zero_grad)
+        with self.compiled.of_net(self.trainer.lightning_module) if self.compiled else nullcontext():
+            loss = optimizer_step.usual(self.trainer, batch, index, self._context, progress.zero_grad)
         progress.step.increment_completed()
         return loss
 
@@ -197,3 +189,12 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         optimizer_step.count(progress.zero_grad)
         progress.step.increment_completed()
         return loss
+
+    def on_save_checkpoint(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().on_save_checkpoint()
+        return state | {"not_one_graph": self.compiled.reason} if self.compiled else state
+
+    def on_load_checkpoint(self, state_dict: dict[str, Any]) -> None:
+        super().on_load_checkpoint(state_dict)
+        if self.compiled:
+            self.compiled.reason = state_dict.get("not_one_graph")

@@ -17,6 +17,7 @@ from torch.optim.sgd import sgd
 Tensors = list[Tensor]
 States = Mapping[str, Tensors]
 Options = Mapping[str, Any]
+LEAST = 1e-30  # a rate that moves nothing; torch's Adam for tensors divides by it
 IN_A_GRAPH: dict[str, Any] = {"foreach": False, "capturable": True}
 
 
@@ -53,8 +54,8 @@ def _adam(params: Tensors, grads: Tensors, states: States, rate: Tensor, options
         params, grads, states["exp_avg"], states["exp_avg_sq"],
         states["max_exp_avg_sq"] if options["amsgrad"] else [], states["step"],
         **IN_A_GRAPH, fused=False, differentiable=False, amsgrad=options["amsgrad"],
-        beta1=options["betas"][0], beta2=options["betas"][1], lr=rate, eps=options["eps"],
-        weight_decay=options["weight_decay"], maximize=options["maximize"],
+        beta1=options["betas"][0], beta2=options["betas"][1], lr=rate.clamp_min(LEAST),
+        eps=options["eps"], weight_decay=options["weight_decay"], maximize=options["maximize"],
         decoupled_weight_decay=options["decoupled_weight_decay"],
     )  # fmt: skip
 

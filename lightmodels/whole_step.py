@@ -1,26 +1,23 @@
 """WholeStep: forward, backward and the optimizer's update as one graph that torch compiles."""
 
 import inspect
-from itertools import chain
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
-from torch import Tensor, nn
+from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 from torch.func import functional_call, grad_and_value
-from torch.optim import optimizer as hooked
 from torch.utils._pytree import tree_flatten, tree_unflatten
-from torchmetrics import Metric
 
-from lightmodels import gpu, update_rules
+from lightmodels import gpu, trained, update_rules
+from lightmodels.bad_input import explained
 from lightmodels.batches import batch_size
+from lightmodels.trained import Group, NotOneGraphError, StepModule, Trained
 
 SAME_RANDOM: dict[str, Any] = {"fallback_random": True}  # drawn from PyTorch's state, as without a graph
-Group = tuple[list[Tensor], dict[str, list[Tensor]]]  # parameters and their states
 
-
-class NotOneGraphError(Exception):
-    """What stands against one graph of a whole step."""
+HOOKS = "saved tensor hooks"  # in torch's message when it cannot differentiate a function that uses them
 
 
 def own_graphs() -> dict[str, Any]:
@@ -29,24 +26,13 @@ def own_graphs() -> dict[str, Any]:
     return {name: True} if name in inspect.signature(torch.compile).parameters else {}
 
 
-class _Module(nn.Module):
-    """A model whose ``forward`` is its ``shared_step``, for ``functional_call``."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Any) -> Any:
-        return self.model.shared_step(batch)
-
-
 class WholeStep:
     """The training steps of a model on one device, but for those that no graph is made of.
 
-    These are the first step of all, which gives the optimizer its states, and batches of another size
-    than the loader's. Whatever happens is a function of the optimizer's state and the batch, so that a
-    resumed training goes the same way. A parameter that takes part in some batches alone counts as having
-    a gradient of zero in others.
+    These are the first step of all, which gives the optimizer its states, and an epoch's last batch if it
+    is of another size than the loader's. Whatever happens is a function of the optimizer's state and the
+    batch, so that a resumed training goes the same way. A parameter that takes part in some batches alone
+    counts as having a gradient of zero in others.
 
     Args:
         trainer: with a model, an optimizer and loaders.
@@ -61,56 +47,75 @@ class WholeStep:
         self._graph = torch.compile(
             self._steps, fullgraph=True, dynamic=False, options=options, **own_graphs()
         )
-        self._module = _Module(self._model)
+        self._module = StepModule(self._model)
         self._mixed = isinstance(trainer.precision_plugin, MixedPrecision)
-        self._groups: list[Group] | None = None
-        self._names: list[str] = []
+        self._hooks = trained.hooks(self._model)
+        self._trained: Trained | None = None
         self._rates: list[list[Tensor]] = []
 
-    def obstacle(self) -> str | None:
-        """What stands against one graph, as far as it can be told without tracing it."""
-        optimizer = self._optimizer
-        if self._rule is None:
-            return f"{type(optimizer).__name__} with these options"
-        if any(isinstance(module, Metric) for module in self._model.modules()):
-            return "torchmetrics objects, which keep what a step gives them"
-        if self.trainer.gradient_clip_val:
-            return "gradient_clip_val"
-        hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
-        all_hooks = (*hooks, hooked._global_optimizer_pre_hooks, hooked._global_optimizer_post_hooks)
-        return "hooks of the optimizer" if any(all_hooks) else None
-
     def begin_epoch(self) -> None:
-        """Looks anew for what is trained: tensors may have been replaced, or frozen, since."""
-        self._groups, self._rates = None, []
+        """Looks anew at what may stand against a graph, and at the size of batches. Raises as ``prepare``."""
+        if obstacle := trained.obstacle(self.trainer, self._rule):
+            raise NotOneGraphError(obstacle)
+        if trained.hooks(self._model) != self._hooks:
+            raise NotOneGraphError("hooks of modules that were not there at first")
         size = getattr(self.trainer.train_dataloader, "batch_size", None)
         self._size = size if isinstance(size, int) else None
+        self._trained = None
 
-    def is_ready(self) -> bool:
+    def prepare(self) -> bool:
         """Whether steps can be made; not before the first step of all. Raises NotOneGraphError."""
-        if self._groups is None:
-            self._groups = self._gather()
-        return self._groups is not None
+        if self._trained is None or self._trained.signature != trained.signature(self._optimizer):
+            self._trained, self._rates = trained.gather(self.trainer, self._module, self._rule), []
+        return self._trained is not None
 
-    def make(self, batches: list[Any], rates: list[list[float]] | None) -> list[Tensor] | None:
+    def make(self, batches: list[Any], rates: list[list[float]]) -> list[Tensor] | None:
         """Makes the steps of some batches; the loss before each, of shape ``()``.
 
         Returns None where they are left to the caller.
 
+        Args:
+            batches: where the model is.
+            rates: of each step, each group's.
+
         Raises:
-            NotOneGraphError, and torch.compile's errors: no graph can be made; nothing has been changed.
+            NotOneGraphError, and torch.compile's errors: no graph can be made; no tensor has been changed.
         """
-        if len(batches) == 1 and self._size is not None and batch_size(batches[0]) != self._size:
+        if not all(map(self._is_usual, batches)) or not self.prepare() or self._trained is None:
             return None
-        if not self.is_ready() or self._groups is None:
-            return None
-        groups = self._optimizer.param_groups
-        tensors = self._rates_of(rates or [[group["lr"] for group in groups]])
+        tensors, options = self._rates_of(rates), self._options()
         gpu.begin_graph(self._device)
-        found: list[Any] = self._graph(self._groups, self._buffers, self._options(), tensors, batches)
+        try:
+            found: list[Any] = self._graph(
+                self._trained.groups, self._trained.buffers, options, tensors, batches
+            )
+        except (RuntimeError, IndexError) as error:
+            if HOOKS in str(error):
+                raise NotOneGraphError("checkpointed activations") from error
+            if not isinstance(error, TorchDynamoException):
+                self._explain(batches)
+            raise
         for values, batch in zip(found, batches, strict=True):
             self._model.record(values, batch)
         return [values["loss"].clone() for values in found]  # as a graph writes to the same place again
+
+    def _is_usual(self, batch: Any) -> bool:
+        """Whether a batch is as large as the loader says; raises NotOneGraphError if many are not."""
+        try:
+            size = batch_size(batch)
+        except ValueError:  # nothing that can be seen: then each kind has a graph of its own
+            return True
+        if self._size is None or size == self._size:
+            return True
+        if not self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            raise NotOneGraphError(f"batches of {size} rows where the loader says {self._size}")
+        return False
+
+    @torch.no_grad()
+    def _explain(self, batches: list[Any]) -> None:
+        """Raises what the model's own step raises, in its words."""
+        for batch in batches:
+            explained(self._model.shared_step, batch)
 
     def _rates_of(self, rates: list[list[float]]) -> list[list[Tensor]]:
         """The rates as tensors that stay where they are."""
@@ -151,45 +156,22 @@ class WholeStep:
     def _grads_and_values(
         self, groups: list[Group], buffers: dict[str, Tensor], batch: Any
     ) -> tuple[list[Tensor], Any]:
-        trained = [parameter for parameters, _ in groups for parameter in parameters]
+        """Gradients, and values that do not change when parameters do; buffers are renewed."""
+        parameters = [parameter for of_group, _ in groups for parameter in of_group]
+        names = self._trained.names if self._trained else []
         constants: list[Any] = []
 
-        def loss_and_values(tensors: list[Tensor], buffers: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
-            replaced = buffers | dict(zip(self._names, tensors, strict=True))
+        def loss_and_values(tensors: list[Tensor], before: dict[str, Tensor]) -> tuple[Tensor, Any]:
+            used = before | dict(zip(names, tensors, strict=True))
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._mixed):
-                values = functional_call(self._module, replaced, (batch,))
+                values = functional_call(self._module, used, (batch,))
             leaves, structure = tree_flatten(values)
             constants.extend([structure, [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]])
-            return values["loss"], [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+            renewed = {name: used[name] for name in before if used[name] is not before[name]}
+            return values["loss"], ([leaf.clone() for leaf in leaves if isinstance(leaf, Tensor)], renewed)
 
-        grads, (_, found) = grad_and_value(loss_and_values, has_aux=True)(trained, buffers)
+        grads, (_, (found, renewed)) = grad_and_value(loss_and_values, has_aux=True)(parameters, buffers)
+        for name, value in renewed.items():
+            buffers[name].copy_(value)
         (structure, leaves), tensors = constants, iter(found)
         return grads, tree_unflatten([next(tensors) if leaf is None else leaf for leaf in leaves], structure)
-
-    def _gather(self) -> list[Group] | None:
-        """Each group's tensors; None before the first step of all.
-
-        Raises:
-            NotOneGraphError: parameters have taken no part in the steps so far, or are trained only now.
-        """
-        named = {parameter: name for name, parameter in self._module.named_parameters()}
-        groups: list[Group] = []
-        state, self._names = self._optimizer.state, []
-        for group in self._optimizer.param_groups:
-            trained = [parameter for parameter in group["params"] if parameter.requires_grad]
-            names = self._rule.states(group)
-            lacking = [p for p in trained if any(state.get(p, {}).get(name) is None for name in names)]
-            if self.trainer.global_step == 0 or (lacking and not state):
-                return None
-            if lacking:
-                name = named[lacking[0]].removeprefix("model.")
-                raise NotOneGraphError(f"parameters without a gradient, such as {name}")
-            states = {name: [state[p][name] for p in trained] for name in names}
-            tensors = [parameter.detach() for parameter in trained]
-            gpu.stay([*tensors, *chain.from_iterable(states.values())])
-            groups.append((tensors, states))
-            self._names += [named[parameter] for parameter in trained]
-        self._buffers = dict(self._module.named_buffers())
-        gpu.stay(list(self._buffers.values()))
-        self._optimizer.zero_grad()  # of the last step without a graph; those with one leave none
-        return groups

@@ -16,8 +16,8 @@ def written_out(argv: Sequence[str]) -> list[str]:
         ['--trainer.precision', 'bf16-mixed', '--trainer.compile=true', '--seed=1']
     """
     found = []
-    for arg in argv:
+    for arg, following in zip(argv, [*argv[1:], ""], strict=False):  # of no words, one too many
         name, equals, value = arg.partition("=")
-        switch = "=true" if name in SWITCHES and not equals else ""
+        switch = "=true" if name in SWITCHES and not equals and following not in ("true", "false") else ""
         found.append(SHORTHANDS.get(name, name) + equals + value + switch)
     return found
