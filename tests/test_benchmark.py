@@ -218,3 +218,12 @@ def test_scale_is_told_beside_one_time_the_rows_and_one_process():
     assert "| rows x 10 | 510 (510 to 510) |" in lines
     assert "| two processes | 15.00 (15.00 to 15.00), 1.50x |" in lines
     assert "process" not in tables.scale({"ring": {"rows": rows, "processes": {}}})
+
+
+def test_goals_are_told_met_or_missed():
+    rounds = {"ours": [1.9, 2.0, 9.0], "accelerated": [0.7, 0.7, 0.7], "floor": [1.0, 1.0, 1.0]}
+    results = {name: [{"seconds": one, "val_loss": 1.0} for one in all_of] for name, all_of in rounds.items()}
+    lines = tables.loops({"ring": results}, {"ring": 20}).splitlines()
+    assert "| must: ours, default | 2.00x of 2.00x, met |" in lines
+    assert "| aim: ours, accelerated | 0.70x of 0.60x, missed |" in lines
+    assert "goal" not in tables.loops({"ring": {"floor": results["floor"]}}, {"ring": 20})

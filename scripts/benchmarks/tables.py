@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from benchmarks import goals
 from benchmarks.agreement import Results, tolerance
 from benchmarks.contenders import FLOOR, NAMES, OURS
 
@@ -71,6 +72,8 @@ def column(results: Results, name: str) -> dict[str, list[float]]:
 def loops(tasks: Mapping[str, Results], epochs: Mapping[str, int]) -> str:
     seconds = {task: column(results, "seconds") for task, results in tasks.items()}
     parts = [by_task(seconds, FLOOR, "seconds an epoch, x floor")]
+    if found := goals.rows(seconds, ratio):
+        parts.append(table(["goal on two CPU cores", *tasks], found))
     parts += [by_task({t: column(r, "val_loss") for t, r in tasks.items()}, "", "last val_loss")]
     names = {name for results in tasks.values() for rounds in results.values() for name in rounds[0]}
     for peak, unit in (("peak_mib", "peak memory, MiB"), ("peak_gpu_mib", "peak GPU memory, MiB")):
