@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from jsonargparse import ArgumentParser
 from jsonargparse import DefaultHelpFormatter as JsonFormatter
 from shorthands import LONG, SWITCHES
-from shorthands import NAMES as SHORT
 
 DESCRIPTION = "Trains one of the tasks, tests its best weights and keeps all of it in a directory of its own."
 TITLES = {
@@ -18,6 +17,9 @@ TITLES = {
     "trainer": "The training; other options of Lightning's Trainer work too: --print_config names all",
 }
 USUAL = {  # options of Lightning's Trainer that are shown, in fewer words than its own
+    "steps_per_execution": "optimizer steps between two rounds of callbacks, or auto",
+    "compile": "one graph of a whole training step, by torch.compile",
+    "tf32": "products of matrices in TF32, on NVIDIA GPUs",
     "precision": "such as bf16-mixed or 16-mixed",
     "accumulate_grad_batches": "batches to a step of the optimizer",
     "gradient_clip_val": "largest norm of a gradient",
@@ -25,11 +27,10 @@ USUAL = {  # options of Lightning's Trainer that are shown, in fewer words than 
     "limit_train_batches": "train on so many batches of an epoch, or on that share",
     "max_time": "stop after this time, DD:HH:MM:SS",
     "num_nodes": "machines",
-    "profiler": "simple or advanced: where the time goes",
 }
 VALUES = {"config": "FILE", "data_dir": "DIR", "run_dir": "DIR", "resume": "PATH"}
 VALUES |= dict.fromkeys(("max_epochs", "seed", "seeds", "gpus", "tpu_cores", "save_every_n_steps"), "N")
-OUR_OWN = ("monitor", "mode", "patience", "figures", *SHORT)
+OUR_OWN = ("monitor", "mode", "patience", "figures")
 
 
 class Formatter(JsonFormatter):
@@ -84,7 +85,7 @@ def short_help(action: Action) -> str | None:
     group, _, name = action.dest.partition(".")
     if action.dest in TITLES or name.endswith(".help"):  # "--model FILE" and the like
         return SUPPRESS
-    if group == "trainer" and (name in USUAL or name not in OUR_OWN):
+    if group == "trainer" and name not in OUR_OWN:
         return USUAL.get(name, SUPPRESS)
     if action.dest == "print_config" or "--print_config" in action.option_strings:
         return "print every option there is, as YAML for --config; trains nothing"

@@ -134,7 +134,7 @@ def test_half_precision(quick):
     assert compiled.net[0].weight.dtype == torch.float32
 
 
-@pytest.mark.parametrize("execution", [1, 2, "auto"])
+@pytest.mark.parametrize("execution", [1, 2])
 @pytest.mark.parametrize("validates", [{}, {"val_check_interval": 2}])
 def test_a_run_that_is_stopped_and_resumed_ends_in_the_same_bits(execution, validates, quick):
     class Stops(pl.Callback):

@@ -105,12 +105,11 @@ class Late(Classifier):
         return super().shared_step((self.later(x) if self.current_epoch else x, y))
 
 
-@pytest.mark.parametrize("execution", [1, 2])
 @pytest.mark.parametrize(
-    ("model_class", "expected"),
+    ("model_class", "expected", "execution"),
     [
-        (StopsLearning, "whole"), (HookedWeight, "net"), (Cycles, None), (OwnSchedule, "whole"),
-        (Reassigns, "whole"), (GivesParameter, "whole"), (Outside, "net"), (Late, "net"),
+        (StopsLearning, "whole", 1), (HookedWeight, "net", 1), (Cycles, None, 2), (OwnSchedule, "whole", 2),
+        (Reassigns, "whole", 2), (GivesParameter, "whole", 2), (Outside, "net", 1), (Late, "net", 1),
     ],
 )  # fmt: skip
 def test_models(model_class, expected, execution):

@@ -70,7 +70,7 @@ sys.path[:0] = [{str(ROOT / "scripts")!r}]
 from lightmodels import RingDNN, terminal
 import console, train
 terminal.LONG_EPOCH, terminal.REFRESH = 0.0, 0.0
-sys.argv = ["train.py", *{SMALL!r}]
+sys.argv = ["train.py", *{SMALL!r}, "--trainer.figures", "false"]
 console.run(train.main)
 """
 

@@ -11,10 +11,13 @@ import torch
 from lightmodels import random_state
 
 WORKER = Path(__file__).parent / "killed_runs.py"
-STEPS = 18  # three epochs of 53 rows in batches of 10
 SOME_OF_12 = [[step] for step in (1, 2, 5, 6, 7, 11, 12)]
+# Three epochs of 53 rows in batches of 10: 18 steps.
 SETTINGS = {  # name -> settings, and the steps at which runs are killed
-    "every-step": ({"save_every": 1}, [*([k] for k in range(1, STEPS + 1)), [2, 6, 7, 12, 18]]),
+    "every-step": (
+        {"save_every": 1},
+        [*([k] for k in (1, 2, 3, 5, 6, 7, 9, 12, 13, 17, 18)), [2, 6, 7, 12, 18]],
+    ),
     "every-fourth-step": ({"save_every": 4}, [[3], [5], [9], [12], [17], [5, 9, 14]]),
     "epoch-ends": ({"figures": True}, [[1], [6], [7], [12], [15]]),
     "validation-every-2-steps": ({"save_every": 1, "val_check_interval": 2, "epochs": 2}, SOME_OF_12),
