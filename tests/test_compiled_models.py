@@ -1,7 +1,6 @@
 """Unusual models, data and callbacks end, if compiled, where training as it is ends."""
 
 import copy
-import functools
 import math
 import pickle
 
@@ -9,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from models import Classifier, OneCycle, points
-from test_compilation import agree, compile_with, fitted, in_an_empty_directory, loaders, quick, way  # noqa: F401
+from test_compilation import agree, fitted, in_an_empty_directory, loaders, quick, way  # noqa: F401
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, IterableDataset
@@ -216,25 +215,6 @@ def test_other_sizes_than_the_loader_says_are_told(capsys):
 
     assert way(fitted(Classifier, data, compile=True)) == "net"
     assert "batches of 20 rows where the loader says 30" in capsys.readouterr().out
-
-
-def test_without_a_compiler_no_obstacle_matters(monkeypatch, capsys):
-    class Rmsprop(Classifier):
-        def configure_optimizers(self):
-            return torch.optim.RMSprop(self.parameters(), lr=0.01)
-
-    @functools.wraps(compile_with)
-    def compiled(function, **options):
-        def fails(graph, inputs):
-            raise OSError("no C++ compiler here")
-
-        options.pop("options", None)
-        return compile_with(function, backend=fails, **options)
-
-    monkeypatch.setattr(torch, "compile", compiled)
-    model = fitted(Rmsprop, compile=True)
-    assert "not compiled: OSError: no C++ compiler here" in capsys.readouterr().out
-    agree(model, fitted(Rmsprop), rtol=0, atol=0)
 
 
 def test_checkpointed_layers_are_trained_and_the_next_training_too():
