@@ -20,17 +20,28 @@ PARTS = ("loops", "startup", "jobs", "features", "scale")
 
 
 def main(argv: Sequence[str]) -> None:
+    """Each part's tables are printed, and its rounds written, once it is done: the next one may fail."""
     options = parse(argv)
+    report = started(options)
+    print(tables.head(report), flush=True)
+    with tempfile.TemporaryDirectory() as directory:
+        for part in options.parts:
+            try:
+                report[part] = measured(part, options, directory)
+            except BenchmarkError as error:
+                raise OutputError(str(error)) from error
+            print(f"\n{tables.section(part, report)}", flush=True)
+            write(report, options.json)
+
+
+def write(report: dict[str, Any], file: str | None) -> None:
+    """All rounds so far as JSON, if a file is asked for."""
+    if file is None:
+        return
     try:
-        report = measure(options)
-    except BenchmarkError as error:
-        raise OutputError(str(error)) from error
-    print(tables.markdown(report))
-    if options.json:
-        try:
-            Path(options.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{options.json}: cannot be written ({error.strerror})") from error
+        Path(file).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{file}: cannot be written ({error.strerror})") from error
 
 
 def parse(argv: Sequence[str]) -> Namespace:
@@ -85,21 +96,25 @@ def check(options: Namespace) -> None:
             raise UsageError(f"--data_dir {options.data_dir}: no files of {task} there (or --tasks {others})")
 
 
-def measure(options: Namespace) -> dict[str, Any]:
-    """All figures, by part.
+def started(options: Namespace) -> dict[str, Any]:
+    """What is said before anything is measured."""
+    libraries = [name for peer in options.peers for name in contenders.NEEDED[peer]]
+    return {
+        "machine": machine.description(options.gpus, libraries),
+        "rounds": options.rounds,
+        "epochs": {task: options.epochs or contenders.EPOCHS[task] for task in options.tasks},
+    }
+
+
+def measured(part: str, options: Namespace, directory: str) -> dict[str, Any]:
+    """The figures of a part.
 
     Raises:
         BenchmarkError: a process has failed, or loops do not reach the same loss.
     """
-    libraries = [name for peer in options.peers for name in contenders.NEEDED[peer]]
-    described = machine.description(options.gpus, libraries)
-    report: dict[str, Any] = {"machine": described, "rounds": options.rounds}
-    report["epochs"] = {task: options.epochs or contenders.EPOCHS[task] for task in options.tasks}
-    with tempfile.TemporaryDirectory() as directory:
-        for part in options.parts:
-            report[part] = {}
-            for task in options.tasks:
-                MEASURES[part](options, task, directory, report[part])
+    report: dict[str, Any] = {}
+    for task in options.tasks:
+        MEASURES[part](options, task, directory, report)
     return report
 
 

@@ -76,6 +76,18 @@ def test_a_loop_that_does_not_reach_the_loss_fails_the_run(benchmark, monkeypatc
     assert (ended.code, ended.err) == (1, "benchmark.py: hand on linear: RuntimeError: out of luck\n")
 
 
+def test_what_is_measured_stays_if_a_later_part_fails(benchmark, monkeypatch):
+    monkeypatch.setattr(processes, "imports", lambda: {})
+    monkeypatch.setattr(processes, "start_ups", lambda *where: {"first step": ["true"]})
+    monkeypatch.setattr(processes, "jobs", lambda *where: {"ours": ["false"]})
+    ended = benchmark("--tasks", "linear", "--rounds", 2, "--parts", "startup,jobs", "--json", "out.json")
+    assert (ended.code, ended.err) == (1, "benchmark.py: ours: ended without a word\n")
+    assert "| first step |" in ended.out
+    report = json.loads(Path("out.json").read_text())
+    assert len(report["startup"]["first step"]) == 2
+    assert "jobs" not in report
+
+
 @pytest.mark.parametrize(
     "argv",
     [
@@ -224,8 +236,8 @@ def test_goals_are_told_met_or_missed():
     rounds = {"ours": [1.9, 2.0, 9.0], "accelerated": [0.7, 0.7, 0.7], "floor": [1.0, 1.0, 1.0]}
     results = {name: [{"seconds": one, "val_loss": 1.0} for one in all_of] for name, all_of in rounds.items()}
     report = {"machine": {"cpu": "one"}, "rounds": 3, "epochs": {"ring": 20}, "loops": {"ring": results}}
-    lines = tables.markdown(report).splitlines()
+    lines = tables.section("loops", report).splitlines()
     assert "| must: ours, default | 2.00x of 2.00x, met |" in lines
     assert "| aim: ours, accelerated | 0.70x of 0.60x, missed |" in lines
-    assert "goal" not in tables.markdown(report | {"machine": {"gpu": "one"}})
-    assert "goal" not in tables.markdown(report | {"loops": {"ring": {"floor": results["floor"]}}})
+    assert "goal" not in tables.section("loops", report | {"machine": {"gpu": "one"}})
+    assert "goal" not in tables.section("loops", report | {"loops": {"ring": {"floor": results["floor"]}}})

@@ -121,20 +121,25 @@ def scale(tasks: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def markdown(report: Mapping[str, Any]) -> str:
-    """The whole report."""
+def head(report: Mapping[str, Any]) -> str:
+    """On what, and how, everything is measured."""
     said = "; ".join(f"{name} {value}" for name, value in report["machine"].items())
-    parts = [f"{said}. Medians (least to most) of {report['rounds']} interleaved rounds."]
-    if "loops" in report:
-        parts += ["### Epochs", loops(report["loops"], report["epochs"])]
-        parts += [] if "gpu" in report["machine"] else [against_goals(report["loops"])]
-    if "startup" in report:
-        rows = [[name, spread(values)] for name, values in report["startup"].items()]
-        parts += ["### Start-up", table(["process", "seconds"], rows)]
-    if "jobs" in report:
-        parts += ["### Whole jobs", by_task(report["jobs"], OURS, "seconds of the process, x ours"), JOBS]
-    if "features" in report:
-        parts += ["### What each feature costs", features(report["features"])]
-    if "scale" in report:
-        parts += ["### Scale", scale(report["scale"])]
+    return f"{said}. Medians (least to most) of {report['rounds']} interleaved rounds."
+
+
+def section(part: str, report: Mapping[str, Any]) -> str:
+    """The heading and the tables of a part that is measured."""
+    found = report[part]
+    if part == "loops":
+        goal = "" if "gpu" in report["machine"] else against_goals(found)
+        parts = ["### Epochs", loops(found, report["epochs"]), goal]
+    elif part == "startup":
+        rows = [[name, spread(values)] for name, values in found.items()]
+        parts = ["### Start-up", table(["process", "seconds"], rows)]
+    elif part == "jobs":
+        parts = ["### Whole jobs", by_task(found, OURS, "seconds of the process, x ours"), JOBS]
+    elif part == "features":
+        parts = ["### What each feature costs", features(found)]
+    else:
+        parts = ["### Scale", scale(found)]
     return "\n\n".join(filter(None, parts))
