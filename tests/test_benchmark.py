@@ -54,12 +54,14 @@ def test_a_run_prints_tables_and_writes_all_rounds(benchmark):
         assert all(0 < one["seconds"] < one["whole"] and one["peak_mib"] > 50 for one in rounds)
 
 
-def test_a_worker_trains_each_time_anew():
+def test_a_worker_trains_each_time_anew_and_tells_its_own_memory():
+    ballast = b"." * 2**30
     worker = Worker("ours", Job("linear", "benchmarks.ours", "data"))
     first, second = worker.run(1), worker.run(1)
     worker.close()
     assert first["val_loss"] == second["val_loss"]
     assert worker._process.returncode == 0
+    assert 200 < second["peak_mib"] < len(ballast) / 2**20
 
 
 def test_a_loop_that_does_not_reach_the_loss_fails_the_run(benchmark, monkeypatch):

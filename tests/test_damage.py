@@ -332,7 +332,9 @@ def test_four_processes_at_once_get_four_runs():
     """
     places = os.pathsep.join([str(ROOT), str(ROOT / "scripts")])
     ended = subprocess.run(
-        [sys.executable, "-c", FOUR, *SMALL], env={**ONE_THREAD, "PYTHONPATH": places}, timeout=240
+        [sys.executable, "-c", FOUR, *SMALL, "--trainer.figures", "false"],
+        env={**ONE_THREAD, "PYTHONPATH": places},
+        timeout=240,
     )
     assert [Path(f"{number}.err").read_text() for number in range(4)] == [""] * 4
     assert ended.returncode == 0

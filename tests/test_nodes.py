@@ -16,7 +16,6 @@ from commands import command
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 OPTIONS = ["--max_epochs", "8", "--save_every_n_steps", "10", "--trainer.accelerator", "cpu"]
-OPTIONS += ["--trainer.figures", "false"]
 OPTIONS += ["--trainer.figures", "false"]  # a second of each process's time
 TWO_PROCESSES = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 TWO_MACHINES = ["--trainer.devices", "1", "--trainer.num_nodes", "2", "--trainer.strategy", "ddp"]
