@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+from commands import command
 from models import Classifier, points
 
 from datamodules.loaders import TensorLoader
@@ -116,26 +117,38 @@ def start(run_dir, *argv):
 
 
 def finish(run_dir, *argv):
-    command = [sys.executable, TRAIN, "--run_dir", run_dir, *map(str, argv)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command_line = [sys.executable, TRAIN, "--run_dir", run_dir, *map(str, argv)]
+    done = subprocess.run(command_line, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    metrics = json.loads(Path(run_dir, "metrics.json").read_text())
-    return {name: value for name, value in metrics.items() if name != "seconds"}
+    return metrics(run_dir)
 
 
-STOPPED = [(signal.SIGKILL, 60, ()), (signal.SIGTERM, 8, TWO_PROCESSES)]
+def metrics(run_dir):
+    values = json.loads(Path(run_dir, "metrics.json").read_text())
+    return {name: value for name, value in values.items() if name != "seconds"}
 
 
-@pytest.mark.parametrize(("signum", "epochs", "devices"), STOPPED, ids=["one killed", "two terminated"])
-def test_a_stopped_command_resumes_to_the_same_metrics(signum, epochs, devices):
-    options = ("--max_epochs", epochs, "--save_every_n_steps", 10, "--trainer.figures", "false", *devices)
-    expected = finish("peaceful", *options)
+def assert_resumes(signum, expected, *options):
     process = start("run", *options)
-    os.kill(process.pid, signum)  # of two processes the launcher
+    os.kill(process.pid, signum)
     _, err = process.communicate(timeout=40)
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143}[signum], err
     assert not Path("run/metrics.json").exists()
     assert finish("run", "--resume", "last") == expected
+
+
+SHORT = ("--save_every_n_steps", 10, "--trainer.figures", "false")
+
+
+def test_a_killed_command_resumes_to_the_same_metrics(capfd):
+    options = ("--max_epochs", 60, *SHORT)
+    assert command(capfd, "train", "--run_dir", "peaceful", *options).code == 0
+    assert_resumes(signal.SIGKILL, metrics("peaceful"), *options)
+
+
+def test_two_processes_whose_launcher_is_terminated_resume_to_the_same_metrics():
+    options = ("--max_epochs", 8, *SHORT, *TWO_PROCESSES)
+    assert_resumes(signal.SIGTERM, finish("peaceful", *options), *options)
 
 
 def children(process):
