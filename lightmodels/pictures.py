@@ -19,7 +19,7 @@ from lightmodels.kept_weights import Kept
 from lightmodels.sample import Sample
 from lightmodels.snapshot import Snapshot
 
-SHARE = 0.05  # of the training time, that pictures may cost
+SHARE = 0.02  # of the training time, that pictures may cost
 
 
 class Pictures(pl.Callback):
@@ -28,7 +28,7 @@ class Pictures(pl.Callback):
     They are made of the first rows of the validation data, kept from its first pass, and go to
     ``figures/<name>.png`` of the run directory and to TensorBoard, as the history's curves do at the end.
     The course of training is not touched by them, its seconds neither: a ``Snapshot`` draws them while
-    the training goes on. All of them together may cost a twentieth of the training's time. What is due
+    the training goes on. All of them together may cost a fiftieth of the training's time. What is due
     before there is time for it is drawn later, in its turn: a copy of the weights is kept, if they are
     small, and what is still left after training is drawn then, each at the optimizer step of its weights.
     So ``figures`` finds the weights that were due, but the epoch number, the history and so on of the

@@ -54,7 +54,7 @@ def parse(argv: Sequence[str]) -> Namespace:
     peers = list(contenders.PEERS)
     add("--peers", type=names_of("--peers", peers), default=[], help=f"other libraries: {','.join(peers)}")
     add("--parts", type=names_of("--parts", PARTS), default=list(PARTS), help=f"some of {','.join(PARTS)}")
-    add("--rounds", type=int, default=5, help="measured rounds, after one that warms up")
+    add("--rounds", type=int, default=5, help="measured rounds")
     add("--epochs", type=int, help="epochs of a round and of a job, in place of the tasks' own")
     add("--gpus", type=int, choices=(0, 1), default=0, help="1 for a GPU; 0, the default, is the CPU")
     add("--data_dir", default="data", help="where the data files are")

@@ -10,12 +10,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks import contenders, floor, hand_loop, ours, plain_lightning, prepare, processes, tables
+from benchmarks import (
+    contenders,
+    floor,
+    hand_loop,
+    ours,
+    plain_lightning,
+    prepare,
+    processes,
+    tables,
+    workers,
+)
 from benchmarks.agreement import SAME_ORDER, check
 from benchmarks.job import BenchmarkError, Job, environment
 from benchmarks.plain import ordinary, widened
 from benchmarks.rounds import rotated
-from benchmarks.workers import Worker
 from commands import command
 from options import parse
 
@@ -54,14 +63,11 @@ def test_a_run_prints_tables_and_writes_all_rounds(benchmark):
         assert all(0 < one["seconds"] < one["whole"] and one["peak_mib"] > 50 for one in rounds)
 
 
-def test_a_worker_trains_each_time_anew_and_tells_its_own_memory():
+def test_a_worker_tells_its_own_memory():
     ballast = b"." * 2**30
-    worker = Worker("ours", Job("linear", "benchmarks.ours", "data"))
-    first, second = worker.run(1), worker.run(1)
-    worker.close()
-    assert first["val_loss"] == second["val_loss"]
-    assert worker._process.returncode == 0
-    assert 200 < second["peak_mib"] < len(ballast) / 2**20
+    found = workers.run("ours", Job("linear", "benchmarks.ours", "data"), epochs=2)
+    assert 0 < 2 * found["seconds"] < found["whole"]
+    assert 200 < found["peak_mib"] < len(ballast) / 2**20
 
 
 def test_a_loop_that_does_not_reach_the_loss_fails_the_run(benchmark, monkeypatch):
@@ -150,9 +156,8 @@ def skip_without(peer: str) -> None:
 def test_a_peer_learns_the_same(peer, tmp_path):
     skip_without(peer)
     file = prepare.write(Job("ring", "", "data", tensors=str(tmp_path / "ring.pt")), 3)
-    worker = Worker(peer, contenders.job(peer, "ring", "data", 0, file))
-    results = {"floor": [{"val_loss": floor.train(plain("ring"), 3)[1]}], peer: [worker.run(2)]}
-    worker.close()
+    found = workers.run(peer, contenders.job(peer, "ring", "data", 0, file), epochs=2)
+    results = {"floor": [{"val_loss": floor.train(plain("ring"), 3)[1]}], peer: [found]}
     assert 0 < results[peer][0]["seconds"] < results[peer][0]["whole"]
     check("ring", results, epochs=2)
 

@@ -1,12 +1,12 @@
-"""Interleaved rounds: each contender has a process of its own, and they take turns."""
+"""Interleaved rounds: the contenders take turns, each time in a process of its own.
 
-from contextlib import ExitStack
+What a process costs is partly its luck, such as whether glibc keeps its buffers: a new one has a new try.
+"""
+
 from typing import Any
 
+from benchmarks import workers
 from benchmarks.job import Job
-from benchmarks.workers import Worker
-
-WARM_UP = 1  # epochs
 
 
 def rotated(names: list[str], by: int) -> list[str]:
@@ -20,21 +20,14 @@ def run(jobs: dict[str, Job], epochs: int, count: int) -> dict[str, list[dict[st
 
     Args:
         jobs: contender -> what it trains.
-        epochs: of a round, that are measured.
-        count: of rounds, after one that warms up.
+        epochs: of a round, that are measured; each has one before them that warms up.
+        count: of rounds.
 
     Raises:
         BenchmarkError: a contender has failed.
     """
-    names = list(jobs)
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    with ExitStack() as stack:
-        workers = {name: Worker(f"{name} on {job.task}", job) for name, job in jobs.items()}
-        for worker in workers.values():
-            stack.callback(worker.close)
-        for name in names:  # once all of them have answered, none is still starting
-            workers[name].run(WARM_UP)
-        for number in range(count):
-            for name in rotated(names, number):
-                results[name].append(workers[name].run(epochs))
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in jobs}
+    for number in range(count):
+        for name in rotated(list(jobs), number):
+            results[name].append(workers.run(f"{name} on {jobs[name].task}", jobs[name], epochs))
     return results

@@ -1,7 +1,5 @@
-"""A process that trains one contender whenever it is told to: python -m benchmarks.worker JOB DESCRIPTOR"""
+"""A process that trains one contender: python -m benchmarks.worker JOB EPOCHS DESCRIPTOR"""
 
-import copy
-import dataclasses
 import importlib
 import json
 import os
@@ -20,12 +18,9 @@ Loop = Callable[[int], tuple[list[float], float]]
 
 
 def loop_of(job: Job) -> Loop:
-    """Trains for a number of epochs, each time anew."""
+    """Trains for a number of epochs."""
     train = importlib.import_module(job.module).train
-    if not job.tensors:
-        return lambda epochs: train(job, epochs)
-    plain = torch.load(job.tensors, weights_only=False)  # of our own making, a moment ago
-    return lambda epochs: train(dataclasses.replace(plain, net=copy.deepcopy(plain.net)), epochs)
+    return lambda epochs: train(torch.load(job.tensors, weights_only=False) if job.tensors else job, epochs)
 
 
 def measured(loop: Loop, epochs: int) -> dict[str, Any]:
@@ -55,11 +50,10 @@ def host_peak() -> float:
 
 
 def main() -> None:
-    job = Job(**json.loads(sys.argv[1]))
-    loop = loop_of(job)
-    with os.fdopen(int(sys.argv[2]), "w", buffering=1) as answers:
-        for line in sys.stdin:
-            print(json.dumps(measured(loop, int(line))), file=answers)
+    job, epochs, answers = sys.argv[1:]
+    found = measured(loop_of(Job(**json.loads(job))), int(epochs))
+    with os.fdopen(int(answers), "w") as file:
+        json.dump(found, file)
 
 
 if __name__ == "__main__":

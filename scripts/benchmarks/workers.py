@@ -14,59 +14,48 @@ from benchmarks.job import BenchmarkError, Job, environment, python
 LEAVING = 30  # seconds that a worker has to end
 
 
-class Worker:
-    """A process of ``benchmarks.worker``, with a terminal to print to, as people have.
+def run(name: str, job: Job, epochs: int) -> dict[str, Any]:
+    """Trains for so many epochs, and one before them, in a process with a terminal of its own.
 
     Args:
-        name: what errors call it.
+        name: what errors call the process.
         job: what it trains.
-    """
+        epochs: that are measured.
 
-    def __init__(self, name: str, job: Job) -> None:
-        self.name = name
-        terminal, theirs = pty.openpty()
-        answers, sent = os.pipe()
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open as long as the process)
-        self._process = subprocess.Popen(
-            python("-m", "benchmarks.worker", job.to_json(), str(sent)),
-            stdin=subprocess.PIPE, stdout=theirs, stderr=self._errors, pass_fds=[sent],
-            env=environment(), text=True,
+    Returns:
+        What ``worker.measured`` gives.
+
+    Raises:
+        BenchmarkError: the process has failed.
+    """
+    terminal, theirs = pty.openpty()
+    answers, sent = os.pipe()
+    with os.fdopen(answers) as answer, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            python("-m", "benchmarks.worker", job.to_json(), str(epochs), str(sent)),
+            stdin=subprocess.DEVNULL, stdout=theirs, stderr=errors, pass_fds=[sent], env=environment(),
         )  # fmt: skip
         os.close(theirs)
         os.close(sent)
-        self._answers = os.fdopen(answers)
         Thread(target=drain, args=(terminal,), daemon=True).start()
-
-    def run(self, epochs: int) -> dict[str, Any]:
-        """Trains for so many epochs, and one before them; what ``worker.measured`` gives.
-
-        Raises:
-            BenchmarkError: the process has ended.
-        """
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(f"{epochs}\n")
-            self._process.stdin.flush()
-        answer = self._answers.readline()
-        if not answer:
-            self._process.wait(LEAVING)
-            self._errors.seek(0)
-            raise BenchmarkError(f"{self.name}: {last_line(self._errors.read())}")
-        result: dict[str, Any] = json.loads(answer)
-        return result
-
-    def close(self) -> None:
-        """Ends the process."""
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
         try:
-            self._process.wait(LEAVING)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._answers.close()
-        self._errors.close()
+            said = answer.read()
+        finally:
+            end(process)
+        if not said:
+            errors.seek(0)
+            raise BenchmarkError(f"{name}: {last_line(errors.read())}")
+    result: dict[str, Any] = json.loads(said)
+    return result
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Waits for a process that is about to end; kills it if it does not."""
+    try:
+        process.wait(LEAVING)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def drain(terminal: int) -> None:
