@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,8 +20,8 @@ Loop = Callable[[int], tuple[list[float], float]]
 
 def loop_of(job: Job) -> Loop:
     """Trains for a number of epochs."""
-    train = importlib.import_module(job.module).train
-    return lambda epochs: train(torch.load(job.tensors, weights_only=False) if job.tensors else job, epochs)
+    taken = torch.load(job.tensors, weights_only=False) if job.tensors else job  # tensors of our own making
+    return partial(importlib.import_module(job.module).train, taken)
 
 
 def measured(loop: Loop, epochs: int) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def main() -> None:
     job, epochs, answers = sys.argv[1:]
     found = measured(loop_of(Job(**json.loads(job))), int(epochs))
     with os.fdopen(int(answers), "w") as file:
-        json.dump(found, file)
+        print(json.dumps(found), file=file)
 
 
 if __name__ == "__main__":

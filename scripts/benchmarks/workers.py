@@ -39,7 +39,7 @@ def run(name: str, job: Job, epochs: int) -> dict[str, Any]:
         os.close(sent)
         Thread(target=drain, args=(terminal,), daemon=True).start()
         try:
-            said = answer.read()
+            said = answer.readline()  # not to the end, which a child of the process may hold open
         finally:
             end(process)
         if not said:
