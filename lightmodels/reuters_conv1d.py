@@ -7,7 +7,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightmodels import default_figures, figures, hyperparameters, sample_texts
+from lightmodels import default_figures, figures, hyperparameters, optimizers, sample_texts
 from lightmodels.base import LightModel
 from lightmodels.epoch_means import MetricValue
 from lightmodels.projector import Embedding
@@ -121,7 +121,7 @@ class ReutersConv1D(LightModel):
         return {rank + offset: word for word, rank in info["word_index"].items() if rank + offset < limit}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = torch.optim.NAdam(
+        optimizer = optimizers.nadam(self)(
             self.parameters(),
             lr=self.hparams["lr"],
             weight_decay=self.hparams["weight_decay"],

@@ -14,6 +14,8 @@ from torch.optim.nadam import nadam
 from torch.optim.optimizer import Optimizer
 from torch.optim.sgd import sgd
 
+from lightmodels.optimizers import FusedNAdam
+
 Tensors = list[Tensor]
 States = Mapping[str, Tensors]
 Options = Mapping[str, Any]
@@ -85,9 +87,11 @@ def _sgd(params: Tensors, grads: Tensors, states: States, rate: Tensor, options:
         param.addcmul_(change, rate)
 
 
+NADAM = Rule(lambda options: ("exp_avg", "exp_avg_sq", "mu_product", "step"), _nadam)
 RULES: dict[type[Optimizer], Rule] = {
     torch.optim.Adam: Rule(_adam_states, _adam),
     torch.optim.AdamW: Rule(_adam_states, _adam),
-    torch.optim.NAdam: Rule(lambda options: ("exp_avg", "exp_avg_sq", "mu_product", "step"), _nadam),
+    torch.optim.NAdam: NADAM,
+    FusedNAdam: NADAM,
     torch.optim.SGD: Rule(lambda options: ("momentum_buffer",) if options["momentum"] else (), _sgd),
 }

@@ -63,6 +63,14 @@ def test_a_run_prints_tables_and_writes_all_rounds(benchmark):
         assert all(0 < one["seconds"] < one["whole"] and one["peak_mib"] > 50 for one in rounds)
 
 
+def test_plain_loops_have_torchs_optimizer_with_the_models_arguments():
+    optimizer, options, rates = prepare.optimization(lightmodels.ReutersConv1D(num_words=10, length=12), 10)
+    assert optimizer is torch.optim.NAdam
+    assert (options["lr"], options["weight_decay"], options["decoupled_weight_decay"]) == (0.012, 0.4, True)
+    assert len(rates) == 10
+    optimizer([torch.nn.Parameter(torch.ones(2))], **options)
+
+
 def test_a_worker_tells_its_own_memory():
     ballast = b"." * 2**30
     found = workers.run("ours", Job("linear", "benchmarks.ours", "data"), epochs=2)

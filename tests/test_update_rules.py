@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightmodels import update_rules
+from lightmodels.optimizers import FusedNAdam
 
 OPTIMIZERS = [
     (torch.optim.Adam, {}),
@@ -13,6 +14,7 @@ OPTIMIZERS = [
     (torch.optim.AdamW, {"weight_decay": 0.1, "betas": (0.8, 0.95), "eps": 1e-6}),
     (torch.optim.NAdam, {"weight_decay": 0.1}),
     (torch.optim.NAdam, {"weight_decay": 0.1, "decoupled_weight_decay": True, "momentum_decay": 0.01}),
+    (FusedNAdam, {"weight_decay": 0.1, "decoupled_weight_decay": True}),
     (torch.optim.SGD, {}),
     (torch.optim.SGD, {"momentum": 0.9, "weight_decay": 0.1, "nesterov": True}),
     (torch.optim.SGD, {"momentum": 0.9, "weight_decay": 0.1, "dampening": 0.3, "maximize": True}),

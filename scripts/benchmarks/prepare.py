@@ -36,14 +36,15 @@ def plain(job: Job, epochs: int) -> Plain:
 
 
 def optimization(model: LightModel, steps: int) -> tuple[type[Optimizer], dict[str, Any], list[float]]:
-    """The class of the model's optimizer, its arguments, and the rate of each step."""
+    """torch's class of the model's optimizer, its arguments, and the rate of each step."""
     model.total_steps = steps  # type: ignore[assignment]
     configured: Any = model.configure_optimizers()
     optimizer, (factor,) = configured["optimizer"], configured["lr_scheduler"]["scheduler"].lr_lambdas
-    names = set(inspect.signature(type(optimizer)).parameters) - {"params", "foreach", "fused"}
+    torchs = next(base for base in type(optimizer).mro() if base.__module__.startswith("torch.optim"))
+    names = set(inspect.signature(torchs).parameters) - {"params", "foreach", "fused"}
     peak = optimizer.param_groups[0]["initial_lr"]
     options = {name: value for name, value in optimizer.defaults.items() if name in names} | {"lr": peak}
-    return type(optimizer), options, [peak * factor(step) for step in range(steps)]
+    return torchs, options, [peak * factor(step) for step in range(steps)]
 
 
 def write(job: Job, epochs: int) -> str:
