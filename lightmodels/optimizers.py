@@ -71,7 +71,8 @@ class FusedNAdam(torch.optim.NAdam):
             self._init_group(group, *kept)  # type: ignore[no-untyped-call]
             alike: dict[tuple[float, float], list[tuple[Tensor, ...]]] = {}
             for tensors in zip(*kept, strict=True):
-                alike.setdefault((tensors[4].item(), tensors[5].item()), []).append(tensors)
+                *_, product, step = tensors
+                alike.setdefault((product.item(), step.item()), []).append(tensors)
             for rows in alike.values():
                 _update(group, *map(list, zip(*rows, strict=True)))
         return loss

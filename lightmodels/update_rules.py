@@ -14,9 +14,8 @@ from torch.optim.nadam import nadam
 from torch.optim.optimizer import Optimizer
 from torch.optim.sgd import sgd
 
-from lightmodels.optimizers import FusedNAdam
+from lightmodels.optimizers import FusedNAdam, Tensors
 
-Tensors = list[Tensor]
 States = Mapping[str, Tensors]
 Options = Mapping[str, Any]
 LEAST = 1e-30  # a rate that moves nothing; torch's Adam for tensors divides by it

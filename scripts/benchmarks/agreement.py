@@ -7,6 +7,7 @@ from benchmarks.job import BenchmarkError
 
 # Largest relative difference of the last validation loss from that of ours. The floor has the very order
 # of rows, masks and dropout that ours has: only the rounding of fused and other kernels can part them.
+# Nets of reuters whose first embeddings are 1e-7 larger end up to 5 % elsewhere; its limit is twice that.
 # Others draw their own order; their limits are about twice the largest difference between seeds of it.
 SAME_ORDER = {"linear": 1e-4, "ring": 1e-3, "mnist": 0.15, "reuters": 0.1}
 OTHER_ORDER = {"linear": 0.02, "ring": 0.06, "mnist": 0.3, "reuters": 0.2}
