@@ -156,4 +156,6 @@ def add_graph(writer: Any, model: pl.LightningModule, batch: Any) -> None:
         raise TypeError("its inputs have names")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer, to the net's author
-        writer.add_graph(traced, tuple(part[:1] for part in inputs), use_strict_trace=False)
+        row = tuple(part[:1] for part in inputs)
+        # by itself the writer would also run the trace to check it, and print its own words of an error
+        writer.add_graph(torch.jit.trace(traced, row, strict=False, check_trace=False), row)
