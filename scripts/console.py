@@ -1,4 +1,7 @@
-"""What all commands share: exit codes, one-line errors, and Lightning's banners kept quiet."""
+"""What all commands share: exit codes, one-line errors, and Lightning's banners kept quiet.
+
+Commands import it before anything else: lightmodels, which comes with it, is quick at importing PyTorch.
+"""
 
 import logging
 import os

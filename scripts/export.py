@@ -16,8 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from console import OutputError, Parser, UsageError, run
+
+# isort: split
+import torch
 from pipeline import Pipeline
 from restored import restore_data, restore_with_info
 from torch import Tensor

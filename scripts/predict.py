@@ -8,8 +8,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from console import Parser, UsageError, run
+
+# isort: split
+import torch
 from inputs import Source, read
 from pipeline import Pipeline
 from restored import restore_with_info

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 
+from console import OutputError, UsageError, names_flags, quiet, run
+
+# isort: split
 import pytorch_lightning as pl
 import restarts
 import torch
-from console import OutputError, UsageError, names_flags, quiet, run
 from jsonargparse import Namespace
 from options import PLAIN_DATA, Parser, dump, parse, typed
 from pytorch_lightning.utilities.exceptions import MisconfigurationException

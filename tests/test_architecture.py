@@ -59,3 +59,21 @@ def test_importing_lightmodels_loads_nothing_that_lightning_does_not_and_costs_l
     seconds, *modules = done.stdout.split()
     assert modules == ["lightmodels"]
     assert float(seconds) < 0.3
+
+
+WATCHED = """
+import gc, os, runpy, sys
+class Watch:
+    def find_spec(self, name, *_):
+        if name in ("torch", "pytorch_lightning"):
+            os._exit(gc.isenabled())
+sys.meta_path.insert(0, Watch())
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "export"])
+def test_commands_import_pytorch_while_the_garbage_collector_rests(command):
+    path = str(ROOT / "scripts" / f"{command}.py")
+    assert subprocess.run([sys.executable, "-c", WATCHED, path]).returncode == 0

@@ -1,0 +1,25 @@
+"""Imports that the garbage collector does not slow down."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def collector_at_rest() -> Iterator[None]:
+    """Switches Python's garbage collector off, and takes all that is there at the end for long-lived.
+
+    PyTorch and Lightning make half a million objects that stay, among which it would look for garbage
+    over and over: measured, 0.8 of the 4.6 seconds of ``import pytorch_lightning``.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        if gc.get_freeze_count() == 0:  # else somebody keeps objects from it for good
+            gc.freeze()
+            gc.unfreeze()  # into the oldest generation, unseen
+        gc.enable()

@@ -1,0 +1,55 @@
+"""The garbage collector rests during imports, and nothing else of it changes."""
+
+import gc
+import weakref
+
+import pytest
+
+from lightmodels.quick_import import collector_at_rest
+
+
+class Ring:
+    """Garbage that only the collector finds."""
+
+    def __init__(self):
+        self.itself = self
+
+
+@pytest.fixture(autouse=True)
+def enabled():
+    yield
+    gc.unfreeze()
+    gc.enable()
+
+
+def test_rests_inside_and_works_after_also_after_an_error():
+    with collector_at_rest():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ImportError), collector_at_rest():
+        raise ImportError
+    assert gc.isenabled()
+
+
+def test_a_collector_that_was_off_stays_off():
+    gc.disable()
+    with collector_at_rest():
+        pass
+    assert not gc.isenabled()
+
+
+def test_what_was_made_inside_is_old_yet_still_found_when_it_is_garbage():
+    with collector_at_rest():
+        ring = Ring()
+    assert any(found is ring for found in gc.get_objects(generation=2))
+    seen = weakref.ref(ring)
+    del ring
+    gc.collect()
+    assert seen() is None
+
+
+def test_what_somebody_keeps_from_the_collector_for_good_is_left_there():
+    gc.freeze()
+    with collector_at_rest():
+        pass
+    assert gc.get_freeze_count()
