@@ -4,6 +4,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -138,10 +139,11 @@ def _payload(content: bytes, shape: list[int], name: str) -> Tensor:
     found = len(content) - offset
     if promised == 0 or found != promised:
         raise DataError(f"{name} has {found} bytes behind its header, which promises {promised}")
-    # frombuffer warns of memory that can't be written to: hence the copy
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=offset).view(shape)
+    pixels = np.frombuffer(content, np.uint8, offset=offset).reshape(shape)
+    return torch.from_numpy(pixels.copy())  # torch warns of memory that can't be written to
 
 
 def _scaled(rows: Tensors) -> Tensors:
     images, labels = rows
-    return images.unsqueeze(1).float().div_(SCALE), labels
+    # numpy asks Linux for large pages: measured, 0.4 in place of 0.8 s for all images in a new process
+    return torch.from_numpy(np.divide(images.unsqueeze(1).numpy(), SCALE, dtype=np.float32)), labels

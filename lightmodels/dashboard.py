@@ -158,4 +158,5 @@ def add_graph(writer: Any, model: pl.LightningModule, batch: Any) -> None:
         warnings.simplefilter("ignore")  # of the tracer, to the net's author
         row = tuple(part[:1] for part in inputs)
         # by itself the writer would also run the trace to check it, and print its own words of an error
-        writer.add_graph(torch.jit.trace(traced, row, strict=False, check_trace=False), row)
+        trace = torch.jit.trace(traced, row, strict=False, check_trace=False)  # type: ignore[no-untyped-call]
+        writer.add_graph(trace, row)
