@@ -55,9 +55,8 @@ def tokenize(wires: Sequence[Integers], train_rows: int) -> tuple[Integers, Inte
 
 def pad_front(tokens: Integers, lengths: Integers, max_length: int) -> Integers:
     """The last ``max_length`` tokens of each wire at the end of its row, ``(N, max_length)``."""
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    from_end = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(tokens))
-    kept = from_end <= max_length
     table = np.full((len(lengths), max_length), PADDING)
-    table[rows[kept], max_length - from_end[kept]] = tokens[kept]
+    kept = np.minimum(lengths, max_length)
+    for row, end, count in zip(table, np.cumsum(lengths).tolist(), kept.tolist(), strict=True):
+        row[max_length - count :] = tokens[end - count : end]
     return table
