@@ -22,6 +22,7 @@ from benchmarks import (
     workers,
 )
 from benchmarks.agreement import SAME_ORDER, check
+from benchmarks.contenders import EPOCHS
 from benchmarks.job import BenchmarkError, Job, environment
 from benchmarks.plain import ordinary, widened
 from benchmarks.rounds import rotated
@@ -179,7 +180,7 @@ def test_a_keras_model_is_the_same_net(name):
 @pytest.mark.parametrize("loss", [1.2, float("nan")])
 def test_another_loss_is_refused(loss):
     with pytest.raises(BenchmarkError, match="ring: hand ends with val_loss"):
-        check("ring", {"ours": [{"val_loss": 1.0}], "hand": [{"val_loss": loss}]}, epochs=20)
+        check("ring", {"ours": [{"val_loss": 1.0}], "hand": [{"val_loss": loss}]}, epochs=EPOCHS["ring"])
 
 
 def test_a_wider_net_is_the_same_net():
