@@ -145,5 +145,5 @@ def _payload(content: bytes, shape: list[int], name: str) -> Tensor:
 
 def _scaled(rows: Tensors) -> Tensors:
     images, labels = rows
-    # numpy asks Linux for large pages: measured, 0.4 in place of 0.8 s for all images in a new process
+    # by numpy, in one pass and into large pages of memory: measured, half of the seconds of torch's two
     return torch.from_numpy(np.divide(images.unsqueeze(1).numpy(), SCALE, dtype=np.float32)), labels

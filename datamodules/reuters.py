@@ -149,10 +149,10 @@ def _parse_archive(content: bytes, name: str) -> tuple[list[Integers], Integers]
     """The ranks of each wire's words, and the topics ``(N,)``, in the order of the file."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            x, y = (io.BytesIO(archive.open(member).read(MAX_BYTES)) for member in ("x.npy", "y.npy"))
-        # without a buffer, pickle asks for each number by itself, at twice the time
-        wires = [_integers(row, 1, MAX_RANK) for row in _unpickled(io.BufferedReader(x))]
-        topics = _integers(np.lib.format.read_array(y, allow_pickle=False), 0, len(TOPICS) - 1)
+            members = [io.BytesIO(archive.open(member).read(MAX_BYTES)) for member in ("x.npy", "y.npy")]
+        # pickle reads twice as quickly what it can peek into
+        wires = [_integers(row, 1, MAX_RANK) for row in _unpickled(io.BufferedReader(members[0]))]
+        topics = _integers(np.lib.format.read_array(members[1], allow_pickle=False), 0, len(TOPICS) - 1)
         if len(wires) != len(topics):
             raise DataError(f"{len(wires)} wires, but {len(topics)} topics")
     except Exception as error:  # bytes that are not what they should be can raise anything

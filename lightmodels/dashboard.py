@@ -157,6 +157,6 @@ def add_graph(writer: Any, model: pl.LightningModule, batch: Any) -> None:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer, to the net's author
         row = tuple(part[:1] for part in inputs)
-        # by itself the writer would also run the trace to check it, and print its own words of an error
+        # The writer takes a trace as it is; its own it would run thrice to check, and print errors of it.
         trace = torch.jit.trace(traced, row, strict=False, check_trace=False)  # type: ignore[no-untyped-call]
         writer.add_graph(trace, row)

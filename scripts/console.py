@@ -1,6 +1,6 @@
 """What all commands share: exit codes, one-line errors, and Lightning's banners kept quiet.
 
-Commands import it before anything else: lightmodels, which comes with it, is quick at importing PyTorch.
+Commands import it before PyTorch, which lightmodels, that comes with it, is quick at importing.
 """
 
 import logging

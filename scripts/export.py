@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+# before PyTorch, as this is quick at importing it
 from console import OutputError, Parser, UsageError, run
 
 # isort: split

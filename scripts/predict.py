@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+# before PyTorch, as this is quick at importing it
 from console import Parser, UsageError, run
 
 # isort: split

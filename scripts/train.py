@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 
+# before PyTorch, as this is quick at importing it
 from console import OutputError, UsageError, names_flags, quiet, run
 
 # isort: split

@@ -140,6 +140,22 @@ def test_the_first_batch_of_other_loaders_shows_the_net():
     assert events("run").Tags()["graph"]
 
 
+class Counting(torch.nn.Module):
+    traced = 0
+
+    def forward(self, x):
+        Counting.traced += torch.jit.is_tracing()
+        return x
+
+
+def test_the_net_is_traced_once():
+    model = Classifier()
+    model.net = torch.nn.Sequential(Counting(), model.net)
+    Trainer(max_epochs=1, run_dir="run", accelerator="cpu").fit(model, Points())
+    assert events("run").Tags()["graph"]
+    assert Counting.traced == 1
+
+
 class Untraceable(Classifier):
     def __init__(self):
         super().__init__()

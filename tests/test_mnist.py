@@ -81,11 +81,9 @@ def test_splits_of_tiny_files(tiny):
 def test_images_keep_their_labels_and_no_row_is_lost(tiny):
     (x, y), (val_x, val_y), (_, test_y) = MNISTDataModule(str(tiny)).splits
     raw = parse_images(gzip.decompress((tiny / "MNIST/raw/train-images-idx3-ubyte.gz").read_bytes()), "raw")
-    rows = {image.numpy().tobytes(): number % 10 for number, image in enumerate(raw)}
-    carved = (torch.cat([x, val_x]) * 255).round().byte()
-    assert {
-        i.numpy().tobytes(): int(label) for i, label in zip(carved, torch.cat([y, val_y]), strict=True)
-    } == rows
+    rows = {(image / 255).numpy().tobytes(): number % 10 for number, image in enumerate(raw)}
+    carved = zip(torch.cat([x, val_x]), torch.cat([y, val_y]), strict=True)
+    assert {image.numpy().tobytes(): int(label) for image, label in carved} == rows
     assert test_y.tolist() == [number % 10 for number in range(50)]
     assert len(val_x) == round(200 / 12)
 

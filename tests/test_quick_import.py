@@ -17,6 +17,7 @@ class Ring:
 
 @pytest.fixture(autouse=True)
 def enabled():
+    gc.unfreeze()
     yield
     gc.unfreeze()
     gc.enable()

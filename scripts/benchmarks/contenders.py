@@ -40,7 +40,7 @@ FEATURES = {  # what is left out -> the flags that do
     "without pictures": ["--trainer.figures", "false"],
     "without table and progress line": ["--quiet"],
 }
-# of a round, besides one to warm up: after a graph was compiled, it takes some twenty quick ones to settle
+# of a round, besides one to warm up; so many tiny ones that the slower twenty after compiling weigh little
 EPOCHS = {"linear": 100, "ring": 100, "mnist": 1, "reuters": 2}
 JOB_EPOCHS = {"linear": 20, "ring": 20, "mnist": 2, "reuters": 3}  # of a whole job
 SCALES = {"linear": (1, 10, 100), "ring": (1, 10, 100), "mnist": (1, 2), "reuters": (1, 4)}  # times the rows

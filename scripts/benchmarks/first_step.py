@@ -8,6 +8,7 @@ import sys
 if __name__ == "__main__":
     del sys.argv[0]
     importlib.import_module(sys.argv[0])  # which imports PyTorch, in its own way
+    del sys.modules[sys.argv[0]]
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
     register_optimizer_step_post_hook(lambda *_: os._exit(0))
