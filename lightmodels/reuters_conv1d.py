@@ -65,11 +65,11 @@ class ReutersConv1D(LightModel):
                 nn.Embedding(num_words, 7),  # (B, length, 7)
                 AsImages(),  # (B, 7, 1, length), of height 1: the quicker layout on CPUs
                 WideConv1d(7, 64, kernel_size=5),  # (B, 64, 1, length - 4)
-                nn.ReLU(),
                 nn.MaxPool2d((1, 2)),  # (B, 64, 1, 148) for a length of 300
+                nn.ReLU(),  # after pooling, of half as many values: the same bits as before it
                 WideConv1d(64, 32, kernel_size=3),  # (B, 32, 1, 146)
-                nn.ReLU(),
                 nn.MaxPool2d((1, 2)),  # (B, 32, 1, 73)
+                nn.ReLU(),
                 nn.Flatten(),  # (B, 2336)
                 nn.Linear(32 * pooled, num_classes),  # (B, num_classes)
             )

@@ -124,7 +124,7 @@ def measure_loops(options: Namespace, task: str, directory: str, report: dict[st
     jobs = {
         name: contenders.job(name, task, options.data_dir, options.gpus, tensors) for name in options.compared
     }
-    report[task] = rounds.run(jobs, epochs, options.rounds)
+    report[task] = rounds.run(jobs, epochs, options.rounds * contenders.TIMES.get(task, 1))
     agreement.check(task, report[task], epochs)
 
 

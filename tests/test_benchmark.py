@@ -8,6 +8,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import benchmark as benchmark_command
 import pytest
 import torch
 from benchmarks import (
@@ -28,6 +29,7 @@ from benchmarks.plain import ordinary, widened
 from benchmarks.rounds import rotated
 from commands import command
 from options import parse
+from torch import nn
 
 import lightmodels
 
@@ -186,7 +188,9 @@ def test_another_loss_is_refused(loss):
 def test_a_wider_net_is_the_same_net():
     model = lightmodels.ReutersConv1D(num_words=50, length=40).eval()
     x = torch.randint(50, (3, 40))
-    torch.testing.assert_close(widened(ordinary(copy.deepcopy(model.net)))(x), model(x))
+    plain_net = ordinary(copy.deepcopy(model.net))
+    torch.testing.assert_close(widened(plain_net)(x), model(x))
+    assert [type(layer) for layer in plain_net[2:5]] == [nn.Conv1d, nn.ReLU, nn.MaxPool1d]
 
 
 def test_a_plain_script_needs_neither_lightning_nor_lightmodels(tmp_path):
@@ -246,6 +250,22 @@ def test_scale_is_told_beside_one_time_the_rows_and_one_process():
     assert "| rows x 10 | 510 (510 to 510) |" in lines
     assert "| two processes | 15.00 (15.00 to 15.00), 1.50x |" in lines
     assert "process" not in tables.scale({"ring": {"rows": rows, "processes": {}}})
+
+
+def test_reuters_has_twice_the_rounds_and_says_so(monkeypatch):
+    counts = {}
+    monkeypatch.setattr(
+        benchmark_command.rounds, "run", lambda jobs, epochs, count: counts.setdefault(epochs, count)
+    )
+    monkeypatch.setattr(benchmark_command.agreement, "check", lambda *_: None)
+    monkeypatch.setattr(benchmark_command, "prepared", lambda *_: "")
+    options = benchmark_command.parse(["--tasks", "ring", "--rounds", "3"])
+    for task in ("ring", "reuters"):
+        benchmark_command.measure_loops(options, task, "", {})
+    assert counts == {EPOCHS["ring"]: 3, EPOCHS["reuters"]: 6}
+    report = {"machine": {"cpu": "one"}, "rounds": 3}
+    assert tables.head(report | {"epochs": {"ring": 100}}).endswith("of 3 interleaved rounds.")
+    assert tables.head(report | {"epochs": EPOCHS}).endswith("rounds, of 6 for the epochs of reuters.")
 
 
 def test_goals_are_told_met_or_missed():

@@ -115,6 +115,20 @@ def test_reuters_starts_as_keras_does():
         assert not layer.bias.any()
 
 
+def test_reuters_pools_first_to_the_bits_of_relu_first():
+    net, (x, y) = ReutersConv1D().net, example(ReutersConv1D)
+    x[:, :200] = 0  # padding: rows of equal numbers, so that pooling has to choose
+    relu_first = nn.Sequential(*(net[n] for n in (0, 1, 2, 4, 3, 5, 7, 6, 8, 9)))
+    found = []
+    for order in (net, relu_first):
+        net.zero_grad()
+        logits = order(x)
+        nn.functional.cross_entropy(logits, y).backward()
+        found.append([logits, *(parameter.grad.clone() for parameter in net.parameters())])
+    assert [type(layer) for layer in relu_first[2:5]] == [type(net[2]), nn.ReLU, nn.MaxPool2d]
+    assert all(map(torch.equal, *found))
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [

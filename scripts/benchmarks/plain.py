@@ -112,7 +112,10 @@ class Transposed(nn.Module):
 def ordinary(net: nn.Module | None) -> nn.Module:
     """The net as tutorials write it, in the default layout, with none of our classes in it."""
     assert net is not None
-    layers = net if isinstance(net, nn.Sequential) else [net]
+    layers = list(net.children()) if isinstance(net, nn.Sequential) else [net]
+    for here in range(len(layers) - 1):
+        if isinstance(layers[here], nn.MaxPool2d) and isinstance(layers[here + 1], nn.ReLU):
+            layers[here], layers[here + 1] = layers[here + 1], layers[here]  # tutorials pool last
     return nn.Sequential(*map(_bare, layers)).to(memory_format=torch.contiguous_format)
 
 

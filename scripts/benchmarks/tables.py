@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks import goals
 from benchmarks.agreement import Results, tolerance
-from benchmarks.contenders import FLOOR, NAMES, OURS
+from benchmarks.contenders import FLOOR, NAMES, OURS, TIMES
 
 JOBS = (
     "Ours also reads and checks the data files, tests the best weights and draws pictures; the others read "
@@ -124,7 +124,11 @@ def scale(tasks: Mapping[str, Mapping[str, Any]]) -> str:
 def head(report: Mapping[str, Any]) -> str:
     """On what, and how, everything is measured."""
     said = "; ".join(f"{name} {value}" for name, value in report["machine"].items())
-    return f"{said}. Medians (least to most) of {report['rounds']} interleaved rounds."
+    rounds, tasks = report["rounds"], report["epochs"]
+    more = [
+        f", of {times * rounds} for the epochs of {task}" for task, times in TIMES.items() if task in tasks
+    ]
+    return f"{said}. Medians (least to most) of {rounds} interleaved rounds{''.join(more)}."
 
 
 def section(part: str, report: Mapping[str, Any]) -> str:
