@@ -6,6 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
+
+from lightmodels import short_way
 
 
 def usual(
@@ -23,22 +26,32 @@ def usual(
     model, optimizer, clip = trainer.lightning_module, trainer.optimizers[0], trainer.gradient_clip_val
     loss: Any = None
 
-    @torch.enable_grad()
     def closure() -> Any:
         nonlocal loss
-        model._current_fx_name = "training_step"
-        with context():
-            loss = model.training_step(batch, index)
-        optimizer.zero_grad()
-        count(zeroed)
-        loss.backward()
-        if clip:
-            model.configure_gradient_clipping(optimizer, clip, trainer.gradient_clip_algorithm)
+        with torch.enable_grad():  # as a decorator, it would be made anew at each step
+            short_way.enter(model, "training_step")
+            with context():
+                loss = model.training_step(batch, index)
+            zero_grad(optimizer)
+            count(zeroed)
+            loss.backward()
+            if clip:
+                model.configure_gradient_clipping(optimizer, clip, trainer.gradient_clip_algorithm)
         return loss
 
     optimizer.step(closure)
     found: Tensor = loss.detach().clone()
     return found
+
+
+def zero_grad(optimizer: Optimizer) -> None:
+    """The optimizer's; of torch's own, all but its words to profilers, which take longer than a tiny net."""
+    if type(optimizer).zero_grad is not Optimizer.zero_grad or "zero_grad" in vars(optimizer):
+        optimizer.zero_grad()
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
 
 
 def with_compiled_net(

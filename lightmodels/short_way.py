@@ -90,12 +90,17 @@ def call(hooks: list[tuple[Any, Hook]], trainer: pl.Trainer, name: str, *args: A
     if not hooks:
         return
     model = trainer.lightning_module
-    model._current_fx_name = name  # where ``self.log`` is called from
+    enter(model, name)
     for owner, hook in hooks:
         if owner is model:
             hook(*args)
         else:
             hook(trainer, model, *args)
+
+
+def enter(model: Any, name: str) -> None:
+    """Notes where ``self.log`` is called from; past ``nn.Module``, which would look for parameters in it."""
+    vars(model)["_current_fx_name"] = name
 
 
 def begin_batch(trainer: pl.Trainer, results: Any, batch: Any) -> None:

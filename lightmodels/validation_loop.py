@@ -35,7 +35,7 @@ class ValidationLoop(_EvaluationLoop):
         short_way.begin_batch(trainer, self._results, batch)
         short_way.call(self._starts, trainer, "on_validation_batch_start", batch, batch_idx)
         self.batch_progress.increment_started()
-        model._current_fx_name = "validation_step"
+        short_way.enter(model, "validation_step")
         with self._context():
             output = model.validation_step(batch, batch_idx)
         self.batch_progress.increment_processed()
