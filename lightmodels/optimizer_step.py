@@ -45,8 +45,8 @@ def usual(
 
 
 def zero_grad(optimizer: Optimizer) -> None:
-    """The optimizer's; of torch's own, all but its words to profilers, which take longer than a tiny net."""
-    if type(optimizer).zero_grad is not Optimizer.zero_grad or "zero_grad" in vars(optimizer):
+    """The optimizer's; of torch's own, all but its words to profilers, which take most of its time."""
+    if short_way.overrides(optimizer, "zero_grad", Optimizer):
         optimizer.zero_grad()
         return
     for group in optimizer.param_groups:

@@ -39,7 +39,13 @@ class Lbfgs(Classifier):
 
 
 class HalvesGradients(torch.optim.SGD):
-    """An optimizer that leaves half of each gradient to the next step."""
+    """Leaves half of each gradient to the next step, and asks for the loss where gradients are off."""
+
+    @torch.no_grad()
+    def step(self, closure):
+        loss = closure()
+        super().step()
+        return loss
 
     def zero_grad(self, set_to_none=True):
         for parameter in self.param_groups[0]["params"]:
