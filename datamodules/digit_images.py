@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from datamodules.files import DataError, reason
+from lightmodels.data.remote_files import DataError, reason
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 SIDE, BOX = 28, 20  # pixels of an image and of the box that the ink fills

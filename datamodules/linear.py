@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from datamodules.base import Splits, TensorDataModule, Tensors, at_least_one, draw
+from lightmodels.data.tensor_datamodule import Splits, TensorDataModule, Tensors, at_least_one, draw_splits
 
 WEIGHTS = (2.0, -3.0)
 BIAS = 10.0
@@ -50,10 +50,10 @@ class LinearDataModule(TensorDataModule):
         return {"kind": "table", "features": ["x1", "x2"], "target": "y"}
 
     def load(self) -> Splits:
-        return draw(sample, self.num_rows, self.test_rows, self.val_fraction, self.seed)
+        return draw_splits(draw_rows, self.num_rows, self.test_rows, self.val_fraction, self.seed)
 
 
-def sample(rows: int, generator: torch.Generator) -> Tensors:
+def draw_rows(rows: int, generator: torch.Generator) -> Tensors:
     """Draws rows of the line and its noise: x of shape ``(rows, 2)`` and y of shape ``(rows, 1)``."""
     x = torch.rand(rows, len(WEIGHTS), generator=generator) * 10 - 5
     noise = NOISE * torch.randn(rows, 1, generator=generator)

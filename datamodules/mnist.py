@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.base import Splits, TensorDataModule, Tensors, carve
-from datamodules.files import DataError, RemoteFile, fetch, read
+from lightmodels.data.remote_files import DataError, RemoteFile, fetch, read
+from lightmodels.data.tensor_datamodule import Splits, TensorDataModule, Tensors, train_val_split
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -84,7 +84,7 @@ class MNISTDataModule(TensorDataModule):
         Raises:
             DataError: a file is missing or damaged.
         """
-        train, val = carve(self._read("train"), self.val_fraction, self.seed)
+        train, val = train_val_split(self._read("train"), self.val_fraction, self.seed)
         return Splits(_scaled(train), _scaled(val), _scaled(self._read("test")))
 
     def _read(self, part: str) -> Tensors:

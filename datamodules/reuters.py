@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.base import Splits, TensorDataModule, at_least_one, carve
-from datamodules.files import MAX_BYTES, DataError, RemoteFile, fetch, read, reason, which_hash
 from datamodules.tokens import CONVENTION, MAX_RANK, OFFSET, START, Integers, pad_front, tokenize
+from lightmodels.data.remote_files import MAX_BYTES, DataError, RemoteFile, fetch, read, reason, which_hash
+from lightmodels.data.tensor_datamodule import Splits, TensorDataModule, at_least_one, train_val_split
 
 TRAIN_FRACTION, SHUFFLE_SEED = 0.8, 113  # Keras's own
 TOPICS = tuple(
@@ -134,7 +134,7 @@ class ReutersDataModule(TensorDataModule):
         self._known_words = {word: r for word, r in self._word_index.items() if r + OFFSET in known}
         x = torch.from_numpy(pad_front(tokens, lengths, self.max_length))
         y = torch.from_numpy(topics[order])
-        train, val = carve((x[:cut], y[:cut]), self.val_fraction, self.seed)
+        train, val = train_val_split((x[:cut], y[:cut]), self.val_fraction, self.seed)
         return Splits(train, val, (x[cut:], y[cut:]))
 
     def _read(self) -> tuple[list[Integers], Integers, dict[str, int]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.files import DataError
+from lightmodels.data.remote_files import DataError
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 PADDING, START, UNKNOWN, OFFSET = 0, 1, 2, 3  # tokens; the word of rank r is token r + OFFSET
@@ -17,18 +17,18 @@ QUOTES = dict.fromkeys("\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION 
 SEPARATORS = str.maketrans(SPACES | QUOTES)
 
 
-def words_of(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """The words of a text in lower case; ``3.75`` is two, ``u.s.`` too, ``company's`` is one."""
     return text.lower().translate(SEPARATORS).split()
 
 
-def ranks_of(text: str, word_index: Mapping[str, int]) -> Integers:
+def word_ranks(text: str, word_index: Mapping[str, int]) -> Integers:
     """The ranks of a text's words, and ``UNKNOWN - OFFSET`` for words that have none.
 
     Raises:
         DataError: there is no word, or none that has a rank.
     """
-    words = words_of(text)
+    words = split_words(text)
     ranks = np.array([word_index.get(word, UNKNOWN - OFFSET) for word in words], dtype=np.int64)
     if not len(ranks):
         raise DataError("holds no word")
@@ -37,7 +37,7 @@ def ranks_of(text: str, word_index: Mapping[str, int]) -> Integers:
     return ranks
 
 
-def join(wires: Sequence[Integers]) -> tuple[Integers, Integers]:
+def join_words(wires: Sequence[Integers]) -> tuple[Integers, Integers]:
     """All wires, given as ranks, as one row of tokens with a start before each; and their lengths."""
     lengths = np.array([len(wire) + 1 for wire in wires])
     starts = np.cumsum(lengths - 1) - (lengths - 1)
@@ -46,7 +46,7 @@ def join(wires: Sequence[Integers]) -> tuple[Integers, Integers]:
 
 def tokenize(wires: Sequence[Integers], train_rows: int) -> tuple[Integers, Integers, int]:
     """All wires as one row of tokens, the length of each wire, and the size of the vocabulary."""
-    tokens, lengths = join(wires)
+    tokens, lengths = join_words(wires)
     trained = tokens[: lengths[:train_rows].sum()]
     known = np.zeros(tokens.max() + 1, dtype=bool)  # what no training wire has is unknown
     known[trained] = True

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from datamodules.rings import RingsDataModule
+from datamodules.ring import RingDataModule
 from lightmodels import EpochMeans, History, LightModel, RingDNN
 
 
@@ -30,7 +30,7 @@ def run_epoch(fabric: Fabric, net: Any, loader: Any, stage: str, step: Any = Non
     return {f"{stage}_{name}": value for name, value in sums.items()}
 
 
-def train(model: LightModel, data: RingsDataModule, max_epochs: int, fabric: Fabric) -> History:
+def train(model: LightModel, data: RingDataModule, max_epochs: int, fabric: Fabric) -> History:
     """What ``Trainer(max_epochs=…).fit(model, data)`` does, to the bit."""
     data.setup()
     loaders = data.train_dataloader(), data.val_dataloader()
@@ -67,7 +67,7 @@ def main() -> None:
     fabric = Fabric(**options)
     fabric.launch()
     fabric.seed_everything(0)
-    train(RingDNN(), RingsDataModule(), max_epochs, fabric)
+    train(RingDNN(), RingDataModule(), max_epochs, fabric)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,20 @@
 """Write ``shared_step`` once; get right numbers, history, checkpoints and any device."""
 
-from lightmodels.quick_import import collector_at_rest
+from lightmodels.utils.fast_import import gc_paused
 
-with collector_at_rest():
-    from lightmodels.base import LightModel
-    from lightmodels.epoch_means import EpochMeans
-    from lightmodels.history import History
-    from lightmodels.linear_regression import LinearRegression
-    from lightmodels.loading import load
-    from lightmodels.mnist_cnn import MNISTCNN
+with gc_paused():
+    from lightmodels.core.light_model import LightModel
+    from lightmodels.core.loading import load
+    from lightmodels.metrics.epoch_means import EpochMeans
+    from lightmodels.metrics.history import History
     from lightmodels.model_summary import summary
+    from lightmodels.models.linear_regression import LinearRegression
+    from lightmodels.models.mnist_cnn import MNISTCNN
+    from lightmodels.models.reuters_conv1d import ReutersConv1D
+    from lightmodels.models.ring_dnn import RingDNN
     from lightmodels.projector import Embedding
-    from lightmodels.repeated import cross_validate, fit_seeds
-    from lightmodels.reuters_conv1d import ReutersConv1D
-    from lightmodels.ring_dnn import RingDNN
-    from lightmodels.trainer import Trainer
+    from lightmodels.trainer.repeated_fits import cross_validate, fit_seeds
+    from lightmodels.trainer.trainer import Trainer
 
 __all__ = [
     "MNISTCNN",

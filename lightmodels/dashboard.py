@@ -12,11 +12,12 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightmodels import run_card, schedules
-from lightmodels.batches import inputs_of
+from lightmodels import run_card
 from lightmodels.epoch_table import best_epoch
-from lightmodels.history import History, Row
-from lightmodels.untouched import untouched
+from lightmodels.metrics.history import History, Row
+from lightmodels.optim import lr_schedules
+from lightmodels.utils.batch import forward_arguments
+from lightmodels.utils.preserve import no_side_effects
 
 LONG_EPOCH = 100  # steps, from which on the loss inside an epoch is shown too
 STEPS_APART = 50  # between such losses, as each waits for the device
@@ -67,7 +68,7 @@ class Dashboard(pl.Callback):
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if writer and due and isinstance(loss, Tensor):
             writer.add_scalar("step/loss", loss.item(), trainer.global_step)
-            writer.add_scalar("step/lr", float(schedules.current_rate(trainer)), trainer.global_step)
+            writer.add_scalar("step/lr", float(lr_schedules.current_lr(trainer)), trainer.global_step)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._lay_out(trainer, pl_module)
@@ -105,7 +106,7 @@ class Dashboard(pl.Callback):
 def harmless(what: str, model: nn.Module) -> Iterator[None]:
     """Makes an error a warning, and leaves no trace in the model or the random states."""
     try:
-        with untouched(model):
+        with no_side_effects(model):
             yield
     except Exception as error:  # the model's own code runs in there
         reason = str(error).strip().partition("\n")[0]
@@ -151,7 +152,7 @@ def add_graph(writer: Any, model: pl.LightningModule, batch: Any) -> None:
     traced: Any = copy.deepcopy(model if net is None else net).eval()
     if net is None:
         traced.trainer = model.trainer  # which a copy does not keep
-    inputs, named = inputs_of(batch, traced)
+    inputs, named = forward_arguments(batch, traced)
     if named:
         raise TypeError("its inputs have names")
     with torch.no_grad(), warnings.catch_warnings():

@@ -9,13 +9,12 @@ import pytorch_lightning as pl
 import torch
 
 from lightmodels import png, shown
-from lightmodels.base import LightModel
+from lightmodels.checkpointing.weights import checkpoint_weights, temporary_weights
+from lightmodels.core.light_model import LightModel
 from lightmodels.epoch_table import best_epoch
 from lightmodels.kept_weights import Kept
 from lightmodels.sample import Sample
-from lightmodels.step_model import StepModel
-from lightmodels.untouched import untouched
-from lightmodels.weights import lent, weights_of
+from lightmodels.utils.preserve import no_side_effects
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +79,7 @@ class Drawing:
     def of_kept(self, kept: Kept) -> Drawn:
         """The model with these weights."""
         drawn = Drawn(kept.step)
-        with drawn.tries("the weights of an earlier epoch"), lent(kept.weights, self.model):
+        with drawn.tries("the weights of an earlier epoch"), temporary_weights(kept.weights, self.model):
             self._show(drawn)
         return drawn
 
@@ -91,7 +90,7 @@ class Drawing:
             best: whether with the trainer's best weights, which it must have kept.
         """
         drawn, which = Drawn(self.trainer.global_step), "best" if best else None
-        with drawn.tries("the best weights"), weights_of(which, self.model, self.trainer):
+        with drawn.tries("the best weights"), checkpoint_weights(which, self.model, self.trainer):
             self._show(drawn, embeddings=True)
         if self.figures:
             with drawn.tries("the history"):
@@ -106,7 +105,7 @@ class Drawing:
         model, name = self.model, type(self.model).__name__
         loop, precision = self.trainer.fit_loop.epoch_loop.val_loop, self.trainer.precision_plugin
         mode = torch.inference_mode if loop.inference_mode else torch.no_grad
-        with drawn.tries(f"{name}.figures"), untouched(model), mode(), precision.forward_context():
+        with drawn.tries(f"{name}.figures"), no_side_effects(model), mode(), precision.forward_context():
             if (outputs := _outputs(model, self.sample)) is not None:
                 batch = self.sample.joined()
                 with drawn.tries(f"{name}.texts"):
@@ -124,7 +123,7 @@ def asks_for(model: LightModel, *hooks: str) -> bool:
 def _outputs(model: LightModel, sample: Sample) -> Any:
     """What ``forward`` gives for the sample; nothing if it fails and nobody has asked for pictures."""
     try:
-        return sample.mapped(lambda batch: StepModel.predict_step(model, batch, 0))
+        return sample.mapped(lambda batch: LightModel.predict_step(model, batch, 0))
     except Exception:
         if asks_for(model, "figures", "texts", "embeddings"):
             raise

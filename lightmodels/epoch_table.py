@@ -7,8 +7,8 @@ from pytorch_lightning.callbacks.early_stopping import EarlyStopping, EarlyStopp
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightmodels import messages
-from lightmodels.history import History, Row
-from lightmodels.keeper import BestAndLast
+from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint
+from lightmodels.metrics.history import History, Row
 from lightmodels.terminal import ProgressLine, styled
 
 HIDDEN = ("samples_per_second",)
@@ -141,7 +141,7 @@ def _width(name: str) -> int:
 
 def best_epoch(trainer: pl.Trainer, history: History) -> int:
     """The epoch whose weights are kept as the best; without our checkpoints, that of the least loss."""
-    kept = [callback for callback in trainer.callbacks if isinstance(callback, BestAndLast)]  # type: ignore[attr-defined]
+    kept = [callback for callback in trainer.callbacks if isinstance(callback, BestAndLastCheckpoint)]  # type: ignore[attr-defined]
     return kept[0].best_epoch if kept else history.best_epoch
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightmodels.weights import copied
+from lightmodels.checkpointing.weights import copy_state_dict
 
 MOST_BYTES = 8 * 2**20
 
@@ -32,6 +32,6 @@ def keep(kept: list[Kept], model: nn.Module, step: int) -> bool:
     state = model.state_dict()
     if sum(value.nbytes for value in state.values() if isinstance(value, Tensor)) > MOST_BYTES:
         return False
-    kept.append(Kept(step, copied(state)))
+    kept.append(Kept(step, copy_state_dict(state)))
     del kept[1:-1]
     return True

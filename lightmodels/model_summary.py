@@ -9,9 +9,9 @@ from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
 from lightmodels.bad_input import explained
-from lightmodels.batches import batch_size, inputs_of
 from lightmodels.summary_table import Layer, Summary
-from lightmodels.untouched import untouched
+from lightmodels.utils.batch import batch_size, forward_arguments
+from lightmodels.utils.preserve import no_side_effects
 
 MADE_ROWS = 2  # of a made batch; more than one, for layers that normalize over the batch
 
@@ -52,10 +52,10 @@ def summary(
         raise ValueError("input_shape or batch must be given, one of the two")
     batch = made_batch(input_shape, dtype) if batch is None else batch
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    arguments, named = inputs_of(move_data_to_device(batch, device), model)
+    arguments, named = forward_arguments(move_data_to_device(batch, device), model)
     rows = batch_size([arguments, named])
     found = Summary(type(model).__name__)
-    with untouched(model), torch.no_grad(), recorded(model, found, rows):
+    with no_side_effects(model), torch.no_grad(), recorded(model, found, rows):
         try:
             explained(model, *arguments, **named)
         except Exception as error:

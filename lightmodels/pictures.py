@@ -12,8 +12,8 @@ from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, SingleD
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightmodels import kept_weights, png, shown
-from lightmodels.base import LightModel
 from lightmodels.budget import Budget
+from lightmodels.core.light_model import LightModel
 from lightmodels.drawing import Drawing, Drawn, asks_for
 from lightmodels.kept_weights import Kept
 from lightmodels.sample import Sample

@@ -6,7 +6,7 @@ from typing import Any
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
-from lightmodels.batches import batch_size, join
+from lightmodels.utils.batch import batch_size, concatenate
 
 MOST_ROWS = 2_000
 MOST_BYTES = 64 * 2**20
@@ -51,7 +51,7 @@ class Sample:
             if sum(part.nbytes for part in _tensors(results)) > MOST_RESULT_BYTES:
                 break
         del self.batches[len(results) :]
-        return join(results)
+        return concatenate(results)
 
     def joined(self) -> Any:
         """All rows as one batch."""
@@ -81,4 +81,4 @@ def _joined(batches: list[Any]) -> Any:
     """One batch of many: parts end to end."""
     if isinstance(batches[0], (tuple, list)):
         return tuple(_joined(list(parts)) for parts in zip(*batches, strict=True))
-    return join(batches)
+    return concatenate(batches)

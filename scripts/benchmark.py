@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from benchmarks import agreement, contenders, machine, prepare, processes, rounds, tables
 from benchmarks.job import BenchmarkError, Job
-from console import OutputError, Parser, UsageError, run
-from tasks import TASKS
 
-from datamodules.files import find
+from lightmodels.cli.exit_codes import OutputError, Parser, UsageError, run
+from lightmodels.cli.tasks import TASKS
+from lightmodels.data.remote_files import find
 
 PARTS = ("loops", "startup", "jobs", "features", "scale")
 

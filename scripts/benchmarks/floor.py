@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from benchmarks.plain import Plain, widened
-from datamodules.loaders import TensorLoader
+from lightmodels.data.tensor_loader import TensorLoader
 
 FUSED = {"Adam", "AdamW"}  # classes of optimizers that have a fused step
 Tensors = tuple[Tensor, ...]

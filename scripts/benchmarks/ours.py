@@ -10,8 +10,8 @@ from options import parse
 
 from benchmarks.clock import timed
 from benchmarks.job import Job
-from datamodules.base import TensorDataModule
 from lightmodels import messages
+from lightmodels.data.tensor_datamodule import TensorDataModule
 
 
 @cache

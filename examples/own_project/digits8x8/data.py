@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datamodules.base import Splits, TensorDataModule, carve
+from lightmodels.data.tensor_datamodule import Splits, TensorDataModule, train_val_split
 
 
 class DigitsDataModule(TensorDataModule):
@@ -31,6 +31,6 @@ class DigitsDataModule(TensorDataModule):
     def load(self) -> Splits:
         table = torch.from_numpy(np.loadtxt(self.path, delimiter=",", skiprows=1, dtype=np.int64))
         rows = table[:, :64].float().div(16).reshape(-1, 1, 8, 8), table[:, 64]
-        rest, test = carve(rows, 0.2, seed=0)  # the same test set whatever the seed
-        train, val = carve(rest, self.val_fraction, self.seed)
+        rest, test = train_val_split(rows, 0.2, seed=0)  # the same test set whatever the seed
+        train, val = train_val_split(rest, self.val_fraction, self.seed)
         return Splits(train, val, test)

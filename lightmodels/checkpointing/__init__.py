@@ -1,0 +1,1 @@
+"""Checkpoint files: atomic, verified, plain data only."""

@@ -1,0 +1,141 @@
+"""What predict.py is given, read by the kind of data that the model was trained on."""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from datamodules import tokens
+from datamodules.digit_images import read_digit
+from lightmodels.cli.exit_codes import UsageError
+from lightmodels.data.remote_files import DataError, reason
+
+SHOWN = 40  # characters of a text in a message or table
+LARGEST = torch.finfo(torch.float32).max
+
+
+class Source(NamedTuple):
+    """Where an input comes from.
+
+    Args:
+        typed: what was typed, a file or a text.
+        row: in a file that has rows, the input's, counted from 1 without the header.
+        is_text: whether it is the text itself that was typed.
+    """
+
+    typed: str
+    row: int | None = None
+    is_text: bool = False
+
+    def __str__(self) -> str:
+        if self.is_text:
+            return repr(shorten(self.typed))
+        return self.typed if self.row is None else f"{self.typed} row {self.row}"
+
+
+def shorten(text: str) -> str:
+    """A text as part of one line."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"
+
+
+def read(typed: Sequence[str], info: dict[str, Any]) -> tuple[list[Source], Tensor]:
+    """All inputs, in the order given, as the raw inputs of a ``Pipeline``.
+
+    Args:
+        typed: files; for texts also the texts themselves.
+        info: the model's ``data_info``.
+
+    Raises:
+        UsageError: an input that cannot be used; the line names it, and the row.
+    """
+    if info["kind"] == "table":
+        tables = [(path, read_rows(path, info["features"])) for path in typed]
+        sources = [Source(path, number) for path, rows in tables for number in range(1, len(rows) + 1)]
+        return sources, torch.tensor([row for _, rows in tables for row in rows])
+    if info["kind"] == "image":
+        sources = [Source(path) for path in typed]
+        return sources, torch.stack([_named(source, read_digit, source.typed) for source in sources])
+    sources = [Source(each, is_text=not _is_path(each)) for each in typed]
+    texts = [source.typed if source.is_text else _content(source.typed) for source in sources]
+    pairs = zip(sources, texts, strict=True)
+    ranks = [_named(source, tokens.word_ranks, text, info["word_index"]) for source, text in pairs]
+    return sources, torch.from_numpy(tokens.pad_front(*tokens.join_words(ranks), info["max_length"]))
+
+
+def _is_path(typed: str) -> bool:
+    """Whether it is a file that is there, or at least looks like one."""
+    path = Path(typed)
+    try:
+        is_file = path.exists() and not path.is_dir()
+    except (OSError, ValueError):  # longer than any name, or with characters that none has
+        is_file = False
+    return is_file or bool(re.fullmatch(r"\S*/\S*|\S+\.[A-Za-z]\w{0,4}", typed))
+
+
+def read_rows(path: str, features: Sequence[str]) -> list[list[float]]:
+    """The rows of a CSV file; a header that has the features' names may have them in another order.
+
+    Raises:
+        UsageError: no such file, no rows, or a row that is not as many finite numbers as there are features.
+    """
+    reader = csv.reader(io.StringIO(_content(path)))
+    try:
+        lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+    except csv.Error as error:
+        raise UsageError(f"{path} is not a CSV file: line {reader.line_num}, {error}") from error
+    order = list(range(len(features)))
+    if lines and not any(_is_number(cell) for cell in lines[0][1]):
+        header = [cell.strip() for cell in lines.pop(0)[1]]
+        if sorted(header) == sorted(features):
+            order = [header.index(feature) for feature in features]
+    if not lines:
+        raise UsageError(f"{path} holds no rows of numbers")
+    rows = []
+    for number, (line, cells) in enumerate(lines, start=1):
+        place = f"{path} row {number} (line {line})"
+        if len(cells) != len(features):
+            raise UsageError(f"{place} has {len(cells)} columns, not {len(features)}: {', '.join(features)}")
+        values = [_number(cell, place) for cell in cells]
+        rows.append([values[column] for column in order])
+    return rows
+
+
+def _number(cell: str, place: str) -> float:
+    if not _is_number(cell):
+        raise UsageError(f"{place}: {shorten(cell)!r} is not a number")
+    if not abs(value := float(cell)) <= LARGEST:
+        problem = "not a finite number" if not math.isfinite(value) else "too large"
+        raise UsageError(f"{place}: {shorten(cell)} is {problem}")
+    return value
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell  # Python's own way of writing 1_000
+
+
+def _content(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {reason(error)}") from error
+
+
+def _named(source: Source, make: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls ``make``; its error names the source."""
+    try:
+        return make(*arguments)
+    except DataError as error:
+        raise UsageError(f"{source} {error}") from error

@@ -1,0 +1,1 @@
+"""LightModel, batch-by-batch training, loading, summary."""

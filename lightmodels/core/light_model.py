@@ -1,0 +1,337 @@
+"""LightModel: a LightningModule of which only ``shared_step`` and the optimizer are left to write."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities import move_data_to_device
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import Metric
+from typing_extensions import Self
+
+from lightmodels import default_figures
+from lightmodels.bad_input import explained, require_gradient
+from lightmodels.callbacks.terminate_on_nan import TerminateOnNaN
+from lightmodels.checkpointing import plain_data
+from lightmodels.checkpointing.weights import check_compatible
+from lightmodels.core.batch_trainer import BatchTrainer
+from lightmodels.core.net_spec import Loss, MetricLike, NetSpec, OptimizerLike
+from lightmodels.epoch_table import EpochTable
+from lightmodels.metrics.history import History
+from lightmodels.metrics.stage_metrics import EpochRecord, StageMetrics
+from lightmodels.optim.lr_schedules import current_lr
+from lightmodels.projector import Embedding
+from lightmodels.utils import distributed, lightning_internals
+from lightmodels.utils.batch import batch_size, forward_arguments, run_step, values_and_size
+from lightmodels.utils.preserve import eval_mode, get_rng_state, set_rng_state
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class LightModel(pl.LightningModule):
+    """A LightningModule whose training, validation and test steps are one ``shared_step``.
+
+    Subclass it and write ``shared_step(batch) -> dict`` and ``configure_optimizers``; or wrap a net,
+    ``Model(net)``, and ``forward`` calls it. A subclass that overrides one of the hooks below must call
+    ``super()``'s too, as the epoch's values are gathered there.
+
+    ``shared_step`` returns ``"loss"`` and any number of metrics, each a scalar tensor (the mean over the
+    batch), a ``(sum, count)`` pair, or a ``torchmetrics.Metric`` of the model that the step has updated;
+    and ``"size"`` if the number of samples cannot be read off the batch. Callbacks and loggers receive the
+    exact values over all samples of an epoch as ``train_loss``, ``val_loss``, ``test_loss``, ``train_acc``, …
+
+    Without a Trainer, ``train_on_batch`` and ``test_on_batch`` train in a loop of your own, with the same
+    results to the bit. They use ``configure_optimizers``, called at the first batch: have the model on its
+    device, and in ``train()`` mode, by then. A ``fit`` in between ends the current epoch and starts the
+    optimizer and schedules anew.
+
+    Args:
+        net: the network that ``forward`` calls; omit it if the subclass defines ``forward``.
+
+    Attributes:
+        history: the ``History`` of all epochs trained; saved in checkpoints.
+        data_info: the ``info`` of the data module trained with, from the checkpoint; else empty.
+        max_epochs: number of epochs that this class's training recipe is tuned for.
+        total_steps: optimizer steps of the whole training, for schedules that need it without a Trainer.
+
+    Example:
+        >>> class Line(LightModel):
+        ...     def shared_step(self, batch):
+        ...         x, y = batch
+        ...         error = self(x) - y
+        ...         return {"loss": error.square().mean(), "mae": error.abs().mean()}
+        ...
+        ...     def configure_optimizers(self):
+        ...         return torch.optim.SGD(self.parameters(), lr=0.1)
+        >>> line = Line(nn.Linear(1, 1))
+        >>> for epoch in range(2):
+        ...     for batch in [(torch.ones(3, 1), torch.ones(3, 1))] * 4:
+        ...         values = line.train_on_batch(batch)
+        ...     line.reset_metrics()
+        >>> sorted(values), len(line.history)
+        (['loss', 'mae'], 2)
+    """
+
+    max_epochs: ClassVar[int] = 10
+    total_steps: int | None = None
+
+    def __init__(self, net: nn.Module | None = None) -> None:
+        super().__init__()
+        self.net = net
+        self.history = History()
+        self.data_info: dict[str, Any] = {}
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer rows than processes
+        self._net_spec: NetSpec | None = None  # of from_net
+        self._batch_trainer: BatchTrainer | None = None
+        self._stage_metrics = StageMetrics(self._metrics)
+        self._epoch_record = EpochRecord()
+        self._resumed: list[dict[str, Any]] | None = None  # each process's state, from a checkpoint
+
+    @classmethod
+    def from_net(
+        cls,
+        net: nn.Module,
+        *,
+        loss: Loss,
+        metrics: Mapping[str, MetricLike] | None = None,
+        optimizer: OptimizerLike = torch.optim.Adam,
+        scheduler: Callable[[Optimizer], Any] | None = None,
+    ) -> Self:
+        """Makes a model of a net and its loss, with no class to write; batches are ``(input, …, target)``.
+
+        Args:
+            net: the network.
+            loss: ``(output, target) -> scalar``, the mean over the batch.
+            metrics: name -> ``torchmetrics.Metric``, or ``(output, target) -> scalar``, a batch's mean.
+            optimizer: an optimizer, or a class or ``functools.partial`` that makes one of the parameters.
+            scheduler: makes a schedule of the optimizer, which steps once an epoch.
+
+        Raises:
+            ValueError: a metric named ``loss`` or ``size``.
+
+        Example:
+            >>> from lightmodels import LightModel
+            >>> model = LightModel.from_net(nn.Linear(2, 1), loss=nn.functional.mse_loss)
+            >>> sorted(model.train_on_batch((torch.ones(4, 2), torch.ones(4, 1))))
+            ['loss']
+        """
+        model = cls(net)
+        model._net_spec = NetSpec(loss, metrics or {}, optimizer, scheduler)
+        return model
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """Calls the wrapped net.
+
+        Raises:
+            NotImplementedError: no net was given and the subclass has no ``forward``.
+        """
+        if self.net is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} needs a net, LightModel(net), or its own forward"
+            )
+        return self.net(*inputs, **named)
+
+    def shared_step(self, batch: Any) -> dict[str, Any]:
+        """The one step to write: a batch in, ``{"loss": …, "acc": …, …}`` out."""
+        if self._net_spec is None:
+            raise NotImplementedError(f"{type(self).__name__} must define shared_step(batch) -> dict")
+        return self._net_spec.step(self, batch)
+
+    # What a Trainer draws and writes of the model
+
+    def figures(self, batch: Any, outputs: Any) -> "dict[str, Figure]":
+        """Figures by name; drawn in evaluation mode after some epochs, and of the best weights at the end.
+
+        Args:
+            batch: up to 2,000 rows of the validation data.
+            outputs: what ``forward`` gives for them.
+        """
+        return default_figures.of(self, batch, outputs)
+
+    def texts(self, batch: Any, outputs: Any) -> dict[str, str]:
+        """Markdown texts by name, of the same rows and at the same times as ``figures``."""
+        return {}
+
+    def embeddings(self, batch: Any, outputs: Any) -> dict[str, Embedding]:
+        """Points for TensorBoard's projector by name, of the same rows and the best weights only."""
+        return {}
+
+    # Batch by batch, without a Trainer
+
+    def train_on_batch(self, batch: Any) -> dict[str, float]:
+        """Makes one optimizer step; returns the means over the training batches of this epoch so far.
+
+        Raises:
+            ValueError: several optimizers, or a ``training_step`` or another per-step hook is overridden:
+                these need a Trainer.
+            FloatingPointError: a loss that is not finite.
+        """
+        return self._trainer_of_batches().train(batch)
+
+    def test_on_batch(self, batch: Any) -> dict[str, float]:
+        """Returns the means over the batches tested in this epoch so far, the history's ``val_*``."""
+        return self._trainer_of_batches().test(batch)
+
+    @torch.no_grad()
+    def predict_on_batch(self, batch: Any) -> Any:
+        """``predict_step`` in evaluation mode, of inputs alone or of a batch with its target."""
+        with eval_mode(self):
+            return self.predict_step(move_data_to_device(batch, self.device), 0)
+
+    def reset_metrics(self) -> None:
+        """Ends an epoch: appends its row to the history, steps the schedules and resets the means."""
+        self._trainer_of_batches().end_epoch()
+
+    def optimizers(self, use_pl_optimizer: bool = True) -> Any:
+        """As in Lightning; without a Trainer, or outside its ``fit``, the optimizer of ``train_on_batch``."""
+        fits = self._fabric is not None or (self._trainer is not None and self._trainer.training)
+        if fits or (self._trainer is not None and self._batch_trainer is None):
+            return super().optimizers(use_pl_optimizer)
+        return self._trainer_of_batches().optimizer
+
+    def _trainer_of_batches(self) -> BatchTrainer:
+        if self._batch_trainer is None:
+            self._batch_trainer = BatchTrainer(self)
+        return self._batch_trainer
+
+    # Steps
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self._epoch_record.lr = current_lr(self.trainer)
+        loss, size = self._step("train", batch, self.trainer.train_dataloader)
+        require_gradient(loss, self)
+        if self.trainer.world_size == 1:
+            return loss
+        return distributed.scale_loss_for_ddp(loss, size, self.trainer)
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate("val", batch, dataloader_idx, self.trainer.val_dataloaders)
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate("test", batch, dataloader_idx, self.trainer.test_dataloaders)
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        """Calls ``forward`` on the inputs: all parts of the batch but the last, the target."""
+        wrapped = self.net if type(self).forward is LightModel.forward else None
+        args, kwargs = forward_arguments(batch, self if wrapped is None else wrapped)
+        return explained(self, *args, **kwargs)
+
+    def log_batch(self, values: dict[str, Any], batch: Any) -> None:
+        """Adds a batch's values, as ``shared_step`` returns them, from a ``training_step`` of your own."""
+        self._epoch_record.lr = current_lr(self.trainer)
+        values, size = values_and_size(values, batch, f"{type(self).__name__}.training_step")
+        self._stage_metrics.add("train", values, size)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer, and schedules, in any form that Lightning takes."""
+        if self._net_spec is None:
+            raise NotImplementedError(f"{type(self).__name__} must define configure_optimizers()")
+        return self._net_spec.configure(self)
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        attached: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        if any(isinstance(each, EpochTable) and each.history is self.history for each in attached):
+            return []
+        return [EpochTable(self.history, self._stage_metrics.running_loss), TerminateOnNaN(self.history)]
+
+    def _evaluate(self, stage: str, batch: Any, index: int, loaders: Any) -> None:
+        self._stage_metrics.change_loader(stage, index, self.trainer)
+        self._step(stage, batch, loaders[index] if isinstance(loaders, (list, tuple)) else loaders)
+
+    def _step(self, stage: str, batch: Any, loader: Any) -> tuple[Tensor, int]:
+        """Runs ``shared_step`` and adds its values to the stage's; returns the loss and the batch's size."""
+        if self.trainer.world_size > 1:
+            seen = self._stage_metrics.samples(stage)
+            size = batch_size(batch)
+            batch, size = distributed.drop_sampler_padding(batch, size, loader, seen, self.trainer)
+            if not size:
+                return distributed.zero_loss(self), 0
+        values, size = run_step(self.shared_step, batch)
+        self._stage_metrics.add(stage, values, size)
+        return values["loss"], size
+
+    def _trains_by_shared_step(self) -> bool:
+        """Whether training is nothing but one optimizer's steps on the loss of ``shared_step``."""
+        return self.automatic_optimization and type(self).training_step is LightModel.training_step
+
+    def _metrics(self) -> list[Metric]:
+        """All Metric objects of the model, always in the same order."""
+        return [module for module in self.modules() if isinstance(module, Metric)]
+
+    # Epochs
+
+    def on_train_start(self) -> None:
+        distributed.prepare_loaders(self.trainer.train_dataloader, self.trainer)
+        self.data_info = plain_data.data_info_of(self.trainer, self.data_info)
+        self._epoch_record.start_clock()
+        self._batch_trainer = None
+        if self._resumed:
+            self._restore_process_state(self._resumed)
+
+    def on_train_epoch_start(self) -> None:
+        self._stage_metrics.start("train")
+        self._epoch_record.start()
+
+    def on_validation_epoch_start(self) -> None:
+        self._epoch_record.start_validation()
+        distributed.prepare_loaders(self.trainer.val_dataloaders, self.trainer)
+        self._stage_metrics.start("val")
+
+    def on_test_epoch_start(self) -> None:
+        distributed.prepare_loaders(self.trainer.test_dataloaders, self.trainer)
+        self._stage_metrics.start("test")
+
+    def on_predict_epoch_start(self) -> None:
+        distributed.prepare_loaders(self.trainer.predict_dataloaders, self.trainer)
+
+    def on_validation_epoch_end(self) -> None:
+        values = self._stage_metrics.finish("val", self.trainer)
+        if not self.trainer.sanity_checking:
+            lightning_internals.publish_values(self, values)
+            self._epoch_record.end_validation(values)
+
+    def on_test_epoch_end(self) -> None:
+        lightning_internals.publish_values(self, self._stage_metrics.finish("test", self.trainer))
+
+    def on_train_epoch_end(self) -> None:
+        samples = torch.tensor(float(self._stage_metrics.samples("train")))
+        samples = distributed.sum_over_ranks(samples, self.trainer)
+        values = self._stage_metrics.finish("train", self.trainer)
+        lightning_internals.publish_values(self, values)
+        row = self._epoch_record.finish(self.history.next_epoch, values, samples.item())
+        self.history.append(row)
+        for logger in self.loggers:
+            logger.log_metrics({name: row[name] for name in row if name != "epoch"}, step=int(row["epoch"]))
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["model_class"] = type(self).__name__
+        checkpoint["history"] = self.history.state_dict()
+        checkpoint["data_info"] = self.data_info
+        states = {"stages": self._stage_metrics.state_dict(), "row": self._epoch_record.state_dict()}
+        own = {"random": get_rng_state(), **states}
+        checkpoint["processes"] = distributed.all_gather_objects(own, self.trainer.world_size)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        if fitting:
+            check_compatible(self, checkpoint, self.trainer.ckpt_path)
+        if "history" in checkpoint and (fitting or self._trainer is None):
+            self.history.load_state_dict(checkpoint["history"])
+            self.data_info = checkpoint.get("data_info", {})
+        self._resumed = checkpoint.get("processes") if fitting else None
+
+    def _restore_process_state(self, states: list[dict[str, Any]]) -> None:
+        """Restores what makes a resumed run the run that was never stopped."""
+        self._resumed = None
+        own = distributed.state_of_rank(states, self.trainer.global_rank, self.trainer.world_size)
+        self._stage_metrics.load_state_dict(own["stages"], self.device)
+        self._epoch_record.load_state_dict(own["row"])
+        set_rng_state(own["random"])
+        lightning_internals.rewind_loaders(self.trainer)

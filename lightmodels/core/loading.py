@@ -1,0 +1,108 @@
+"""Models rebuilt from their checkpoints; nothing is imported or run because a file says so."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightmodels.checkpointing import files as checkpoint_files
+from lightmodels.checkpointing import weights
+from lightmodels.checkpointing.files import CheckpointError
+from lightmodels.core.light_model import LightModel
+
+VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def load(path: str | Path, model_class: type[LightModel] | None = None, **init: Any) -> LightModel:
+    """The model of a checkpoint: its class, hyper-parameters, weights, ``history`` and ``data_info``.
+
+    It is on the CPU and in evaluation mode: to train it further, call its ``train()`` first.
+
+    Args:
+        path: a checkpoint file of a ``LightModel``.
+        model_class: its class; by default that of the saved name among the classes imported so far.
+        init: arguments of the class that are no hyper-parameters, such as ``net``, or instead of them.
+
+    Raises:
+        CheckpointError: the file cannot be read, is none of a ``LightModel``, is of a class that is not
+            known or not the only one of its name, or does not fit the class.
+    """
+    return rebuild(checkpoint_files.load_checkpoint(path), path, model_class, **init)
+
+
+def rebuild(
+    checkpoint: Mapping[str, Any],
+    path: str | Path,
+    model_class: type[LightModel] | None = None,
+    **init: Any,
+) -> LightModel:
+    """As ``load``, of a checkpoint that has been read; ``path`` is its file, for messages."""
+    if not isinstance(checkpoint.get("model_class"), str):
+        raise CheckpointError(f"{path}: not a checkpoint of a LightModel")
+    model = _construct(model_class or _find(checkpoint["model_class"], path), checkpoint, path, init)
+    saved = checkpoint.get("state_dict")
+    if model._net_spec is None and isinstance(saved, Mapping):  # a loss is not to be had from a file
+        kept = {name: value for name, value in saved.items() if not str(name).startswith("_net_spec.")}
+        checkpoint = {**checkpoint, "state_dict": kept}
+    weights.check_compatible(model, checkpoint, path)
+    model.on_load_checkpoint(dict(checkpoint))
+    model.load_state_dict(checkpoint["state_dict"], strict=model.strict_loading)
+    return model.eval()
+
+
+def _find(name: str, path: str | Path) -> type[LightModel]:
+    """The imported class of that name."""
+    # A cell of a notebook that runs again leaves two classes of one place: the newer one is meant.
+    found = {(each.__module__, each.__qualname__): each for each in _known() if each.__name__ == name}
+    if not found:
+        raise CheckpointError(
+            f"{path}: {name} is not a known class: import its class first, or give model_class"
+        )
+    if len(found) > 1:
+        places = " and ".join(sorted(".".join(place) for place in found))
+        raise CheckpointError(f"{path}: {name} may be {places}: give model_class")
+    return next(iter(found.values()))
+
+
+def _known(parent: type[LightModel] = LightModel) -> Iterator[type[LightModel]]:
+    yield parent
+    for child in parent.__subclasses__():
+        yield from _known(child)
+
+
+def _construct(
+    model_class: type[LightModel], checkpoint: Mapping[str, Any], path: str | Path, init: dict[str, Any]
+) -> LightModel:
+    name = model_class.__name__
+    parameters = list(inspect.signature(model_class).parameters.values())
+    arguments = _saved_arguments(checkpoint, parameters, path) | init
+    # A class that wraps a net has it as an argument; its default, none at all, is not what was saved.
+    wraps = any(str(key).startswith("net.") for key in checkpoint.get("state_dict", ()))
+    fixed = [each for each in parameters if each.kind not in VARIABLE]
+    required = [each.name for each in fixed if each.default is each.empty or (wraps and each.name == "net")]
+    if lacking := [key for key in required if key not in arguments]:
+        call = ", ".join(f"{key}=…" for key in lacking)
+        raise CheckpointError(f"{path}: not all of {name} is saved with it: load(path, {name}, {call})")
+    try:
+        # Whoever loads a model amid a training goes on with the same random numbers.
+        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+            return model_class(**arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: its hyper-parameters do not fit {name} ({error})") from error
+
+
+def _saved_arguments(
+    checkpoint: Mapping[str, Any], parameters: list[inspect.Parameter], path: str | Path
+) -> dict[str, Any]:
+    """The hyper-parameters that are arguments of the constructor."""
+    saved = checkpoint.get("hyper_parameters", {})
+    if not isinstance(saved, Mapping):
+        raise CheckpointError(f"{path}: its hyper-parameters are a {type(saved).__name__}")
+    names = [each.name for each in parameters if each.kind not in VARIABLE]
+    whole = checkpoint.get("hparams_name")  # of save_hyperparameters(one_dictionary)
+    if whole in names:
+        return {whole: dict(saved)}
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    return {key: value for key, value in saved.items() if takes_any or key in names}

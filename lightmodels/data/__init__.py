@@ -1,0 +1,1 @@
+"""What any data set needs: data modules, the in-memory loader, verified downloads."""

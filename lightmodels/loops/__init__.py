@@ -1,0 +1,1 @@
+"""The fast loops in place of Lightning's; one door, ``install()``."""

@@ -1,0 +1,1 @@
+"""Training steps compiled by ``torch.compile``."""

@@ -1,0 +1,1 @@
+"""The worked models, one whole model per file."""

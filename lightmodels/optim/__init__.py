@@ -1,0 +1,1 @@
+"""Fused optimizers and learning-rate schedules."""

@@ -1,0 +1,51 @@
+"""Learning-rate schedules as pure functions of the step: a run resumed to its end meets the same rates."""
+
+import math
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def one_cycle(model: pl.LightningModule, optimizer: Optimizer, warmup: float = 0.2) -> OptimizerLRScheduler:
+    """What ``configure_optimizers`` returns for a rate that rises linearly and then falls to zero.
+
+    The optimizer's rate is the peak, reached after the share ``warmup`` of all the steps that the
+    trainer will make, or that ``model.total_steps`` names. A run without a limit keeps the peak.
+
+    Args:
+        model: the model that is trained; it, or its trainer, knows the number of steps.
+        optimizer: whose rate is set.
+        warmup: share of the steps, above 0 and below 1.
+    """
+    steps = total_steps(model)
+    scheduler = LambdaLR(optimizer, lambda step: one_cycle_factor(step, steps, warmup))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def total_steps(model: pl.LightningModule) -> float:
+    """Optimizer steps of the whole training: what the model says, else its trainer; infinite without both."""
+    told: int | None = getattr(model, "total_steps", None)
+    if told is not None:
+        return told
+    return math.inf if model._trainer is None else model.trainer.estimated_stepping_batches
+
+
+def one_cycle_factor(step: int, steps: float, warmup: float) -> float:
+    """The share of the peak rate at step ``0 <= step < steps``; above zero at both ends, zero beyond.
+
+    Example:
+        >>> [round(one_cycle_factor(step, 10, 0.2), 2) for step in range(10)]
+        [0.33, 0.67, 1.0, 0.88, 0.75, 0.62, 0.5, 0.38, 0.25, 0.12]
+    """
+    rising = (step + 1) / (warmup * steps + 1)
+    falling = (steps - step) / ((1 - warmup) * steps)
+    return max(0.0, min(1.0, rising, falling)) if steps < math.inf else 1.0
+
+
+def current_lr(trainer: pl.Trainer) -> float | Tensor:
+    """The rate of the first optimizer's first parameters; ``nan`` without an optimizer."""
+    rate: float | Tensor = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
+    return rate

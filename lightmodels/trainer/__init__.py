@@ -1,0 +1,1 @@
+"""Trainer: arguments, devices, run directory, repeated fits."""

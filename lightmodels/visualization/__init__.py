@@ -1,0 +1,1 @@
+"""Figures, texts, embeddings and run facts, to files and TensorBoard."""

@@ -1,0 +1,90 @@
+"""New texts become the tokens that the data has for them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datamodules.reuters import ReutersDataModule
+from datamodules.tokens import join_words, pad_front, split_words, word_ranks
+from lightmodels.data.remote_files import DataError
+
+INDEX = {"the": 1, "oil": 2, "don't": 3, "banks'": 4, "75": 5, "u": 6, "s": 7}
+
+
+def encoded(text, index, max_length):
+    return pad_front(*join_words([word_ranks(text, index)]), max_length)[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("The OIL, the oil.", "the oil the oil"),
+        ("Don't! (banks')", "don't banks'"),
+        ("Don\N{RIGHT SINGLE QUOTATION MARK}t", "don't"),
+        ("3.75 mln-dlrs", "3 75 mln dlrs"),
+        ("U.S.\tdebt/equity\r\nswap", "u s debt equity swap"),
+        (
+            '<Acme & Co> said: "no"; it\'s #1 @ 5% ~ [a] {b} \\ ^ _ | ` $ * + = ?',
+            "acme co said no it's 1 5 a b",
+        ),
+        ("", ""),
+        (" ... \n", ""),
+    ],
+)
+def test_words(text, words):
+    assert split_words(text) == words.split()
+
+
+def test_the_separators_are_those_of_keras():
+    """The default of ``filters`` in Keras's Tokenizer, from its documentation."""
+    for letter in '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n':
+        assert split_words(f"a{letter}b") == ["a", "b"]
+    for letter in "'\u00e4\u20ac":
+        assert split_words(f"a{letter}b") == [f"a{letter}b"]
+
+
+def test_tokens():
+    assert encoded("The price of OIL", INDEX, 7) == [0, 0, 1, 4, 2, 2, 5]
+    assert encoded("The price of OIL", INDEX, 3) == [2, 2, 5]  # cut at the front, as the data is
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("", "holds no word"), ("?!", "holds no word"), ("gold", "holds no word of the vocabulary of 7 words")],
+)
+def test_a_text_that_says_nothing(text, line):
+    with pytest.raises(DataError, match=f"^{line}$"):
+        word_ranks(text, INDEX)
+
+
+@pytest.fixture(scope="module")
+def real(data_dir):
+    data = ReutersDataModule(data_dir)
+    data.setup()
+    return data
+
+
+@pytest.mark.real_data
+def test_real_wires_turned_to_text_give_their_tokens_again(real):
+    x, _ = real.splits.test
+    for row in x[:400]:
+        text = real.decode(row).replace("?", "qqzzqq").upper().replace(" ", ", ")
+        assert encoded(text, real.info["word_index"], 300) == row.tolist()
+
+
+@pytest.mark.real_data
+def test_the_info_has_the_words_that_training_has(real, data_dir):
+    info = json.loads(json.dumps(real.info))  # plain data
+    whole = json.loads((Path(data_dir) / "reuters/reuters_word_index.json").read_text())
+    train, val, _ = real.splits
+    seen = set(np.unique(torch.cat([train[0], val[0]]).numpy()).tolist())
+    assert set(whole.items()) >= set(info["word_index"].items())
+    tokens = {rank + 3 for rank in info["word_index"].values()}
+    assert seen - {0, 1, 2} <= tokens
+    assert max(tokens) < info["num_words"] == real.sizes["num_words"]
+    assert len(tokens) < len(whole)  # some words are in the test wires only
+    assert info["classes"][:4] == ["cocoa", "grain", "veg-oil", "earn"]
+    assert info["tokens"] == {"padding": 0, "start": 1, "unknown": 2, "offset": 3}

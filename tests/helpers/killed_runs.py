@@ -1,0 +1,102 @@
+"""Trains in processes of its own that are killed and resumed; one interpreter forks them all, to be quick.
+
+python killed_runs.py DIRECTORY CASES.json: each case trains in DIRECTORY/<name>/run; ``kills`` are the
+steps at which a process kills itself with SIGKILL, each time resumed from ``last.ckpt``.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+import matplotlib.backends.backend_agg  # noqa: F401 (here once, not in each process)
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from helpers.models import Classifier, points
+from lightmodels import Trainer
+from lightmodels.data.tensor_loader import TensorLoader
+
+ROWS = 53
+
+
+class Recorded(Classifier):
+    """Writes down which samples each step sees, and kills its process at a step."""
+
+    directory: Path
+    kill_at: int | None
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch[:2], batch_idx)
+        with (self.directory / "samples").open("a") as file:
+            file.write(f"{self.trainer.global_step} {batch[2].tolist()}\n")
+        return loss
+
+    def shared_step(self, batch):
+        return super().shared_step(batch[:2])
+
+    def on_train_batch_end(self, *_):
+        if self.trainer.global_step == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def loaders(kind: str):
+    train, val = (*points(ROWS), torch.arange(ROWS)), points(17, 1)
+    if kind == "tensors":
+        return TensorLoader(*train, batch_size=10, shuffle=True, seed=3), TensorLoader(*val, batch_size=9)
+    workers = int(kind)
+    loader = DataLoader(TensorDataset(*train), batch_size=10, shuffle=True, num_workers=workers)
+    return loader, DataLoader(TensorDataset(*val), batch_size=9)
+
+
+def train(directory: Path, case: dict, kill_at: int | None) -> None:
+    pl.seed_everything(7, verbose=False)
+    model = Recorded(dropout=0.3)
+    model.directory, model.kill_at = directory, kill_at
+    last = directory / "run/checkpoints/last.ckpt"
+    trainer = Trainer(
+        max_epochs=case.get("epochs", 3), run_dir=directory / "run", logger=False, accelerator="cpu",
+        figures=case.get("figures", False),
+        save_every_n_steps=case.get("save_every"), val_check_interval=case.get("val_check_interval"),
+        accumulate_grad_batches=case.get("accumulate", 1),
+    )  # fmt: skip
+    resumed = last if last.exists() else None
+    if resumed is None and (directory / "run").exists():  # killed before it saved anything
+        shutil.rmtree(directory / "run")  # a part of a file may be there
+    trainer.fit(model, *loaders(case.get("loader", "tensors")), ckpt_path=resumed)
+
+
+def in_a_process(directory: Path, case: dict, kill_at: int | None) -> int:
+    """The exit code, or minus the signal that ended it."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            with (directory / "output").open("a") as output:
+                os.dup2(output.fileno(), 1)
+                os.dup2(output.fileno(), 2)
+            train(directory, case, kill_at)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    root, cases = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())
+    for case in cases:
+        directory = root / case["name"]
+        directory.mkdir()
+        codes = [in_a_process(directory, case, step) for step in [*case.get("kills", []), None]]
+        (directory / "codes").write_text(json.dumps(codes))
+
+
+if __name__ == "__main__":
+    main()

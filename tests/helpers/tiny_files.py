@@ -1,0 +1,94 @@
+"""Tiny files in the true formats, and a way to make the data modules take them for the real ones."""
+
+import gzip
+import hashlib
+import io
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from lightmodels.data.remote_files import RemoteFile, find
+from lightmodels.data.tensor_datamodule import TensorDataModule
+
+WORDS = 200  # of the tiny Reuters
+
+
+def accept(module: type[TensorDataModule], data_dir: str | Path) -> None:
+    """Makes the data module's class accept the files as they lie in ``data_dir``, in this process only.
+
+    A test that must undo it uses ``monkeypatch.setattr(module, "files", accepted(...))`` instead.
+    """
+    module.files = accepted(module.files, data_dir)  # type: ignore[attr-defined]
+
+
+def accepted(files: Mapping[str, RemoteFile], data_dir: str | Path) -> dict[str, RemoteFile]:
+    """The same files with the hashes that their content in ``data_dir`` has."""
+    return {key: replace(file, hashes=(_hash(file, data_dir),)) for key, file in files.items()}
+
+
+def sha256(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def write_mnist(data_dir: str | Path, train: int = 200, test: int = 50, seed: int = 0) -> None:
+    """MNIST's four files: each digit is a bright stripe of its own on noise, so it can be learnt."""
+    random = np.random.default_rng(seed)
+    for part, count in (("train", train), ("t10k", test)):
+        labels = np.arange(count, dtype=np.uint8) % 10
+        images = random.integers(0, 100, (count, 28, 28), dtype=np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            image[2 * label + 4 : 2 * label + 6] += 150
+        write(data_dir, f"MNIST/raw/{part}-images-idx3-ubyte.gz", gzip.compress(idx(images)))
+        write(data_dir, f"MNIST/raw/{part}-labels-idx1-ubyte.gz", gzip.compress(idx(labels)))
+
+
+def write_reuters(data_dir: str | Path, wires: int = 300, seed: int = 0) -> None:
+    """Reuters' two files: each topic has words of its own among common ones, so it can be learnt."""
+    random = np.random.default_rng(seed)
+    topics = random.integers(0, 46, wires)
+    rows = [
+        [
+            int(w)
+            for w in random.choice([topic + 1, topic + 47, *range(93, WORDS + 1)], random.integers(3, 40))
+        ]
+        for topic in topics
+    ]
+    write(data_dir, "reuters/reuters.npz", npz(objects(rows), topics))
+    index = {f"word{rank}": rank for rank in range(1, WORDS + 1)}
+    write(data_dir, "reuters/reuters_word_index.json", json.dumps(index).encode())
+
+
+def write(data_dir: str | Path, name: str, content: bytes) -> Path:
+    path = Path(data_dir) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def idx(array: np.ndarray) -> bytes:
+    """The bytes of an IDX file of unsigned bytes: magic number, shape, values."""
+    return struct.pack(f">{1 + array.ndim}I", 0x0800 + array.ndim, *array.shape) + array.tobytes()
+
+
+def objects(rows: list) -> np.ndarray:
+    """A one-dimensional array of Python objects."""
+    array = np.empty(len(rows), dtype=object)
+    array[:] = rows
+    return array
+
+
+def npz(x: np.ndarray, y: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, x=x, y=y)
+    return stream.getvalue()
+
+
+def _hash(file: RemoteFile, data_dir: str | Path) -> str:
+    path = find(file, str(data_dir))
+    assert path is not None, f"{file.name} is not in {data_dir}"
+    content = path.read_bytes()
+    return sha256(gzip.decompress(content) if path.suffix == ".gz" else content)

@@ -1,0 +1,111 @@
+"""Trains and evaluates on two processes; each writes DIRECTORY/<rank>.json.
+
+python two_processes.py DIRECTORY
+"""
+
+import functools
+import json
+import sys
+from pathlib import Path
+
+import fabric_loop
+import pytorch_lightning as pl
+import torch
+from lightning_fabric import Fabric
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics.classification import BinaryAccuracy
+
+from datamodules.ring import RingDataModule
+from helpers.models import Classifier, OneCycle, Points, points
+from lightmodels import RingDNN, Trainer
+from lightmodels.data.tensor_loader import TensorLoader
+from lightmodels.utils.distributed import rank
+
+
+class Counted(Classifier):
+    """Exact hits as a pair, and accuracy as a Metric object besides."""
+
+    def __init__(self):
+        super().__init__()
+        self.accuracy = BinaryAccuracy()
+
+    def shared_step(self, batch):
+        x, y = batch
+        logits = self(x)
+        hits = logits.argmax(1) == y
+        self.accuracy.update(logits.argmax(1), y)
+        loss = F.cross_entropy(logits, y)
+        sums = {"exact": (x.double().sum(), len(y)), "acc": (hits.sum(), len(y))}
+        return {"loss": loss, **sums, "metric": self.accuracy}
+
+
+def trainer(processes, **options):
+    strategy = {"strategy": "ddp"} if processes > 1 else {}
+    return Trainer(
+        accelerator="cpu", devices=processes, logger=False, enable_checkpointing=False, **strategy, **options
+    )
+
+
+def ring(processes):
+    """Three epochs of the ring classifier; no batch is shared out evenly."""
+    pl.seed_everything(0, verbose=False)
+    model = RingDNN()
+    history = trainer(processes, max_epochs=3).fit(
+        model, RingDataModule(num_rows=2003, test_rows=10, batch_size=101)
+    )
+    weights = {name: value.tolist() for name, value in model.state_dict().items()}
+    return {"history": list(history), "weights": weights}
+
+
+def evaluate(processes):
+    """Metrics and predictions of 1 to 25 rows, from our loader and from a plain one."""
+    results = {}
+    pl.seed_everything(0, verbose=False)
+    model = Counted()
+    for rows in range(1, 26):
+        data = points(rows)
+        for kind, loader in (
+            ("tensors", TensorLoader(*data, batch_size=4)),
+            ("plain", DataLoader(TensorDataset(*data), batch_size=4)),
+        ):
+            tested = trainer(processes).test(model, loader, verbose=False)[0]
+            results[f"{kind} {rows}"] = {"tested": tested}
+            if kind == "tensors" or rows > 1:  # Lightning's sampler for predictions wants a row a process
+                results[f"{kind} {rows}"]["predicted"] = trainer(processes).predict(model, loader).tolist()
+    return results
+
+
+def three_epochs(processes, way):
+    """History and weights of one model with dropout: of the Trainer, compiled or not, or of a Fabric loop."""
+    pl.seed_everything(0, verbose=False)
+    model, data = OneCycle(), Points(batch_size=25)
+    if way != "fabric":
+        pl.seed_everything(rank(), verbose=False)
+        trainer(processes, max_epochs=3, compile=way == "compiled").fit(model, data)
+    else:
+        fabric = Fabric(accelerator="cpu", devices=processes, strategy="ddp" if processes > 1 else "auto")
+        fabric.launch()
+        pl.seed_everything(rank(), verbose=False)
+        fabric_loop.train(model, data, 3, fabric)
+    weights = {name: value.tolist() for name, value in model.state_dict().items()}
+    names = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc")
+    return {"history": [{name: row[name] for name in names} for row in model.history], "weights": weights}
+
+
+def results(processes):
+    """What there is to compare, as JSON would have it."""
+    names = ("fit", "fabric", "compiled") if processes > 1 else ("fit", "fabric")
+    ways = {way: three_epochs(processes, way) for way in names}
+    return {"ring": ring(processes), "evaluate": evaluate(processes)} | ways
+
+
+def main():
+    torch.set_num_threads(1)
+    torch.compile = functools.partial(torch.compile, backend="eager")  # quick: no code is generated
+    found = json.dumps(results(2))
+    Path(sys.argv[1], f"{torch.distributed.get_rank()}.json").write_text(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,387 @@
+"""Kills, damaged files, full disks and places that cannot be written: one line each, and nothing is lost."""
+
+import io
+import json
+import os
+import resource
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import ROOT
+from helpers.commands import command
+from helpers.tiny_files import accepted, write_mnist, write_reuters
+
+from datamodules.mnist import MNISTDataModule
+from datamodules.reuters import ReutersDataModule
+from lightmodels.checkpointing.files import (
+    CheckpointError,
+    link_checkpoint,
+    load_checkpoint,
+    remove_temporary_files,
+    save_checkpoint,
+)
+from lightmodels.cli import train
+from lightmodels.trainer.run_directory import RunDirectoryError, probe
+
+SMALL = ("--max_epochs", "1", "--data.num_rows", "200", "--data.test_rows", "50")
+LAST, BEST = Path("run/checkpoints/last.ckpt"), Path("run/checkpoints/best.ckpt")
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The directory of one small run, for all tests here."""
+    run_dir = tmp_path_factory.mktemp("finished") / "run"
+    train.main([*SMALL, "--run_dir", str(run_dir)])
+    return run_dir
+
+
+@pytest.fixture
+def run(finished):
+    """A copy of the finished run in ``run``, where best and last are files of their own."""
+    return Path(shutil.copytree(finished, "run"))
+
+
+def contents(directory: str | Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in Path(directory).rglob("*") if path.is_file()}
+
+
+# Kills while saving
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A temporary directory on another file system, where there is one: no file can be renamed from it."""
+    memory = Path("/dev/shm")
+    other = os.access(memory, os.W_OK) and memory.stat().st_dev != tmp_path.stat().st_dev
+    with tempfile.TemporaryDirectory(dir=memory if other else tmp_path) as directory:
+        yield Path(directory)
+
+
+@pytest.mark.parametrize("rounds", [40, pytest.param(200, marks=pytest.mark.slow)])
+def test_a_kill_while_saving_leaves_a_whole_checkpoint_that_is_not_older(elsewhere, rounds):
+    Path("checkpoints").mkdir()
+    output = subprocess.run(
+        [sys.executable, ROOT / "tests/helpers/saver.py", "checkpoints", str(rounds)],
+        env={**ONE_THREAD, "TMPDIR": str(elsewhere)}, stdout=subprocess.PIPE, check=True, timeout=300,
+    ).stdout  # fmt: skip
+    found = [json.loads(line) for line in output.splitlines()]
+    assert len(found) == rounds
+    for one in found:
+        assert one["values"] == [one["counter"]]
+        assert one["size"] == 250_000
+        assert one["counter"] - one["said"] in (0, 1)  # saved, and perhaps not yet said
+        assert one["swept"] == ["last.ckpt"]
+    interrupted = [one["left"][0] for one in found if one["left"]]
+    partial = sum(size < max(interrupted) for size in interrupted)
+    print(
+        f"{rounds} rounds: {len(interrupted)} killed with a temporary file there, {partial} of them partial"
+    )
+    assert len(interrupted) > rounds / 10  # else this has tested little
+    assert not list(elsewhere.iterdir())
+
+
+def test_only_what_a_killed_save_has_left_is_swept():
+    names = [".last.ckpt.0a1b.tmp", ".best.ckpt.0a1b.tmp", "last.ckpt", "notes.tmp", ".hidden"]
+    for name in names:
+        Path(name).touch()
+    remove_temporary_files(Path())
+    assert sorted(path.name for path in Path().iterdir()) == sorted(names[2:])
+
+
+# Damaged checkpoints
+
+
+def inside(content: bytes, end_of_name: str) -> int:
+    """The position of a byte in the middle of an archive's entry."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entry = next(entry for entry in archive.infolist() if entry.filename.endswith(end_of_name))
+    names = struct.unpack_from("<HH", content, entry.header_offset + 26)
+    return entry.header_offset + 30 + sum(names) + entry.compress_size // 2
+
+
+def directory(content: bytes) -> int:
+    """The position of an archive's directory."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return archive.start_dir
+
+
+def flipped(content: bytes, at: int, bits: int = 0xFF) -> bytes:
+    at %= len(content)
+    return content[:at] + bytes([content[at] ^ bits]) + content[at + 1 :]
+
+
+FILE = {
+    "missing": lambda content: None,
+    "empty": lambda content: b"",
+    "cut at 10 %": lambda content: content[: len(content) // 10],
+    "cut at 50 %": lambda content: content[: len(content) // 2],
+    "cut at 99 %": lambda content: content[: len(content) * 99 // 100],
+    "garbage": lambda content: os.urandom(len(content)),
+}
+CHECKPOINT = FILE | {
+    "a byte of a tensor": lambda content: flipped(content, inside(content, "/data/0")),
+    "a byte of the pickle": lambda content: flipped(content, inside(content, "/data.pkl")),
+    "a checksum in the directory": lambda content: flipped(content, directory(content) + 16),
+    "a method in the directory": lambda content: flipped(content, directory(content) + 10, 8),
+}
+COMMANDS = {
+    "evaluate --ckpt": ("evaluate", "--ckpt", LAST),
+    "train --resume": ("train", "--resume", LAST),
+    "train --resume last": ("train", "--resume", "last", "--run_dir", "run"),
+}
+
+
+def damage(path: str | Path, how) -> None:
+    content = how(Path(path).read_bytes())
+    if content is None:
+        Path(path).unlink()
+    else:
+        Path(path).write_bytes(content)
+
+
+@pytest.mark.parametrize("how", CHECKPOINT)
+@pytest.mark.parametrize("argv", COMMANDS.values(), ids=COMMANDS)
+def test_a_damaged_checkpoint_is_named_with_a_usable_one(capfd, run, argv, how):
+    damage(LAST, CHECKPOINT[how])
+    before = contents(run)
+    ended = command(capfd, *argv)
+    assert (ended.code, ended.out, len(ended.err.splitlines())) == (2, "", 1)
+    assert ended.err.startswith(f"{argv[0]}.py: {argv[1]} ")
+    assert str(LAST) in ended.err
+    if how != "missing":
+        assert "the checkpoint is damaged (" in ended.err
+        assert ended.err.endswith(f"; the newest usable one there is {BEST}\n")
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "damaged", "advice"),
+    [
+        (BEST, [BEST], f"; the newest usable one there is {LAST}"),
+        (LAST, [LAST, BEST], "; the newest usable one there is run/checkpoints/older.ckpt"),
+        (LAST, [LAST, BEST, Path("run/checkpoints/older.ckpt")], ")"),
+    ],
+)
+def test_what_is_advised_is_the_newest_whole_file(run, asked, damaged, advice):
+    shutil.copy(LAST, "run/checkpoints/older.ckpt")
+    os.utime("run/checkpoints/older.ckpt", (1, 1))
+    Path("run/checkpoints/folder.ckpt").mkdir()
+    Path("run/checkpoints/to nowhere.ckpt").symlink_to("nowhere")
+    for path in damaged:
+        damage(path, CHECKPOINT["a byte of a tensor"])
+    with pytest.raises(CheckpointError) as raised:
+        load_checkpoint(asked)
+    assert str(raised.value).endswith(advice)
+
+
+def test_no_flipped_bit_is_ever_loaded_as_something_else():
+    """Those in the directory are the dangerous ones: it has no checksum, and torch reads it its own way."""
+    weight = torch.arange(20.0)
+    save_checkpoint({"state_dict": {"weight": weight}, "rate": 0.1}, "model.ckpt")
+    whole = Path("model.ckpt").read_bytes()
+    start = directory(whole)
+    places = [(at, 1 << at % 8) for at in range(start)]
+    places += [(at, 1 << bit) for at in range(start, len(whole)) for bit in range(8)]
+    refused = 0
+    for at, bits in places:
+        Path("model.ckpt").write_bytes(flipped(whole, at, bits))
+        try:
+            loaded = load_checkpoint("model.ckpt")
+        except CheckpointError:
+            refused += 1
+        else:
+            assert torch.equal(loaded["state_dict"]["weight"], weight), (at, bits)
+            assert loaded["rate"] == 0.1
+    assert refused > len(places) / 4
+
+
+# Damaged data
+
+GZ = FILE | {
+    "a byte of the header": lambda content: flipped(content, 0),
+    "a byte of the data": lambda content: flipped(content, len(content) // 2),
+    "a byte of the checksum": lambda content: flipped(content, -6),
+}
+NPZ = FILE | {
+    "a byte of the wires": lambda content: flipped(content, inside(content, "x.npy")),
+    "a byte of the topics": lambda content: flipped(content, inside(content, "y.npy")),
+    "a byte of the directory": lambda content: flipped(content, directory(content) + 16),
+}
+IMAGES, WIRES = "MNIST/raw/train-images-idx3-ubyte.gz", "reuters/reuters.npz"
+DATA = [("mnist", IMAGES, how) for how in GZ.items()] + [("reuters", WIRES, how) for how in NPZ.items()]
+
+
+@pytest.mark.parametrize(("task", "name", "how"), DATA, ids=[f"{task} {how[0]}" for task, _, how in DATA])
+def test_damaged_data_are_named(capfd, monkeypatch, task, name, how):
+    write_mnist("files")
+    write_reuters("files")
+    for module in (MNISTDataModule, ReutersDataModule):
+        monkeypatch.setattr(module, "files", accepted(module.files, "files"))
+    monkeypatch.setattr("lightmodels.data.remote_files.SCHEMES", ())  # what is missing is not to be fetched
+    damage(Path("files", name), how[1])
+    before = contents("files")
+    ended = command(capfd, "train", "--task", task, "--data_dir", "files")
+    assert (ended.code, ended.out, len(ended.err.splitlines())) == (2, "", 1)
+    assert name in ended.err
+    assert contents("files") == before
+    assert not Path("runs").exists()
+
+
+# Disks that are full
+
+
+def test_a_full_disk_keeps_the_old_checkpoint(capfd, run):
+    before, limit = contents(run / "checkpoints"), LAST.stat().st_size // 2
+    more = ("--resume", "last", "--run_dir", "run", "--max_epochs", "2")
+    ended = subprocess.run(
+        [sys.executable, ROOT / "scripts/train.py", *more], env=ONE_THREAD, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)), timeout=120,
+    )  # fmt: skip
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (1, 1), ended.stderr
+    assert ended.stderr.startswith("train.py: run/checkpoints/")
+    assert "t.ckpt: the checkpoint cannot be written ([Errno 27] File too large)" in ended.stderr
+    assert contents(run / "checkpoints") == before
+    assert len(load_checkpoint(LAST)["history"]["rows"]) == 1
+    assert command(capfd, "train", *more).code == 0
+    assert len(load_checkpoint(LAST)["history"]["rows"]) == 2
+
+
+@contextmanager
+def limited(size):
+    """Files of this process cannot grow beyond a size, as if the disk were full.
+
+    No longer than need be: where pytest's own output goes to a file, that could not grow either.
+    """
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_results_that_cannot_be_written_are_no_success(capfd, run):
+    (run / "metrics.json").unlink()
+    (run / "metrics.json").mkdir()
+    ended = command(capfd, "train", "--resume", "last", "--run_dir", "run", "--max_epochs", 2)
+    assert (ended.code, ended.err) == (1, "train.py: run: cannot be written to (Is a directory)\n")
+    assert len(load_checkpoint(LAST)["history"]["rows"]) == 2
+
+
+def test_a_picture_that_cannot_be_written_is_a_warning(capfd, run):
+    shutil.rmtree(run / "figures")
+    (run / "figures").write_text("in the way")
+    with pytest.warns(RuntimeWarning, match="figures could not be drawn: .* File exists"):
+        ended = command(capfd, "train", "--resume", "last", "--run_dir", "run", "--max_epochs", 2)
+    assert ended.code == 0
+    assert len(load_checkpoint(LAST)["history"]["rows"]) == 2
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.99])
+def test_a_failed_save_tells_the_disks_reason(share):
+    state = {"state_dict": {name: torch.rand(9000) for name in "abc"}}
+    save_checkpoint(state, "model.ckpt")
+    before = contents(".")
+    size, message = Path("model.ckpt").stat().st_size, r"model.ckpt: .* cannot be written \(.Errno 27. File"
+    with pytest.raises(CheckpointError, match=message), limited(int(share * size)):
+        save_checkpoint(state, "model.ckpt")
+    assert contents(".") == before
+
+
+def test_a_second_name_that_cannot_be_given_is_told_with_its_path():
+    save_checkpoint({"state_dict": {}}, "best.ckpt")
+    before = contents(".")
+    with pytest.raises(CheckpointError, match=r"^best.ckpt: the checkpoint cannot be written"):
+        link_checkpoint(Path("none.ckpt"), Path("best.ckpt"))
+    assert contents(".") == before
+
+
+# Places
+
+
+FOUR = """
+import multiprocessing, os, sys, console, torch, train
+from itertools import count
+from lightmodels import run_directory
+torch.set_num_threads(1)
+together = multiprocessing.get_context("fork").Barrier(4)
+run_directory.count = lambda first: (together.wait(120), count(first))[1]
+children = []
+for number in range(4):
+    children.append(os.fork())
+    if children[-1] == 0:
+        with open(f"{number}.out", "w") as out, open(f"{number}.err", "w") as err:
+            os.dup2(out.fileno(), 1), os.dup2(err.fileno(), 2)
+        sys.exit(console.run(train.main))
+sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
+"""
+
+
+def test_four_processes_at_once_get_four_runs():
+    """One interpreter forks them when all is imported: so two cores suffice.
+
+    They wait for each other when all have seen that no number is taken: the worst moment.
+    """
+    places = os.pathsep.join([str(ROOT), str(ROOT / "scripts")])
+    ended = subprocess.run(
+        [sys.executable, "-c", FOUR, *SMALL, "--trainer.figures", "false"],
+        env={**ONE_THREAD, "PYTHONPATH": places},
+        timeout=240,
+    )
+    assert [Path(f"{number}.err").read_text() for number in range(4)] == [""] * 4
+    assert ended.returncode == 0
+    runs = {f"runs/ring/{number}" for number in range(1, 5)}
+    assert {str(path) for path in Path("runs/ring").iterdir()} == runs
+    assert {Path(f"{number}.out").read_text().split()[-1] for number in range(4)} == runs
+    for path in runs:
+        assert len(load_checkpoint(f"{path}/checkpoints/last.ckpt")["history"]["rows"]) == 1
+
+
+@pytest.mark.parametrize("run_dir", ["file/run", "file/deeper/run", "to nowhere/run", None])
+def test_a_place_without_room_for_a_run_is_told_before_data_are_loaded(capfd, monkeypatch, run_dir):
+    monkeypatch.setattr("lightmodels.data.remote_files.SCHEMES", ())
+    Path("file").touch()
+    Path("runs").touch()  # in the way of the default, runs/mnist/1
+    Path("to nowhere").symlink_to("nowhere")
+    place = ["--run_dir", run_dir] if run_dir else []
+    ended = command(capfd, "train", "--task", "mnist", "--data_dir", "no data here", *place)
+    assert (ended.code, ended.out) == (2, "")
+    told = run_dir or "runs/mnist"
+    assert ended.err == f"train.py: {told}: the run directory cannot be made (Not a directory)\n"
+
+
+@pytest.fixture
+def no_root(tmp_path):
+    """Takes root's rights from this process, as root may write everywhere."""
+    tmp_path.chmod(0o755)
+    if os.geteuid() != 0:
+        yield lambda: None
+        return
+    yield lambda: os.setresuid(65534, 65534, 0)
+    os.setresuid(0, 0, 0)
+
+
+def test_a_place_that_cannot_be_written_is_told(no_root):
+    for name, mode in (("open", 0o777), ("locked", 0o555), ("closed", 0o000)):
+        Path(name).mkdir()
+        Path(name).chmod(mode)
+    no_root()
+    probe(Path("open/a/run"))
+    for run_dir in ("locked", "locked/run", "locked/a/run", "closed/a/run"):
+        with pytest.raises(RunDirectoryError, match=rf"^{run_dir}: .* cannot be made \(Permission denied\)"):
+            probe(Path(run_dir))
+    assert not list(Path("open").iterdir())

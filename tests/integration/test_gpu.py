@@ -1,0 +1,87 @@
+"""On a GPU: the curve of the CPU, no wait for the device inside an epoch, and graphs of whole steps."""
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from helpers.models import Classifier, points
+
+from datamodules.ring import RingDataModule
+from lightmodels import RingDNN, Trainer
+from lightmodels.data.tensor_loader import TensorLoader
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
+]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def fitted(gpus, epochs=4, **options):
+    pl.seed_everything(0, verbose=False)
+    model = RingDNN()
+    Trainer(gpus=gpus, max_epochs=epochs, figures=False, logger=False, **options).fit(model, RingDataModule())
+    return model
+
+
+@pytest.mark.parametrize("options", [{}, {"compile": True}, {"compile": True, "steps_per_execution": "auto"}])
+def test_the_curve_is_that_of_the_cpu(options):
+    expected, model = fitted(0), fitted(1, **options)
+    for row, of_cpu in zip(model.history, expected.history, strict=True):
+        assert row["train_loss"] == pytest.approx(of_cpu["train_loss"], rel=1e-3)
+        assert row["val_loss"] == pytest.approx(of_cpu["val_loss"], rel=1e-3)
+    for mine, theirs in zip(model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(mine.detach().cpu(), theirs.detach(), rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("compile_steps", [False, True])
+def test_no_step_waits_for_the_device(compile_steps):
+    class Watch(pl.Callback):
+        """From the second epoch on, what waits for the device inside an epoch is an error."""
+
+        runs_every_step = True
+
+        def on_train_batch_start(self, trainer, model, batch, batch_idx):
+            if trainer.current_epoch:
+                torch.cuda.set_sync_debug_mode("error")
+
+        def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
+            if trainer.is_last_batch:
+                torch.cuda.set_sync_debug_mode("default")
+
+    try:
+        fitted(1, compile=compile_steps, callbacks=[Watch()])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_resumed_run_with_graphs_ends_where_the_whole_one_ends():
+    def train(epochs, path=None):
+        pl.seed_everything(7, verbose=False)
+        model = Classifier(dropout=0.3)
+        loader = TensorLoader(*(t.cuda() for t in points(120)), batch_size=25, shuffle=True)
+        trainer = Trainer(gpus=1, max_epochs=epochs, figures=False, logger=False, compile=True)
+        trainer.fit(model, loader, ckpt_path=path)
+        return model, trainer.checkpoint_callback.last_model_path
+
+    whole, _ = train(4)
+    _, path = train(2)
+    resumed, _ = train(4, path)
+    for mine, theirs in zip(resumed.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_tf32_is_what_products_are_made_in_while_it_trains():
+    seen = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
+            seen.append(torch.get_float32_matmul_precision())
+
+    before = torch.get_float32_matmul_precision()
+    fitted(1, epochs=1, tf32=True, callbacks=[Watch()])
+    assert set(seen) == {"high"}
+    assert torch.get_float32_matmul_precision() == before

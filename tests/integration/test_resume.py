@@ -1,0 +1,102 @@
+"""A run that is killed with SIGKILL and resumed is, bit for bit, the run that was never killed."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from helpers import ROOT
+
+from lightmodels.utils import preserve
+
+WORKER = ROOT / "tests/helpers/killed_runs.py"
+SOME_OF_12 = [[step] for step in (1, 2, 5, 6, 7, 11, 12)]
+# Three epochs of 53 rows in batches of 10: 18 steps.
+SETTINGS = {  # name -> settings, and the steps at which runs are killed
+    "every-step": (
+        {"save_every": 1},
+        [*([k] for k in (1, 2, 3, 5, 6, 7, 9, 12, 13, 17, 18)), [2, 6, 7, 12, 18]],
+    ),
+    "every-fourth-step": ({"save_every": 4}, [[3], [5], [9], [12], [17], [5, 9, 14]]),
+    "epoch-ends": ({"figures": True}, [[1], [6], [7], [12], [15]]),
+    "validation-every-2-steps": ({"save_every": 1, "val_check_interval": 2, "epochs": 2}, SOME_OF_12),
+    "validation-twice": ({"save_every": 1, "val_check_interval": 0.5, "epochs": 2}, SOME_OF_12),
+    "accumulated-gradients": ({"save_every": 1, "accumulate": 2}, [[k] for k in range(1, 9)]),
+    "data-loader": ({"loader": "0"}, [[7], [13], [17]]),
+    "data-loader-2-workers": ({"loader": "2"}, [[7], [13]]),
+}
+
+
+def name_of(setting, kills):
+    return "-".join([setting, *map(str, kills)])
+
+
+CASES = [(setting, kills) for setting, (_, many) in SETTINGS.items() for kills in many]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The directory in which all runs have been made: killed and resumed ones, and those left in peace."""
+    root = tmp_path_factory.mktemp("runs")
+    cases = [
+        {"name": name_of(setting, kills), "kills": kills, **options}
+        for setting, (options, many) in SETTINGS.items()
+        for kills in [[], *many]
+    ]
+    (root / "cases.json").write_text(json.dumps(cases))
+    subprocess.run([sys.executable, WORKER, root, root / "cases.json"], check=True, timeout=300)
+    return root
+
+
+@pytest.mark.parametrize(("setting", "kills"), CASES, ids=lambda part: str(part))
+def test_a_killed_run_resumes_to_the_same_bits(runs, setting, kills):
+    killed, peaceful = runs / name_of(setting, kills), runs / setting
+    assert json.loads((killed / "codes").read_text()) == [-9] * len(kills) + [0], (
+        killed / "output"
+    ).read_text()
+    ours, reference = (flat(load(run)) for run in (killed, peaceful))
+    assert len(reference) > 80
+    assert {name for name in ours if not same(ours[name], reference.get(name))} == set()
+    assert ours.keys() == reference.keys()
+    assert steps(killed) == steps(peaceful)
+
+
+def load(run):
+    return torch.load(run / "run/checkpoints/last.ckpt", weights_only=True)
+
+
+def flat(value, name=""):
+    """Every leaf of a checkpoint by its path, but for what a clock says."""
+    if isinstance(value, (dict, list, tuple)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        parts = (
+            flat(part, f"{name}/{key}") for key, part in items if key not in ("seconds", "samples_per_second")
+        )
+        return {path: leaf for part in parts for path, leaf in part.items()}
+    return {name: value}
+
+
+def same(a, b):
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b or (a != a and b != b)
+
+
+def steps(run):
+    """Each step with the samples it saw; a step that was lost and made again counts once if they agree."""
+    return set((run / "samples").read_text().splitlines())
+
+
+def test_random_states_survive_a_file(tmp_path):
+    import random
+
+    import numpy as np
+
+    def draw():
+        return torch.rand(3).tolist(), np.random.randn(3).tolist(), random.random(), random.gauss(0, 1)
+
+    np.random.randn()  # leaves half of a pair behind
+    random.gauss(0, 1)
+    torch.save(preserve.get_rng_state(), tmp_path / "states")
+    drawn = draw()
+    preserve.set_rng_state(torch.load(tmp_path / "states", weights_only=True))
+    assert draw() == drawn

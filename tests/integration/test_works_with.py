@@ -1,0 +1,460 @@
+"""What Lightning and PyTorch offer works with a LightModel, each checked by a number or an effect."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from helpers.models import Classifier, points
+from pytorch_lightning.cli import LightningCLI
+from pytorch_lightning.tuner import Tuner
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from datamodules.ring import RingDataModule
+from lightmodels import LightModel, RingDNN, Trainer
+from lightmodels.data.tensor_datamodule import Splits, TensorDataModule
+from lightmodels.data.tensor_loader import TensorLoader
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+class Points(TensorDataModule):
+    def load(self):
+        return Splits(points(103), points(31, 1), points(20, 2))
+
+
+def quiet(**options):
+    bare = {"max_epochs": 2, "accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    return Trainer(**{**bare, **options})
+
+
+def fitted(model_class=Classifier, **options):
+    """A model trained from seed 0 on points in batches of 25, and its trainer."""
+    pl.seed_everything(0, verbose=False)
+    model, trainer = model_class(), quiet(**options)
+    trainer.fit(model, datamodule=Points(batch_size=25))
+    return model, trainer
+
+
+def weights(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(state, other):
+    return state.keys() == other.keys() and all(torch.equal(state[name], other[name]) for name in state)
+
+
+def close(state, other):
+    return all(torch.allclose(state[name], other[name], atol=1e-6) for name in state)
+
+
+def loss_of(model, x, y):
+    """The mean loss over the rows, in float64 from the per-row values."""
+    model.eval()
+    with torch.no_grad():
+        return F.cross_entropy(model(x), y, reduction="none").double().mean().item()
+
+
+# Batches
+
+
+def test_dict_batches():
+    class Named(Classifier):
+        def shared_step(self, batch):
+            return super().shared_step((batch["x"], batch["y"]))
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    x, y = points(31)
+    rows = [{"x": row, "y": label} for row, label in zip(x, y, strict=True)]
+    model = Named()
+    quiet().fit(model, DataLoader(rows, batch_size=9), DataLoader(rows, batch_size=25))
+    expected = pytest.approx(loss_of(model, x, y), rel=1e-6)
+    assert model.history[-1]["train_loss"] == expected
+    assert model.history[-1]["val_loss"] == expected
+
+
+def test_several_inputs():
+    class Sum(LightModel):
+        def shared_step(self, batch):
+            left, right, y = batch
+            return {"loss": F.mse_loss(self(left, right), y)}
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    net = nn.Bilinear(2, 3, 1)
+    left, right = torch.randn(20, 2), torch.randn(20, 3)
+    y = net(left, right).detach() + 1
+    model = Sum(net)
+    quiet(max_epochs=1).fit(model, TensorLoader(left, right, y, batch_size=20))
+    assert model.history[0]["train_loss"] == pytest.approx(1.0, abs=1e-6)
+    predicted = quiet().predict(model, TensorLoader(left, right, y, batch_size=6))
+    assert torch.allclose(predicted, net(left, right), atol=1e-6)
+
+
+# Optimization
+
+
+class Rivals(LightModel):
+    """Two parameters with an optimizer each; one of them goes up, the other down."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+        self.up, self.down = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
+
+    def shared_step(self, batch):
+        return {"loss": self.down * batch[0].mean(), "rival_loss": -self.up * batch[0].mean()}
+
+    def training_step(self, batch, batch_idx):
+        values = self.shared_step(batch)
+        names = ("loss", "rival_loss")
+        for optimizer, name in zip(self.optimizers(), names, strict=True):
+            optimizer.zero_grad()
+            self.manual_backward(values[name])
+            optimizer.step()
+        self.log_batch(values, batch)
+        return values["loss"]
+
+    def configure_optimizers(self):
+        return torch.optim.SGD([self.down], lr=0.5), torch.optim.SGD([self.up], lr=0.25)
+
+
+def test_several_optimizers_with_manual_optimization():
+    x, model = torch.tensor([1.0, 2.0, 3.0, 6.0, 7.0]), Rivals()
+    quiet().fit(model, TensorLoader(x, batch_size=2), TensorLoader(x, batch_size=3))
+    down, expected = 0.0, []
+    for _ in range(2):
+        total = 0.0
+        for rows in ([1.0, 2.0], [3.0, 6.0], [7.0]):
+            mean = sum(rows) / len(rows)
+            total += down * mean * len(rows)
+            down -= 0.5 * mean
+        expected.append(total / 5)
+    assert model.history["train_loss"] == pytest.approx(expected)
+    assert model.history["train_rival_loss"] == pytest.approx([value / 2 for value in expected])
+    assert model.history["lr"] == [0.5, 0.5]
+    assert model.history[-1]["val_loss"] == pytest.approx(down * 3.8)
+    assert model.up.item() == -down / 2
+
+
+def test_manual_optimization_of_one_loss():
+    class Manual(Classifier):
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            self.optimizers().zero_grad()
+            self.manual_backward(loss)
+            self.optimizers().step()
+            return loss
+
+        def configure_optimizers(self):
+            return torch.optim.Adam(self.parameters(), lr=0.05)
+
+    class Automatic(Classifier):
+        configure_optimizers = Manual.configure_optimizers
+
+    (manual, _), (automatic, _) = fitted(Manual), fitted(Automatic)
+    assert same(manual.state_dict(), automatic.state_dict())
+    for name in ("train_loss", "train_acc", "val_loss", "lr"):
+        assert manual.history[name] == automatic.history[name]
+
+
+@pytest.mark.parametrize(
+    ("options", "every", "limit"),
+    [({"accumulate_grad_batches": 2}, 2, None), ({"gradient_clip_val": 0.1}, 1, 0.1)],
+)
+def test_accumulated_and_clipped_gradients(options, every, limit):
+    model, _ = fitted(max_epochs=1, **options)
+    pl.seed_everything(0, verbose=False)
+    other, loader = Classifier(), Points(batch_size=25).train_dataloader()
+    (optimizer,), _ = other.configure_optimizers()
+    total = 0.0
+    for step, batch in enumerate(loader, start=1):
+        loss = other.shared_step(batch)["loss"]
+        total += loss.item() * len(batch[0])
+        (loss / every).backward()
+        if step % every == 0 or step == len(loader):
+            if limit:
+                nn.utils.clip_grad_norm_(other.parameters(), limit)
+            optimizer.step()
+            optimizer.zero_grad()
+    assert same(model.state_dict(), other.state_dict())
+    assert model.history[0]["train_loss"] == pytest.approx(total / 103, rel=1e-6)
+    assert not same(model.state_dict(), fitted(max_epochs=1)[0].state_dict())
+
+
+def test_a_frozen_backbone():
+    class Transfer(Classifier):
+        def __init__(self):
+            super().__init__()
+            self.backbone = nn.Linear(2, 2).requires_grad_(False)
+
+        def forward(self, x):
+            return self.net(self.backbone(x))
+
+        def configure_optimizers(self):
+            return torch.optim.Adam([p for p in self.parameters() if p.requires_grad], lr=0.05)
+
+    pl.seed_everything(0, verbose=False)
+    before = Transfer()
+    model, _ = fitted(Transfer, enable_checkpointing=True)
+    assert same(model.backbone.state_dict(), before.backbone.state_dict())
+    assert not any(parameter.requires_grad for parameter in model.backbone.parameters())
+    assert not same(model.net.state_dict(), before.net.state_dict())
+
+
+def test_bf16_mixed_precision():
+    seen = set()
+
+    class Notes(Classifier):
+        def forward(self, x):
+            out = super().forward(x)
+            seen.add(out.dtype)
+            return out
+
+    half, full = fitted(Notes, precision="bf16-mixed")[0], fitted()[0]
+    assert seen == {torch.bfloat16}
+    assert {value.dtype for value in half.parameters()} == {torch.float32}
+    assert half.history["val_loss"] == pytest.approx(full.history["val_loss"], rel=0.02)
+    assert half.history["val_loss"] != full.history["val_loss"]
+
+
+# torch.compile
+
+
+def small_net():
+    return nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+class Wrapped(LightModel):
+    """``Classifier`` without a net of its own."""
+
+    shared_step = Classifier.shared_step
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=0.05)
+
+
+def test_a_compiled_net_trains_as_the_net_itself_and_its_checkpoint_loads():
+    plain, _ = fitted(lambda: Wrapped(small_net()))
+    model, trainer = fitted(
+        lambda: Wrapped(torch.compile(small_net(), backend="eager")), run_dir="run", enable_checkpointing=True
+    )
+    assert model.history["val_loss"] == pytest.approx(plain.history["val_loss"], rel=1e-5)
+    again = Wrapped.load_from_checkpoint(
+        "run/checkpoints/last.ckpt", net=torch.compile(small_net(), backend="eager")
+    )
+    x = points(20, 2)[0]
+    assert torch.allclose(again(x), model(x))
+    assert torch.allclose(trainer.predict(again, TensorLoader(x, batch_size=7)), model(x), atol=1e-6)
+
+
+def test_a_compiled_net_takes_dict_batches():
+    class Net(nn.Linear):
+        def forward(self, x):
+            return super().forward(x)
+
+    net, (x, y) = Net(2, 2), points(10)
+    rows = [{"x": row, "y": label} for row, label in zip(x, y, strict=True)]
+    predicted = quiet().predict(LightModel(torch.compile(net, backend="eager")), DataLoader(rows, 4))
+    assert torch.allclose(predicted, net(x))
+
+
+def test_a_compiled_model_is_trained_and_its_best_weights_are_tested():
+    class GetsWorse(Classifier):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.01, maximize=True)
+
+    pl.seed_everything(0, verbose=False)
+    model, data = GetsWorse(), Points(batch_size=25)
+    compiled = torch.compile(model, backend="eager")
+    trainer = Trainer(max_epochs=2, accelerator="cpu", run_dir="run")
+    assert trainer.fit(compiled, data) is model.history
+    val = data.val_dataloader()
+    (best,) = trainer.validate(compiled, val, ckpt_path="best", verbose=False)
+    assert best["val_loss"] == pytest.approx(model.history[0]["val_loss"], rel=1e-6)
+    trainer.fit(compiled, data, max_epochs=3)
+    assert model.history["epoch"] == [1, 2, 3]
+
+
+# Shorter runs
+
+
+def test_fast_dev_run_makes_one_step_of_each():
+    model, trainer = fitted(fast_dev_run=True)
+    assert (trainer.global_step, len(model.history)) == (1, 1)
+    assert list(Path().iterdir()) == []
+
+
+def test_limited_batches_give_values_over_exactly_their_rows():
+    class Still(Classifier):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    model, _ = fitted(Still, limit_train_batches=3, limit_val_batches=0.5)
+    data = Points(batch_size=25)
+    for epoch, row in enumerate(model.history):
+        (x, y), order = data.splits.train, data.train_dataloader().order(epoch)[:75]
+        assert row["train_loss"] == pytest.approx(loss_of(model, x[order], y[order]), rel=1e-6)
+        x, y = data.splits.val
+        assert row["val_loss"] == pytest.approx(loss_of(model, x[:25], y[:25]), rel=1e-6)
+
+
+# Tuners
+
+
+def test_the_rate_finder_finds_a_rate_and_leaves_no_trace():
+    untouched, _ = fitted(max_epochs=50, limit_train_batches=4)
+    pl.seed_everything(0, verbose=False)
+    model, data, trainer = Classifier(), Points(batch_size=25), quiet(max_epochs=50, limit_train_batches=4)
+    before = weights(model)
+    found = Tuner(trainer).lr_find(model, data, num_training=60, update_attr=False)
+    assert 1e-8 < found.suggestion() < 1
+    assert len(found.results["lr"]) > 20
+    assert same(before, model.state_dict())
+    assert len(model.history) == 0
+    trainer.fit(model, data)
+    assert model.history["train_loss"] == untouched.history["train_loss"]
+    assert same(untouched.state_dict(), model.state_dict())
+
+
+def test_the_rate_that_was_found_is_used():
+    model, trainer = Classifier(), quiet(max_epochs=30)
+    found = Tuner(trainer).lr_find(model, Points(batch_size=25), num_training=60)
+    trainer.fit(model, Points(batch_size=25), max_epochs=31)
+    assert model.history["lr"][0] == model.hparams.lr == found.suggestion()
+
+
+def test_the_batch_size_that_was_found_is_used():
+    model, data, trainer = Classifier(), Points(batch_size=4), quiet()
+    found = Tuner(trainer).scale_batch_size(model, datamodule=data, init_val=8, max_trials=3)
+    assert found == data.batch_size == 32
+    trainer.fit(model, data)
+    assert trainer.num_training_batches == len(range(0, 103, 32))
+    assert model.history["epoch"] == [1, 2]
+
+
+# Callbacks
+
+
+def test_lightnings_early_stopping():
+    model, _ = fitted(max_epochs=50, callbacks=[pl.callbacks.EarlyStopping("val_loss", min_delta=0.05)])
+    values = model.history["val_loss"]
+    good = [step for step in range(1, len(values)) if min(values[:step]) - values[step] > 0.05]
+    assert len(values) == (good[-1] if good else 0) + 1 + 3
+
+
+def test_weight_averaging_validates_keeps_and_resumes_the_average():
+    class Collects(pl.Callback):
+        def __init__(self):
+            self.steps = []
+
+        def on_train_batch_end(self, trainer, pl_module, *args):
+            self.steps.append(weights(pl_module))
+
+    def train(run_dir, epochs, **options):
+        pl.seed_everything(0, verbose=False)
+        collects = Collects()
+        callbacks = [pl.callbacks.WeightAveraging(), collects]
+        trainer = quiet(run_dir=run_dir, max_epochs=epochs, callbacks=callbacks, enable_checkpointing=True)
+        model = Classifier(dropout=0.2)
+        trainer.fit(model, datamodule=Points(batch_size=25), **options)
+        return model, trainer, collects.steps
+
+    model, trainer, steps = train("whole", 3)
+    means = {name: torch.stack([step[name] for step in steps]).mean(0) for name in steps[0]}
+    assert close(means, model.state_dict())
+    val_loss = loss_of(model, *points(31, 1))
+    assert model.history[-1]["val_loss"] == pytest.approx(val_loss, rel=1e-5)
+    (kept,) = trainer.validate(ckpt_path="last", verbose=False)
+    assert kept["val_loss"] == pytest.approx(val_loss, rel=1e-5)
+
+    train("half", 2)
+    resumed, _, _ = train("half", 3, ckpt_path="half/checkpoints/last.ckpt")
+    assert same(resumed.state_dict(), model.state_dict())
+    assert resumed.history["val_loss"] == model.history["val_loss"]
+
+
+def test_exponential_weight_averaging():
+    averaging = pl.callbacks.EMAWeightAveraging(decay=0.0)  # the average is then the newest weights
+    model, plain = fitted(callbacks=[averaging])[0], fitted()[0]
+    assert close(plain.state_dict(), model.state_dict())
+    assert plain.history["val_loss"] == pytest.approx(model.history["val_loss"], rel=1e-5)
+    slow, _ = fitted(callbacks=[pl.callbacks.EMAWeightAveraging(decay=0.9)])
+    assert slow.history["train_loss"] == plain.history["train_loss"]
+    assert slow.history[0]["val_loss"] > plain.history[0]["val_loss"]
+
+
+def test_stochastic_weight_averaging():
+    starts = []
+
+    class Collects(pl.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            starts.append(weights(pl_module))
+
+    averaging = pl.callbacks.StochasticWeightAveraging(swa_lrs=0.01, swa_epoch_start=1)
+    model, _ = fitted(max_epochs=3, callbacks=[averaging, Collects()])
+    means = {name: torch.stack([start[name] for start in starts]).mean(0) for name in starts[0]}
+    assert close(means, model.state_dict())
+    assert len(model.history) == 3
+
+
+# Loggers
+
+
+def logged_rows(path):
+    with Path(path).open(newline="") as file:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+def test_the_csv_logger_has_the_history():
+    logger = pl.loggers.CSVLogger("csv")
+    model, _ = fitted(max_epochs=3, logger=logger, log_every_n_steps=1)
+    rows = logged_rows(Path(logger.log_dir) / "metrics.csv")
+    assert [row.pop("step") for row in rows] == model.history["epoch"]
+    assert rows == [{k: v for k, v in row.items() if k != "epoch"} for row in model.history]
+
+
+def test_weights_and_biases():
+    pytest.importorskip("wandb")
+    logger = pl.loggers.WandbLogger(project="points", save_dir=".", offline=True)
+    model, _ = fitted(logger=logger)
+    assert logger.experiment.summary["val_loss"] == pytest.approx(model.history[-1]["val_loss"])
+    logger.experiment.finish()
+
+
+def test_mlflow(monkeypatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow = pytest.importorskip("mlflow")
+    uri = Path("mlruns").resolve().as_uri()
+    logger = pl.loggers.MLFlowLogger(tracking_uri=uri)
+    model, _ = fitted(logger=logger)
+    logged = mlflow.tracking.MlflowClient(uri).get_metric_history(logger.run_id, "val_loss")
+    assert [metric.value for metric in logged] == pytest.approx(model.history["val_loss"])
+
+
+# Lightning's command line
+
+
+def test_lightnings_own_command_line():
+    flags = ["--trainer.max_epochs=2", "--trainer.accelerator=cpu", "--trainer.run_dir=run"]
+    flags += ["--model.lr=0.02", "--data.num_rows=400", "--data.test_rows=100"]
+    cli = LightningCLI(RingDNN, RingDataModule, trainer_class=Trainer, args=["fit", *flags])
+    assert cli.model.hparams["lr"] == 0.02
+    assert cli.model.history["epoch"] == [1, 2]
+    assert {path.name for path in Path("run/checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    again = RingDNN.load_from_checkpoint("run/checkpoints/last.ckpt")
+    assert same(again.state_dict(), cli.model.state_dict())
+    assert again.hparams["lr"] == 0.02

@@ -1,0 +1,58 @@
+"""The notebook runs, its history and figure are shown, and what it shows of a history is safe HTML."""
+
+import base64
+import json
+import pickle
+
+import pytest
+from helpers import ROOT
+
+from lightmodels import History
+
+NOTEBOOK = ROOT / "examples" / "quick_start.ipynb"
+ROWS = [{"epoch": n, "train_loss": 1 / n, "val_loss": abs(n - 8) + 0.5} for n in range(1, 13)]
+
+
+def test_the_table_has_the_last_rows_and_marks_the_best():
+    shown = History([*ROWS[:11], {"epoch": 12, "train_loss": 0.1}])._repr_html_()
+    assert shown.count("<tr") == 1 + 10
+    (marked,) = [line for line in shown.splitlines() if "*</td>" in line]
+    assert "<td>8</td>" in marked
+    assert "10 of 12 epochs; * best epoch 8" in shown
+    assert "<td>0.1</td><td>-</td>" in shown
+
+
+def test_names_are_escaped_and_no_rows_are_no_error():
+    shown = History([{"epoch": 1, "val_<script>": 0.5}])._repr_html_()
+    assert "<script>" not in shown
+    assert "&lt;script&gt;" in shown
+    assert "0 of 0 epochs" in History()._repr_html_()
+
+
+def test_a_plot_is_a_picture_by_itself():
+    figure = History(ROWS).plot()
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert pickle.loads(pickle.dumps(figure)).axes[0].get_ylabel() == "loss"
+
+
+def test_the_notebook_is_stored_without_outputs():
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
+
+
+def test_the_notebook_runs_and_shows_table_and_figure(tmp_path):
+    nbclient = pytest.importorskip("nbclient", reason="needs nbclient and ipykernel")
+    pytest.importorskip("ipykernel", reason="needs nbclient and ipykernel")
+    import nbformat
+
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    resources = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    outputs = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
+    (table,) = outputs["history"]
+    assert "* best epoch" in table.data["text/html"]
+    (figure,) = outputs["history.plot()"]
+    assert base64.b64decode(figure.data["image/png"]).startswith(b"\x89PNG")
+    streams = [each for shown in outputs.values() for each in shown if each.output_type == "stream"]
+    assert {each.name for each in streams} == {"stdout"}
+    assert all("\x1b" not in each.text and "GPU available" not in each.text for each in streams)

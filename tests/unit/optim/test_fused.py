@@ -1,0 +1,103 @@
+"""NAdam by one kernel, compared with torch's own."""
+
+import copy
+import inspect
+
+import pytest
+import torch
+
+from lightmodels import ReutersConv1D
+from lightmodels.optim.fused import FusedNAdam, nadam_class
+
+OPTIONS = [
+    {},
+    {"weight_decay": 0.1},
+    {"weight_decay": 0.4, "decoupled_weight_decay": True},
+    {"weight_decay": 0.1, "maximize": True, "betas": (0.5, 0.9), "eps": 1e-3},
+    {"momentum_decay": 0.1, "betas": (0.0, 0.99)},
+]
+
+
+def parameters(dtype=torch.float32):
+    torch.manual_seed(0)
+    return [torch.nn.Parameter(torch.randn(shape, dtype=dtype)) for shape in ((3, 2), (4,), (2, 3, 4))]
+
+
+def give_gradients(step, *lists, skipped=()):
+    for tensors in lists:
+        torch.manual_seed(step)
+        for index, tensor in enumerate(tensors):
+            gradient = torch.randn_like(tensor)
+            tensor.grad = None if index in skipped else gradient
+
+
+def assert_alike(mine, theirs, rtol):
+    for a, b in zip(mine.param_groups[0]["params"], theirs.param_groups[0]["params"], strict=True):
+        torch.testing.assert_close(a, b, rtol=rtol, atol=rtol)
+        assert list(mine.state[a]) == list(theirs.state[b])
+        for name, value in mine.state[a].items():
+            torch.testing.assert_close(value, theirs.state[b][name], rtol=rtol, atol=rtol, msg=name)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-5), (torch.float64, 1e-7)])
+def test_steps_are_torchs(options, dtype, rtol):
+    """The product of momenta is float32 in both."""
+    ours, torchs = parameters(dtype), parameters(dtype)
+    mine, theirs = FusedNAdam(ours, lr=0.1, **options), torch.optim.NAdam(torchs, lr=0.1, **options)
+    for step in range(30):
+        for optimizer in (mine, theirs):
+            optimizer.param_groups[0]["lr"] = 0.1 / step if step else 0.0
+        give_gradients(step, ours, torchs)
+        mine.step()
+        theirs.step()
+    assert_alike(mine, theirs, rtol)
+
+
+def test_a_parameter_may_have_no_gradient_in_some_steps():
+    ours, torchs = parameters(), parameters()
+    mine, theirs = FusedNAdam(ours, lr=0.1), torch.optim.NAdam(torchs, lr=0.1)
+    for step, skipped in enumerate([(2,), (), (0, 1), (0, 1, 2), ()]):
+        give_gradients(step, ours, torchs, skipped=skipped)
+        mine.step()
+        theirs.step()
+    assert [mine.state[tensor]["step"].item() for tensor in ours] == [3, 3, 3]
+    assert_alike(mine, theirs, 1e-5)
+
+
+def test_each_goes_on_from_the_others_states():
+    ours, torchs = parameters(), parameters()
+    mine, theirs = FusedNAdam(ours, lr=0.1), torch.optim.NAdam(torchs, lr=0.1)
+    for step in range(6):
+        give_gradients(step, ours, torchs)
+        mine.step()
+        theirs.step()
+        states = copy.deepcopy((mine.state_dict(), theirs.state_dict()))
+        theirs.load_state_dict(states[0])
+        mine.load_state_dict(states[1])
+    assert_alike(mine, theirs, 1e-5)
+
+
+def test_the_loss_of_the_closure_comes_back_and_has_a_gradient():
+    (tensor,) = ours = [torch.nn.Parameter(torch.ones(2))]
+    optimizer = FusedNAdam(ours, lr=0.1)
+
+    def closure():
+        loss = (tensor**2).sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == 2.0
+    assert (tensor < 1).all()
+
+
+def test_its_arguments_and_defaults_are_torchs():
+    ours, torchs = (inspect.signature(optimizer).parameters for optimizer in (FusedNAdam, torch.optim.NAdam))
+    assert set(torchs) - set(ours) == {"foreach", "capturable", "differentiable"}
+    assert {name: ours[name].default for name in ours} == {name: torchs[name].default for name in ours}
+
+
+def test_it_is_for_the_cpu():
+    model = ReutersConv1D(num_words=10, length=12)
+    assert type(model.configure_optimizers()["optimizer"]) is nadam_class(model) is FusedNAdam
+    assert nadam_class(model.to("meta")) is torch.optim.NAdam
