@@ -4,33 +4,38 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 # Before torch starts its threads, also in the processes that tests start: the nets are tiny, and two
 # busy processes of two threads each on two cores take ten times as long as of one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Processes that tests start find ``helpers`` too.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
+)
 
 
-PICTURED = {
-    "test_pictures",
+DRAWING = {
+    "test_figure_callback",
     "test_projector",
-    "test_sample_texts",
-    "test_train_command",
+    "test_text_samples",
+    "test_train",
     "test_damage",
     "test_browser",
 }
 
 
 @pytest.fixture(autouse=True)
-def no_pictures(request, monkeypatch):
-    """Leaves pictures, which take longer than the small trainings of tests, to the tests of them."""
-    if request.module.__name__ not in PICTURED:
+def no_figures(request, monkeypatch):
+    """Draws figures, which take longer than the small trainings of tests, in the tests of figures only."""
+    if request.module.__name__ not in DRAWING:
         monkeypatch.setattr("lightmodels.pictures.Pictures.on_train_start", lambda *_: None)
 
 
 @pytest.fixture(scope="session")
 def data_dir() -> str:
     """The directory of the real files; for tests marked ``real_data``."""
-    beside_the_repository = Path(__file__).parents[2] / "shared" / "data"
+    beside_the_repository = ROOT.parent / "shared" / "data"
     directory = Path(os.environ.get("LIGHTMODELS_DATA_DIR", beside_the_repository))
     if not directory.is_dir():
         pytest.skip(f"the real files are not in {directory} (LIGHTMODELS_DATA_DIR)")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from jsonargparse import ArgumentParser
 from jsonargparse import DefaultHelpFormatter as JsonFormatter
 
-from lightmodels.cli.train_flags import LONG, SWITCHES
+from lightmodels.cli.shorthands import LONG, SWITCHES
 
 DESCRIPTION = "Trains one of the tasks, tests its best weights and keeps all of it in a directory of its own."
 TITLES = {

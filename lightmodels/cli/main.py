@@ -6,9 +6,7 @@ import sys
 from lightmodels.cli.exit_codes import INPUT_WRONG, run
 
 COMMANDS = ("train", "evaluate", "predict", "export")
-USAGE = (
-    f"usage: lightmodels {{{','.join(COMMANDS)}}} …; lightmodels COMMAND --help explains a command's flags"
-)
+USAGE = f"usage: lightmodels {{{','.join(COMMANDS)}}} …   (lightmodels COMMAND --help shows its flags)"
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from lightmodels.cli import torchrun_restart
 from lightmodels.cli.exit_codes import UsageError, with_underscores
 from lightmodels.cli.help_page import DESCRIPTION, Formatter, shortened_help
 from lightmodels.cli.resume_flags import find_checkpoint, parse_resumed
+from lightmodels.cli.shorthands import expand_shorthands
 from lightmodels.cli.tasks import TASKS
 
 PLAIN_DATA = ("seed", "data_dir")  # arguments of data modules that have a plain flag
@@ -195,24 +196,3 @@ def dump(parser: Parser, options: Namespace) -> str:
     for name in NOT_SAVED:
         saved.pop(name, None)
     return parser.dump(saved, skip_validation=True)
-
-
-NAMES = ("compile", "precision", "steps_per_execution", "tf32")
-SHORTHANDS = {f"--{name}": f"--trainer.{name}" for name in NAMES}
-SWITCHES = ("--compile", "--tf32")  # which need no value
-LONG = {long: short for short, long in SHORTHANDS.items()}
-
-
-def expand_shorthands(argv: Sequence[str]) -> list[str]:
-    """The command line with every flag as the parser knows it.
-
-    Example:
-        >>> written_out(["--precision", "bf16-mixed", "--compile", "--seed=1"])
-        ['--trainer.precision', 'bf16-mixed', '--trainer.compile=true', '--seed=1']
-    """
-    found = []
-    for arg, following in zip(argv, [*argv[1:], ""], strict=False):  # of no words, one too many
-        name, equals, value = arg.partition("=")
-        switch = "=true" if name in SWITCHES and not equals and following not in ("true", "false") else ""
-        found.append(SHORTHANDS.get(name, name) + equals + value + switch)
-    return found

@@ -123,7 +123,7 @@ def train_val_split(tensors: Tensors, fraction: float, seed: int) -> tuple[Tenso
         ValueError: a fraction that leaves either part without a row.
 
     Example:
-        >>> kept, carved = carve((torch.arange(10),), fraction=0.3, seed=0)
+        >>> kept, carved = train_val_split((torch.arange(10),), fraction=0.3, seed=0)
         >>> len(kept[0]), len(carved[0])
         (7, 3)
     """

@@ -17,7 +17,7 @@ def can_run(loop: Any) -> bool:
     batch, which may be smaller, is left out. Nothing may be due between two steps.
 
     Args:
-        loop: a ``TrainingEpochLoop`` in an epoch without an obstacle.
+        loop: a ``TrainingEpochLoop`` in an epoch that takes the fast path.
     """
     if loop.compiled is None or loop.execution in (1, "auto"):
         return False

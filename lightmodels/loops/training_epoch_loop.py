@@ -38,7 +38,7 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         compiled: compiles steps, if that is asked for.
     """
 
-    obstacle: str | None = "nothing has been trained"
+    why_not: str | None = "nothing has been trained"
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class TrainingEpochLoop(_TrainingEpochLoop):
 
     def on_run_start(self, data_fetcher: Any) -> None:
         super().on_run_start(data_fetcher)
-        self.obstacle = fast_path.why_not_training(self.trainer, data_fetcher)
-        if self.obstacle is None:
+        self.why_not = fast_path.why_not_training(self.trainer, data_fetcher)
+        if self.why_not is None:
             self._prepare()
         elif self.execution != 1:
-            raise ValueError(f"steps_per_execution={self.execution!r} cannot be had with {self.obstacle}")
+            raise ValueError(f"steps_per_execution={self.execution!r} cannot be had with {self.why_not}")
         if self.compiled:
-            self.compiled.begin_epoch(self.trainer, self.obstacle)
+            self.compiled.begin_epoch(self.trainer, self.why_not)
 
     def _prepare(self) -> None:
         trainer: Any = self.trainer
@@ -84,7 +84,7 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         )
 
     def advance(self, data_fetcher: Any) -> None:
-        usual = self.obstacle is not None or self.automatic_optimization._skip_backward
+        usual = self.why_not is not None or self.automatic_optimization._skip_backward
         if usual or self._resumes_at_validation(data_fetcher):
             super().advance(data_fetcher)
             return
@@ -157,7 +157,7 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         )
 
     def on_advance_end(self, data_fetcher: Any) -> None:
-        if self.obstacle is not None or self.restarting or self._must_end():
+        if self.why_not is not None or self.restarting or self._must_end():
             super().on_advance_end(data_fetcher)
         else:
             self._batches_that_stepped += 1

@@ -24,7 +24,7 @@ def fused_kwargs(model: pl.LightningModule) -> dict[str, Any]:
     trainer: Any = model._trainer
     clips = trainer is not None and trainer.gradient_clip_val and "mixed" in str(trainer.precision)
     here = all(parameter.device.type in FUSING for parameter in model.parameters())
-    return {"fused_kwargs": True} if here and not clips else {}
+    return {"fused": True} if here and not clips else {}
 
 
 def nadam_class(model: pl.LightningModule) -> type[torch.optim.NAdam]:

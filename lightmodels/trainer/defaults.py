@@ -66,8 +66,8 @@ def is_tuning(trainer: pl.Trainer) -> bool:
 
 def unset_options(options: dict[str, Any]) -> dict[str, Any]:
     """Our defaults for what was left open: the table instead of bars, a logger when its place is known."""
-    ours = ("tensorboard_logger", "enable_progress_bar", "enable_model_summary")
-    return {name: False for name in ours if options.get(name) in (None, name == "tensorboard_logger")}
+    ours = ("logger", "enable_progress_bar", "enable_model_summary")
+    return {name: False for name in ours if options.get(name) in (None, name == "logger")}
 
 
 def plugins(given: Any) -> list[Any]:

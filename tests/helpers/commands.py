@@ -20,7 +20,7 @@ def command(capfd, name: str, *argv: object) -> Ended:
     saved, handler = sys.argv, signal.getsignal(signal.SIGTERM)
     sys.argv = [f"scripts/{name}.py", *map(str, argv)]
     try:
-        exit_codes.run(importlib.import_module(name).main)
+        exit_codes.run(importlib.import_module(f"lightmodels.cli.{name}").main)
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1

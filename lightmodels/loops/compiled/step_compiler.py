@@ -37,17 +37,17 @@ class StepCompiler:
         """Without what is compiled, which is made anew."""
         return {"reason": self.reason, "_whole": None, "_trained": None, "_forward": None}
 
-    def begin_epoch(self, trainer: Trainer, obstacle: str | None) -> None:
-        """Gets ready; ``obstacle`` is what keeps whole steps from being made at all, if anything."""
+    def begin_epoch(self, trainer: Trainer, why_not: str | None) -> None:
+        """Gets ready; ``why_not`` is what keeps whole steps from being made at all, if anything."""
         optimizer = trainer.optimizers[0] if trainer.optimizers else trainer
-        obstacle = obstacle or self.reason
+        why_not = why_not or self.reason
         if self._trained is not optimizer:
             self._trained, self._forward = optimizer, None
-            self._whole = None if obstacle else CompiledTrainStep(trainer)
-            if obstacle:
-                self._compile_net(trainer, obstacle)
-        elif obstacle and self._whole:
-            self._compile_net(trainer, obstacle)
+            self._whole = None if why_not else CompiledTrainStep(trainer)
+            if why_not:
+                self._compile_net(trainer, why_not)
+        elif why_not and self._whole:
+            self._compile_net(trainer, why_not)
         self._attempt(CompiledTrainStep.begin_epoch)
 
     def prepare(self) -> bool:

@@ -55,8 +55,8 @@ class CompiledTrainStep:
 
     def begin_epoch(self) -> None:
         """Looks anew at what may stand against a graph, and at the size of batches. Raises as ``prepare``."""
-        if obstacle := graph_state.why_not(self.trainer, self._rule):
-            raise NotCompilableError(obstacle)
+        if reason := graph_state.why_not(self.trainer, self._rule):
+            raise NotCompilableError(reason)
         if graph_state.count_hooks(self._model) != self._hooks:
             raise NotCompilableError("hooks of modules that were not there at first")
         size = getattr(self.trainer.train_dataloader, "batch_size", None)

@@ -90,9 +90,9 @@ def test_sigterm_saves_and_ends_with_its_code():
 
 STUCK = """
 import signal, time
-from lightmodels import stops
-stops.DEADLINE = 0.5
-stop = stops.SignalHandler()
+from lightmodels.callbacks import signal_handler
+signal_handler.DEADLINE = 0.5
+stop = signal_handler.SignalHandler()
 stop.on_train_start(None, None)
 signal.raise_signal(signal.SIGTERM)
 time.sleep(60)

@@ -39,7 +39,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(path, monkeypatch):
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save_checkpoint", full)
+    monkeypatch.setattr(torch, "save", full)
     with pytest.raises(
         CheckpointError, match=r"model.ckpt: the checkpoint cannot be written \(.*No space left"
     ):

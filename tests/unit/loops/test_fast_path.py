@@ -155,10 +155,10 @@ def same(one, other):
 def test_it_is_lightnings_way_to_the_bit(kind, monkeypatch):
     model_class, options = RUNS[kind]
     short, short_calls, short_state = fitted(model_class, options, loaders, "short")
-    assert short.trainer.fit_loop.epoch_loop.obstacle is None
-    monkeypatch.setattr(fast_path, "obstacle", lambda *_: "a test")
+    assert short.trainer.fit_loop.epoch_loop.why_not is None
+    monkeypatch.setattr(fast_path, "why_not", lambda *_: "a test")
     whole, calls, state = fitted(model_class, options, loaders, "whole")
-    assert whole.trainer.fit_loop.epoch_loop.obstacle == "a test"
+    assert whole.trainer.fit_loop.epoch_loop.why_not == "a test"
     assert same(list(short.state_dict().values()), list(whole.state_dict().values()))
     assert short_calls == calls
     for name in state:
@@ -173,7 +173,7 @@ def test_with_other_data(kind, monkeypatch):
         return {"train_dataloaders": DataLoader(TensorDataset(*points()), 20, shuffle=True)}
 
     short, short_calls, _ = fitted(OneCycle, {}, data, "short")
-    monkeypatch.setattr(fast_path, "obstacle", lambda *_: "a test")
+    monkeypatch.setattr(fast_path, "why_not", lambda *_: "a test")
     whole, calls, _ = fitted(OneCycle, {}, data, "whole")
     assert same(list(short.state_dict().values()), list(whole.state_dict().values()))
     assert short_calls == calls
@@ -222,8 +222,8 @@ class Watches(pl.Callback):
 )  # fmt: skip
 def test_what_is_special_goes_lightnings_way(model_class, options, monkeypatch):
     short, _, _ = fitted(model_class, options, loaders, "short")
-    assert short.trainer.fit_loop.epoch_loop.obstacle is not None
-    monkeypatch.setattr(fast_path, "obstacle", lambda *_: "a test")
+    assert short.trainer.fit_loop.epoch_loop.why_not is not None
+    monkeypatch.setattr(fast_path, "why_not", lambda *_: "a test")
     whole, _, _ = fitted(model_class, options, loaders, "whole")
     assert same(list(short.state_dict().values()), list(whole.state_dict().values()))
 
@@ -315,7 +315,7 @@ def test_validation_over_epochs_stays_where_it_was_when_an_epoch_is_cut_short(mo
         return validated.steps
 
     short = steps()
-    monkeypatch.setattr(fast_path, "obstacle", lambda *_: "a test")
+    monkeypatch.setattr(fast_path, "why_not", lambda *_: "a test")
     assert short == steps()
     assert len(short) > 1
 

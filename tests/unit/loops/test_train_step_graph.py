@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from helpers.models import Classifier, OneCycle, points
-from test_compilation import agree, fitted, in_an_empty_directory, loaders, quick, way  # noqa: F401
+from test_step_compiler import agree, fitted, in_an_empty_directory, loaders, quick, way  # noqa: F401
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, IterableDataset

@@ -36,7 +36,7 @@ def test_a_file_in_the_way_is_named(tmp_path):
 
 
 def test_eight_at_once_get_eight_directories(tmp_path):
-    source = ROOT / "lightmodels" / "run_directory.py"
+    source = ROOT / "lightmodels" / "trainer" / "run_directory.py"
     code = source.read_text() + "\nimport sys\nprint(claim_next(Path(sys.argv[1])))"
     started = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
