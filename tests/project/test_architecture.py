@@ -23,12 +23,14 @@ RANKS = {  # each package imports packages of a lower rank only
     "trainer": 5,
     "cli": 6,
 }
-FILES = [
-    path for package in ("lightmodels", "datamodules") for path in sorted((ROOT / package).rglob("*.py"))
-]
-MODULES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES
-}
+FILES = [path for top in ("lightmodels", "datamodules") for path in sorted((ROOT / top).rglob("*.py"))]
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in FILES}
 PRIVATE = ("lightmodels.loops.", "lightmodels.utils.lightning_internals")  # may use Lightning's private names
 LIGHTNING = ("pytorch_lightning", "lightning_fabric")
 MAX_FILE, MAX_FUNCTION = 400, 50  # lines
@@ -100,9 +102,7 @@ def private_names(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
     found = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(
-            ("pytorch_lightning", "lightning_")
-        ):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(LIGHTNING):
             found |= {alias.name for alias in node.names if alias.name.startswith("_")}
         chain = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
         if chain.startswith(("trainer.", "self.trainer.", "model.trainer.")) and "._" in chain:
