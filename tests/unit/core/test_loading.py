@@ -181,7 +181,7 @@ ODD = [
     ({"hyper_parameters": {"lr": -1}}, {}, "t.ckpt: its hyper-parameters do not fit RingDNN (lr must be"),
     ({"hyper_parameters": {"lr": "fast"}}, {}, "t.ckpt: its hyper-parameters do not fit RingDNN ("),
     ({}, {"momentum": 1}, "do not fit RingDNN ("),
-    ({"model_class": "LightModel"}, {}, "LightModel needs arguments that were not saved: load(path, LightModel, net=…)"),
+    ({"model_class": "LightModel"}, {}, "needs arguments that were not saved: load(path, LightModel, net=…)"),
     ({}, {"model_class": Wrapper}, "Wrapper needs arguments that were not saved: load(path, Wrapper, net=…)"),
 ]  # fmt: skip
 
