@@ -8,14 +8,14 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from lightmodels import data_info, default_figures, processes, random_state, resume, schedules, weights
-from lightmodels.bad_input import require_gradient
 from lightmodels.batches import batch_size, run_step, values_and_size
+from lightmodels.callbacks.epoch_table import EpochTable
 from lightmodels.epoch_row import EpochRow
-from lightmodels.epoch_table import EpochTable
 from lightmodels.finite import FiniteGuard
 from lightmodels.projector import Embedding
 from lightmodels.stages import Stages, publish
 from lightmodels.step_model import StepModel
+from lightmodels.utils.step_errors import require_gradient
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,11 +14,11 @@ from pytorch_lightning.utilities.types import LRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightmodels.bad_input import require_gradient
 from lightmodels.batches import run_step
 from lightmodels.epoch_means import EpochMeans, MetricState, put_state, take_state
 from lightmodels.epoch_row import EpochRow
 from lightmodels.untouched import evaluating
+from lightmodels.utils.step_errors import require_gradient
 
 if TYPE_CHECKING:
     from lightmodels.step_model import StepModel

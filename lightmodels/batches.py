@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightmodels.bad_input import explained, name_of
+from lightmodels.utils.step_errors import explain_errors, name_of
 
 
 def batch_size(batch: Any) -> int:
@@ -49,8 +49,8 @@ def values_and_size(returned: Any, batch: Any, step: str) -> tuple[dict[str, Any
 
 
 def run_step(step: Callable[[Any], Any], batch: Any) -> tuple[dict[str, Any], int]:
-    """``values_and_size`` of what a model's step returns; raises ValueError where ``explained`` does too."""
-    return values_and_size(explained(step, batch), batch, name_of(step))
+    """``values_and_size`` of what a model's step returns; raises as ``explain_errors`` does."""
+    return values_and_size(explain_errors(step, batch), batch, name_of(step))
 
 
 def inputs_of(batch: Any, module: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -9,8 +9,8 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed, FailOnRecompileLimitHit, TorchDynamoException
 
-from lightmodels import messages
 from lightmodels.trained import NotOneGraphError
+from lightmodels.utils.console import current_verbosity
 from lightmodels.whole_step import SAME_RANDOM, WholeStep, own_graphs
 
 Result = TypeVar("Result")
@@ -121,7 +121,7 @@ def _allow_saved_tensor_hooks() -> None:
 
 
 def _say(trainer: Trainer, line: str) -> None:
-    if trainer.is_global_zero and messages.level() != "quiet":
+    if trainer.is_global_zero and current_verbosity() != "quiet":
         print(line, flush=True)
 
 

@@ -14,8 +14,7 @@ from torch.optim import Optimizer
 
 from lightmodels import run_card, schedules
 from lightmodels.batches import inputs_of
-from lightmodels.epoch_table import best_epoch
-from lightmodels.history import History, Row
+from lightmodels.history import History, Row, best_epoch
 from lightmodels.untouched import untouched
 
 LONG_EPOCH = 100  # steps, from which on the loss inside an epoch is shown too

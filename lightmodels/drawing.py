@@ -10,7 +10,7 @@ import torch
 
 from lightmodels import png, shown
 from lightmodels.base import LightModel
-from lightmodels.epoch_table import best_epoch
+from lightmodels.history import best_epoch
 from lightmodels.kept_weights import Kept
 from lightmodels.sample import Sample
 from lightmodels.step_model import StepModel

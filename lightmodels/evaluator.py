@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from lightmodels import data_arguments, processes
-from lightmodels.messages import without_banners
+from lightmodels.utils.console import without_banners
 from lightmodels.weights import weights_of
 
 

@@ -12,12 +12,12 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 from typing_extensions import Self
 
-from lightmodels.bad_input import explained
 from lightmodels.batch_training import BatchTraining
 from lightmodels.batches import inputs_of
 from lightmodels.history import History
 from lightmodels.recipe import Loss, MetricLike, OptimizerLike, Recipe
 from lightmodels.untouched import evaluating
+from lightmodels.utils.step_errors import explain_errors
 
 
 class StepModel(pl.LightningModule):
@@ -116,7 +116,7 @@ class StepModel(pl.LightningModule):
         """``forward`` of the batch's inputs: of all its parts but the last, the target."""
         wrapped = self.net if type(self).forward is StepModel.forward else None
         args, kwargs = inputs_of(batch, self if wrapped is None else wrapped)
-        return explained(self, *args, **kwargs)
+        return explain_errors(self, *args, **kwargs)
 
     def train_on_batch(self, batch: Any) -> dict[str, float]:
         """Makes one optimizer step; returns the means over this epoch's training batches so far.

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 
-from lightmodels import cpu, data_arguments, gpu, loops, messages, processes, run_directory, trainer_options
+from lightmodels import cpu, data_arguments, gpu, loops, processes, run_directory, trainer_options
 from lightmodels.base import LightModel
 from lightmodels.devices import DeviceChoice
 from lightmodels.evaluator import Evaluator
@@ -16,6 +16,7 @@ from lightmodels.history import History
 from lightmodels.keeper import BestAndLast, Mode
 from lightmodels.pictures import Pictures
 from lightmodels.stops import Stopped
+from lightmodels.utils.console import without_banners
 
 
 class Trainer(Evaluator):
@@ -85,7 +86,7 @@ class Trainer(Evaluator):
         self._keeper = keeper if keeper in options["callbacks"] else None
         options["plugins"] = trainer_options.plugins(options.get("plugins"))
         options |= trainer_options.unset(options) | trainer_options.devices(gpus, tpu_cores, options)
-        with messages.without_banners():
+        with without_banners():
             super().__init__(**options)
         if tf32 and self.strategy.root_device.type != "cuda":
             raise ValueError(f"tf32 needs a GPU, and this trains on {self.strategy.root_device.type}")
@@ -146,7 +147,7 @@ class Trainer(Evaluator):
         if self.strategy.root_device.type == "cpu":
             cpu.speed_up()
         try:
-            with messages.without_banners(), gpu.products_in_tf32(self._tf32):
+            with without_banners(), gpu.products_in_tf32(self._tf32):
                 super().fit(model, **data, ckpt_path=ckpt_path or self._stopped_at)
         except Stopped as stop:
             if stop.signum != signal.SIGINT:

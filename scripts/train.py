@@ -23,10 +23,11 @@ from tasks import TASKS
 
 from datamodules.base import TensorDataModule
 from datamodules.files import RemoteFile, find
-from lightmodels import LightModel, Trainer, messages, processes, summary
-from lightmodels.callbacks import ConfiguredOptimizer
+from lightmodels import LightModel, Trainer, processes, summary
+from lightmodels.callbacks.optimizer_state import ConfiguredOptimizer
 from lightmodels.dashboard import Dashboard
 from lightmodels.repeated import Repeated
+from lightmodels.utils.console import verbosity
 
 
 def main(argv: Sequence[str]) -> None:
@@ -36,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
         return
     if options.verbose:
         quiet(logging.INFO)
-    with messages.say("quiet" if options.quiet else "verbose" if options.verbose else "normal"):
+    with verbosity("quiet" if options.quiet else "verbose" if options.verbose else "normal"):
         train_all(options, parser)
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.loaders import TensorLoader
 from lightmodels import History, Trainer
-from lightmodels.callbacks import ConfiguredOptimizer
+from lightmodels.callbacks.optimizer_state import ConfiguredOptimizer
 from lightmodels.checkpoints import CheckpointError
 from lightmodels.run_directory import RunDirectoryError
 

@@ -1,0 +1,1 @@
+"""LightModel, and what it is made of."""
