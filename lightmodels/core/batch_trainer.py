@@ -10,12 +10,12 @@ from pytorch_lightning.utilities.types import LRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightmodels.bad_input import require_gradient
 from lightmodels.metrics.epoch_means import EpochMeans, MetricState, pop_metric_state, set_metric_state
 from lightmodels.metrics.stage_metrics import EpochRecord
 from lightmodels.utils import lightning_internals
 from lightmodels.utils.batch import run_step
 from lightmodels.utils.preserve import eval_mode
+from lightmodels.utils.step_errors import require_gradient
 
 HOOKS = (  # per-step hooks that a Trainer calls; nothing calls them here
     "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",

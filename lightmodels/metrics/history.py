@@ -155,6 +155,11 @@ class History(Sequence[Row]):
         axes.legend()
 
 
+def best_epoch(trainer: Any, history: History) -> int:
+    """The epoch of the weights that a trainer keeps as the best; by default that of the lowest loss."""
+    return int(getattr(trainer.checkpoint_callback, "best_epoch", history.best_epoch))
+
+
 def _png(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightmodels.bad_input import explained, name_of
+from lightmodels.utils.step_errors import explain_errors, name_of
 
 
 def batch_size(batch: Any) -> int:
@@ -50,7 +50,7 @@ def values_and_size(returned: Any, batch: Any, step: str) -> tuple[dict[str, Any
 
 def run_step(step: Callable[[Any], Any], batch: Any) -> tuple[dict[str, Any], int]:
     """Calls a model's step: ``values_and_size`` of what it returns."""
-    return values_and_size(explained(step, batch), batch, name_of(step))
+    return values_and_size(explain_errors(step, batch), batch, name_of(step))
 
 
 def forward_arguments(batch: Any, module: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
