@@ -7,12 +7,13 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from lightmodels import data_info, default_figures, processes, random_state, resume, schedules, weights
+from lightmodels import data_info, processes, random_state, resume, schedules, weights
 from lightmodels.bad_input import require_gradient
 from lightmodels.batches import batch_size, run_step, values_and_size
 from lightmodels.epoch_row import EpochRow
 from lightmodels.epoch_table import EpochTable
 from lightmodels.finite import FiniteGuard
+from lightmodels.plots import defaults
 from lightmodels.projector import Embedding
 from lightmodels.stages import Stages, publish
 from lightmodels.step_model import StepModel
@@ -77,7 +78,7 @@ class LightModel(StepModel):
 
         The batch is of up to 2,000 rows of the validation data; outputs are what ``forward`` gives for it.
         """
-        return default_figures.of(self, batch, outputs)
+        return defaults.default_figures(self, batch, outputs)
 
     def texts(self, batch: Any, outputs: Any) -> dict[str, str]:
         """What to write, in Markdown, by name; of the same rows, and when ``figures`` are drawn."""

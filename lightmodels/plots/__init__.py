@@ -1,0 +1,1 @@
+"""Figures: tensors in, matplotlib figures out; matplotlib is imported when the first figure is drawn."""
