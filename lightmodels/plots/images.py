@@ -29,7 +29,7 @@ def worst_images(images: Tensor, true: Tensor, probabilities: Tensor, names: Seq
     confidence, predicted = probabilities.float().cpu().max(1)
     wrong = predicted != true.cpu()
     count = int(wrong.sum())
-    worst = torch.where(wrong, confidence + 1, -confidence).argsort(descending=True, stable=True)
+    worst = torch.where(wrong, confidence, -confidence).argsort(descending=True, stable=True)
     shown = worst[: min(MAX_IMAGES, count or MAX_IMAGES)].tolist()
     order = "most confident first" if count else "least confident first"
     title = f"{count:,} of {len(true):,} images misclassified, {order}"
@@ -54,7 +54,7 @@ def to_rgb(image: Tensor) -> Tensor:
 
 
 def first_filters(weight: Tensor) -> "Figure":
-    """The kernels of a convolution, negative weights in orange, positive ones in purple.
+    """Up to 64 kernels of a convolution, negative weights in orange, positive ones in purple.
 
     Args:
         weight: shape ``(filters, channels, height, width)``; of several channels, their mean is drawn.
@@ -67,7 +67,7 @@ def first_filters(weight: Tensor) -> "Figure":
     tiles = F.pad(kernels, (0, 1, 0, 1, 0, rows * columns - count), value=float("nan"))
     sheet = tiles.reshape(rows, columns, *tiles.shape[1:]).transpose(1, 2).flatten(2).flatten(0, 1)[:-1, :-1]
     size = (7.0, 1.2 + 5.4 * sheet.shape[0] / sheet.shape[1])
-    figure, (axes,) = new_figure(f"Filters of the first layer ({count} of {len(weight)})", size)
+    figure, (axes,) = new_figure(f"{count} filters of the first layer", size)
     image = axes.imshow(sheet.numpy(), cmap="PuOr", vmin=-limit, vmax=limit)
     figure.colorbar(image, ax=axes, label="weight")
     axes.set_axis_off()

@@ -88,7 +88,7 @@ def fitted_lines(
 
 
 def weight_comparison(learned: Tensor, reference: Tensor, names: Sequence[str], label: str) -> "Figure":
-    """Bars of the learned weights beside those of a reference, with their values.
+    """Bars of up to 18 learned weights beside those of a reference, with their values.
 
     Args:
         learned: weights, shape ``(weights,)``.
@@ -97,7 +97,7 @@ def weight_comparison(learned: Tensor, reference: Tensor, names: Sequence[str], 
         label: what the reference is.
     """
     shown = min(len(names), MAX_WEIGHTS)
-    figure, (axes,) = new_figure(f"Learned weights ({shown} of {len(names)})", (6.4, 1.6 + 0.4 * shown))
+    figure, (axes,) = new_figure("Learned weights", (6.4, 1.6 + 0.4 * shown))
     for shift, values, text in ((-0.2, learned, "learned"), (0.2, reference, label)):
         places = [place + shift for place in range(shown)]
         bars = axes.barh(places, values[:shown].tolist(), height=0.38, color=COLOURS[shift > 0], label=text)
