@@ -13,7 +13,6 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 from typing_extensions import Self
 
-from lightmodels import default_figures
 from lightmodels.callbacks.epoch_table import EpochTable
 from lightmodels.callbacks.terminate_on_nan import TerminateOnNaN
 from lightmodels.checkpointing import plain_data
@@ -23,6 +22,7 @@ from lightmodels.core.net_spec import Loss, MetricLike, NetSpec, OptimizerLike
 from lightmodels.metrics.history import History
 from lightmodels.metrics.stage_metrics import EpochRecord, StageMetrics
 from lightmodels.optim.lr_schedules import current_lr
+from lightmodels.plots.defaults import default_figures
 from lightmodels.projector import Embedding
 from lightmodels.utils import distributed, lightning_internals
 from lightmodels.utils.batch import batch_size, forward_arguments, run_step, values_and_size
@@ -151,7 +151,7 @@ class LightModel(pl.LightningModule):
             batch: up to 2,000 rows of the validation data.
             outputs: what ``forward`` gives for them.
         """
-        return default_figures.of(self, batch, outputs)
+        return default_figures(self, batch, outputs)
 
     def texts(self, batch: Any, outputs: Any) -> dict[str, str]:
         """Markdown texts by name, of the same rows and at the same times as ``figures``."""
