@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from lightmodels import data_info, default_figures, processes, random_state, resume, schedules, weights
 from lightmodels.bad_input import require_gradient
 from lightmodels.batches import batch_size, run_step, values_and_size
+from lightmodels.core.embedding import Embedding
 from lightmodels.epoch_row import EpochRow
 from lightmodels.epoch_table import EpochTable
 from lightmodels.finite import FiniteGuard
-from lightmodels.projector import Embedding
 from lightmodels.stages import Stages, publish
 from lightmodels.step_model import StepModel
 
@@ -73,18 +73,20 @@ class LightModel(StepModel):
         return [EpochTable(self.history, self._stages.running_loss), FiniteGuard(self.history)]
 
     def figures(self, batch: Any, outputs: Any) -> "dict[str, Figure]":
-        """What to draw, by name; a Trainer calls it, in evaluation mode, when pictures are due.
+        """The figures to draw, by name; a Trainer calls it in evaluation mode, on its first process only.
 
-        The batch is of up to 2,000 rows of the validation data; outputs are what ``forward`` gives for it.
+        Args:
+            batch: up to 2,000 rows of the validation data.
+            outputs: the output of ``forward`` for them.
         """
         return default_figures.of(self, batch, outputs)
 
     def texts(self, batch: Any, outputs: Any) -> dict[str, str]:
-        """What to write, in Markdown, by name; of the same rows, and when ``figures`` are drawn."""
+        """Markdown texts to show, by name; called as ``figures`` is."""
         return {}
 
     def embeddings(self, batch: Any, outputs: Any) -> dict[str, Embedding]:
-        """Points for TensorBoard's projector, by name; of the same rows, and the best weights alone."""
+        """Points for TensorBoard's projector, by name; called as ``figures`` is, with the best weights."""
         return {}
 
     # Steps

@@ -7,8 +7,7 @@ from pytorch_lightning.callbacks.early_stopping import EarlyStopping, EarlyStopp
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightmodels import messages
-from lightmodels.history import History, Row
-from lightmodels.keeper import BestAndLast
+from lightmodels.history import History, Row, best_epoch
 from lightmodels.terminal import ProgressLine, styled
 
 HIDDEN = ("samples_per_second",)
@@ -137,12 +136,6 @@ def cell(name: str, value: float) -> str:
 
 def _width(name: str) -> int:
     return max(len(name), 5 if name == "epoch" else WIDTH)
-
-
-def best_epoch(trainer: pl.Trainer, history: History) -> int:
-    """The epoch whose weights are kept as the best; without our checkpoints, that of the least loss."""
-    kept = [callback for callback in trainer.callbacks if isinstance(callback, BestAndLast)]  # type: ignore[attr-defined]
-    return kept[0].best_epoch if kept else history.best_epoch
 
 
 def early_stops(trainer: pl.Trainer) -> list[EarlyStopping]:

@@ -20,6 +20,12 @@ Row = dict[str, float]
 SHOWN_ROWS = 10  # in a notebook
 
 
+def best_epoch(trainer: Any, history: "History") -> int:
+    """The epoch of the trainer's best checkpoint; without one that is known, that of the lowest loss."""
+    known: int | None = getattr(trainer.checkpoint_callback, "best_epoch", None)
+    return history.best_epoch if known is None else known
+
+
 class History(Sequence[Row]):
     """Rows of plain numbers, one an epoch.
 

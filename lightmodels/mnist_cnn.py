@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from lightmodels import default_figures, hyperparameters, image_figures
 from lightmodels.base import LightModel
+from lightmodels.core.embedding import Embedding
 from lightmodels.epoch_means import MetricValue
 from lightmodels.optimizers import fused
-from lightmodels.projector import Embedding
 from lightmodels.schedules import one_cycle
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from lightmodels import default_figures, figures, hyperparameters, optimizers, sample_texts
 from lightmodels.base import LightModel
+from lightmodels.core.embedding import Embedding
 from lightmodels.epoch_means import MetricValue
-from lightmodels.projector import Embedding
 from lightmodels.schedules import one_cycle
 
 if TYPE_CHECKING:

@@ -1,8 +1,6 @@
 """Trainer: a pl.Trainer with plain device options, a run directory and exact checkpoints."""
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +12,8 @@ from lightmodels.devices import DeviceChoice
 from lightmodels.evaluator import Evaluator
 from lightmodels.history import History
 from lightmodels.keeper import BestAndLast, Mode
-from lightmodels.pictures import Pictures
 from lightmodels.stops import Stopped
+from lightmodels.visualization.figure_callback import FigureLogger
 
 
 class Trainer(Evaluator):
@@ -36,7 +34,7 @@ class Trainer(Evaluator):
         mode: whether the least (``"min"``) or the greatest (``"max"``) value is best.
         patience: stop after so many epochs without a new best ``monitor``; by default never.
         save_every_n_steps: save ``last.ckpt`` inside epochs too, after so many optimizer steps.
-        figures: draw the model's ``figures`` of the validation data, now and then.
+        figures: draw the model's ``figures`` of validation data, at epochs 1, 2, 4, 8, … and at the end.
         steps_per_execution: optimizer steps between two rounds of callbacks, ``"auto"`` for as many as
             take 50 ms; with the same results, but for callbacks that act at each step.
         compile: let ``torch.compile`` make one graph of a training step, with backward and update, or of
@@ -79,9 +77,9 @@ class Trainer(Evaluator):
         self._stopped_at: str | None = None  # the checkpoint to go on from after Ctrl-C
         self._makes_logger = options.get("logger") in (None, True) and not options.get("fast_dev_run")
         self._root = Path(options.get("default_root_dir") or "runs")
-        self._pictures = Pictures() if figures else None
+        self._figure_logger = FigureLogger() if figures else None
         keeper = BestAndLast(monitor, mode, save_every_n_steps)
-        options["callbacks"] = trainer_options.callbacks(options, keeper, self._pictures, patience)
+        options["callbacks"] = trainer_options.callbacks(options, keeper, self._figure_logger, patience)
         self._keeper = keeper if keeper in options["callbacks"] else None
         options["plugins"] = trainer_options.plugins(options.get("plugins"))
         options |= trainer_options.unset(options) | trainer_options.devices(gpus, tpu_cores, options)
@@ -174,24 +172,9 @@ class Trainer(Evaluator):
             self.logger = trainer_options.logger(self.run_dir)
         if self._keeper:
             self._keeper.dirpath = self.run_dir / "checkpoints"
-        if self._pictures:
-            self._pictures.directory = self.run_dir / "figures"
+        if self._figure_logger:
+            self._figure_logger.directory = self.run_dir / "figures"
         return self.run_dir
-
-    @contextmanager
-    def drawing_on(self) -> Iterator[None]:
-        """Lets a ``fit`` in its body return while its last pictures are being drawn; waits at the end."""
-        if self._pictures is None:
-            yield
-            return
-        self._pictures.waits = False
-        try:
-            yield
-        finally:
-            self._pictures.waits = True
-            self._pictures.finish(self)
-            for logger in self.loggers:
-                logger.finalize("success")  # again, for what came after ``fit``
 
     @property
     def best_epoch(self) -> int:

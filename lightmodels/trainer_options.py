@@ -12,18 +12,19 @@ from pytorch_lightning.loggers import Logger
 from lightmodels import processes
 from lightmodels.callbacks import CarryOn
 from lightmodels.checkpoints import AtomicCheckpointIO
-from lightmodels.dashboard import Dashboard
 from lightmodels.devices import DeviceChoice, resolve_devices
 from lightmodels.keeper import BestAndLast
 from lightmodels.patience import Patience
-from lightmodels.pictures import Pictures
 from lightmodels.stops import StopOnSignal
+from lightmodels.visualization.figure_callback import FigureLogger
+from lightmodels.visualization.tensorboard_callback import TensorBoardCallback
+from lightmodels.visualization.tensorboard_logger import EpochLogger
 
 
 def callbacks(
-    options: dict[str, Any], keeper: BestAndLast, pictures: Pictures | None, patience: int | None
+    options: dict[str, Any], keeper: BestAndLast, figure_logger: FigureLogger | None, patience: int | None
 ) -> list[pl.Callback]:
-    """The callbacks that were asked for, and ours: checkpoints, pictures, early stopping, a second fit's."""
+    """The callbacks that were asked for, and ours: checkpoints, figures, early stopping, a second fit's."""
     given = options.get("callbacks") or []
     chosen = [given] if isinstance(given, pl.Callback) else list(given)
     leaves_files = not options.get("fast_dev_run") and not options.get("barebones")
@@ -35,10 +36,10 @@ def callbacks(
         chosen.append(keeper)
     if patience is not None:
         chosen.append(Patience(keeper.monitor, patience, keeper.mode))
-    if leaves_files and pictures:
-        chosen.append(pictures)
-    if not any(isinstance(callback, Dashboard) for callback in chosen):
-        chosen.append(Dashboard())
+    if leaves_files and figure_logger:
+        chosen.append(figure_logger)
+    if not any(isinstance(callback, TensorBoardCallback) for callback in chosen):
+        chosen.append(TensorBoardCallback())
     kept = keeper if keeper in chosen else None
     return [*chosen, CarryOn(), StopOnSignal(kept)]
 
@@ -51,8 +52,6 @@ def logger(run_dir: Path) -> Logger | None:
         if processes.rank() == 0:
             print("no event files: tensorboard is not installed", flush=True)
         return None
-    from lightmodels.epoch_logger import EpochLogger
-
     return EpochLogger(run_dir, name="", version="", default_hp_metric=False)
 
 

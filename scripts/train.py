@@ -25,8 +25,8 @@ from datamodules.base import TensorDataModule
 from datamodules.files import RemoteFile, find
 from lightmodels import LightModel, Trainer, messages, processes, summary
 from lightmodels.callbacks import ConfiguredOptimizer
-from lightmodels.dashboard import Dashboard
 from lightmodels.repeated import Repeated
+from lightmodels.visualization.tensorboard_callback import TensorBoardCallback
 
 
 def main(argv: Sequence[str]) -> None:
@@ -88,14 +88,13 @@ def train(options: Namespace, parser: Parser) -> dict[str, float]:
             record(run_dir, dump(parser, options))
         introduce(options, model, data, trainer)
     restarts.connect(trainer.strategy.root_device)
-    with trainer.drawing_on():
-        fit(trainer, model, data, options.resume)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
-        tested: dict[str, float] = (trainer.test(model, datamodule=data, verbose=False) or [{}])[0]
-        if first:
-            write_metrics(run_dir, metrics(trainer, model, options.seed, tested))
-            print(ending(trainer, tested, len(model.history)), flush=True)
+    fit(trainer, model, data, options.resume)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    tested: dict[str, float] = (trainer.test(model, datamodule=data, verbose=False) or [{}])[0]
+    if first:
+        write_metrics(run_dir, metrics(trainer, model, options.seed, tested))
+        print(ending(trainer, tested, len(model.history)), flush=True)
     return tested
 
 
@@ -149,7 +148,7 @@ def make_trainer(options: Namespace, parser: Parser) -> Trainer:
     plain = ("gpus", "tpu_cores", "max_epochs", "run_dir", "save_every_n_steps")
     arguments = {name: options[name] for name in plain} | typed(parser, options, "trainer")
     callbacks: list[pl.Callback] = [ConfiguredOptimizer()] if options.override else []
-    callbacks.append(Dashboard(histograms=options.histograms))
+    callbacks.append(TensorBoardCallback(histograms=options.histograms))
     with refuses("--trainer", list(inspect.signature(Trainer).parameters), plain):
         return Trainer(default_root_dir=f"runs/{options.task}", callbacks=callbacks, **arguments)
 

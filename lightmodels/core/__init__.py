@@ -1,0 +1,1 @@
+"""LightModel and what belongs to it."""

@@ -1,0 +1,1 @@
+"""Small tools that know tensors and Lightning, and nothing else of lightmodels."""

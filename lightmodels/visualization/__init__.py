@@ -1,0 +1,1 @@
+"""Figures, texts, embeddings and run facts, in files and in TensorBoard."""
