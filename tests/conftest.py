@@ -10,8 +10,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-PICTURED = {
-    "test_pictures",
+DRAWING = {
+    "test_figure_callback",
     "test_projector",
     "test_sample_texts",
     "test_train_command",
@@ -21,10 +21,11 @@ PICTURED = {
 
 
 @pytest.fixture(autouse=True)
-def no_pictures(request, monkeypatch):
-    """Leaves pictures, which take longer than the small trainings of tests, to the tests of them."""
-    if request.module.__name__ not in PICTURED:
-        monkeypatch.setattr("lightmodels.pictures.Pictures.on_train_start", lambda *_: None)
+def no_figures(request, monkeypatch):
+    """Draws figures, which take longer than the small trainings of tests, in the tests of figures only."""
+    if request.module.__name__ not in DRAWING:
+        logger = "lightmodels.visualization.figure_callback.FigureLogger"
+        monkeypatch.setattr(f"{logger}.on_train_start", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

@@ -85,4 +85,4 @@ def test_the_wires_of_a_run_are_in_the_events_as_the_best_weights_see_them(tmp_p
         assert [part.split()[0] for part in about.partition(", said ")[2].split(", ")] == [
             part.split()[0] for part in said
         ]
-    assert Path("run/projector/words.tsv").exists()
+    assert Path("run/projector_config.pbtxt").exists()

@@ -14,8 +14,9 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightmodels import Trainer, run_card
-from lightmodels.dashboard import Dashboard
+from lightmodels import Trainer
+from lightmodels.visualization.run_description import fingerprint
+from lightmodels.visualization.tensorboard_callback import TensorBoardCallback
 
 
 @pytest.fixture(autouse=True)
@@ -77,9 +78,9 @@ def test_the_card_says_what_was_run_on_what(monkeypatch):
 def test_other_data_have_another_fingerprint():
     first, same, other = (((torch.arange(6), torch.zeros(6)),) for _ in range(3))
     other[0][0][3] = 7
-    prints = [run_card.fingerprint(splits) for splits in (first, same, other)]
+    prints = [fingerprint(splits) for splits in (first, same, other)]
     assert prints[0] == prints[1] != prints[2]
-    assert run_card.fingerprint((first[0][::-1],)) != prints[0]
+    assert fingerprint((first[0][::-1],)) != prints[0]
 
 
 def hyper_parameters(run_dir):
@@ -178,7 +179,7 @@ def test_a_net_that_cannot_be_traced_is_warned_of(capsys):
 
 
 def test_histograms_are_written_if_asked_for():
-    _, model = fit(callbacks=[Dashboard(histograms=True)])
+    _, model = fit(callbacks=[TensorBoardCallback(histograms=True)])
     found = events("run")
     names = [name for name, _ in model.named_parameters()]
     wanted = {f"{kind}/{name}" for kind in ("weights", "gradients") for name in names}
@@ -253,8 +254,8 @@ def test_odd_data_and_weights_do_not_break_a_run():
         def train_dataloader(self):
             return DataLoader(TensorDataset(*points(30)), batch_size=10)
 
-    Trainer(max_epochs=1, run_dir="run", callbacks=[Dashboard(histograms=True)], accelerator="cpu").fit(
-        Odd(), OwnSplits()
-    )
+    Trainer(
+        max_epochs=1, run_dir="run", callbacks=[TensorBoardCallback(histograms=True)], accelerator="cpu"
+    ).fit(Odd(), OwnSplits())
     assert "weights/words.weight" in events("run").Tags()["histograms"]
     assert "OwnSplits" in events("run").Tensors("run/text_summary")[0].tensor_proto.string_val[0].decode()
