@@ -120,7 +120,7 @@ def to_image(figure: "Figure", footer: str) -> Image.Image:
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close(figure)  # else pyplot keeps its figures, and notebooks show them
     drawn = Image.open(content).convert("RGB")
-    size = max(12, drawn.width // 60)  # pixels
+    size = max(12, drawn.width // 50)  # pixels
     font = ImageFont.load_default(size)
     width = max(drawn.width, 2 * size + round(font.getlength(footer)))
     image = Image.new("RGB", (width, drawn.height + 2 * size), "white")

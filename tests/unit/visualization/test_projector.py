@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
-from commands import command
 from google.protobuf import text_format
 from models import Classifier, points
 from PIL import Image
+from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.plugins.projector import projector_plugin
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tiny_files import accepted, write_mnist, write_reuters
@@ -18,13 +17,8 @@ from torch.utils.tensorboard import SummaryWriter
 from datamodules.loaders import TensorLoader
 from datamodules.mnist import MNISTDataModule
 from datamodules.reuters import ReutersDataModule
-from lightmodels import MNISTCNN, Embedding, ReutersConv1D, RingDNN, Trainer, load
-from lightmodels.visualization import figure_callback, projector
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+from lightmodels import MNISTCNN, Embedding, ReutersConv1D, Trainer, load
+from lightmodels.visualization import projector
 
 
 def loaders():
@@ -214,35 +208,6 @@ def test_training_on_replaces_the_embedding_of_the_best_weights(resumed):
     np.testing.assert_allclose(vectors(entry), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_hooks_that_fail_are_one_warning_each_and_the_figures_are_drawn(monkeypatch):
-    monkeypatch.setattr(figure_callback, "MAX_SHARE", float("inf"))
-
-    class Fails(Classifier):
-        def texts(self, batch, outputs):
-            return {"note": [][0]}
-
-        def embeddings(self, batch, outputs):
-            return {"points": Embedding(batch[0], ["one"])}
-
-    with pytest.warns(RuntimeWarning) as caught:
-        trainer(max_epochs=4).fit(Fails(), *loaders())
-    ours = [str(each.message) for each in caught if "could not" in str(each.message)]
-    assert ours == [
-        "Fails.texts could not be drawn: IndexError: list index out of range",
-        "Fails.embeddings could not be drawn: "
-        "ValueError: expected 31 labels 'label', one for each point, got 1",
-    ]
-    assert Path("run/figures/confusion_matrix.png").exists()
-    assert not Path("run/projector_config.pbtxt").exists()
-
-
-def test_a_command_whose_model_fails_to_show_itself_ends_well(monkeypatch, capfd):
-    monkeypatch.setattr(RingDNN, "embeddings", lambda self, batch, outputs: 1 / 0)
-    with pytest.warns(RuntimeWarning, match=r"RingDNN.embeddings could not be drawn: ZeroDivisionError"):
-        ended = command(capfd, "train", "--max_epochs", 1, "--data.num_rows", 200, "--run_dir", "run")
-    assert ended.code == 0
-
-
 @pytest.mark.parametrize("options", [{"logger": False}, {"figures": False}, {"limit_val_batches": 0}])
 def test_when_nothing_is_written(options):
     trainer(**options).fit(Shows(), *loaders())
@@ -250,7 +215,6 @@ def test_when_nothing_is_written(options):
 
 
 def test_another_logger_has_the_files_beside_its_events():
-    logger = pl.loggers.TensorBoardLogger("logs", name="mine", default_hp_metric=False)
-    trainer(logger=logger).fit(Shows(), *loaders())
-    assert Path("logs/mine/version_0/projector_config.pbtxt").exists()
+    trainer(logger=TensorBoardLogger("logs", "", "mine", default_hp_metric=False)).fit(Shows(), *loaders())
+    assert Path("logs/mine/projector_config.pbtxt").exists()
     assert not Path("run/projector_config.pbtxt").exists()
