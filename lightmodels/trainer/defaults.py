@@ -15,19 +15,20 @@ from lightmodels.callbacks.early_stopping import EarlyStopping
 from lightmodels.callbacks.optimizer_state import KeepOptimizerState
 from lightmodels.callbacks.signal_handler import SignalHandler
 from lightmodels.checkpointing.files import AtomicCheckpointIO
-from lightmodels.dashboard import Dashboard
-from lightmodels.pictures import Pictures
 from lightmodels.trainer.devices import DeviceChoice, resolve_devices
 from lightmodels.utils import distributed
+from lightmodels.visualization.figure_callback import FigureLogger
+from lightmodels.visualization.tensorboard_callback import TensorBoardCallback
+from lightmodels.visualization.tensorboard_logger import EpochLogger
 
 
 def callbacks(
     options: dict[str, Any],
     checkpoint: BestAndLastCheckpoint,
-    pictures: Pictures | None,
+    figure_logger: FigureLogger | None,
     patience: int | None,
 ) -> list[pl.Callback]:
-    """The callbacks that were asked for, and ours: checkpoints, pictures, early stopping, a second fit's."""
+    """The callbacks that were asked for, and ours: checkpoints, figures, early stopping, a second fit's."""
     given = options.get("callbacks") or []
     chosen = [given] if isinstance(given, pl.Callback) else list(given)
     leaves_files = not options.get("fast_dev_run") and not options.get("barebones")
@@ -39,10 +40,10 @@ def callbacks(
         chosen.append(checkpoint)
     if patience is not None:
         chosen.append(EarlyStopping(checkpoint.monitor, patience, checkpoint.mode))
-    if leaves_files and pictures:
-        chosen.append(pictures)
-    if not any(isinstance(callback, Dashboard) for callback in chosen):
-        chosen.append(Dashboard())
+    if leaves_files and figure_logger:
+        chosen.append(figure_logger)
+    if not any(isinstance(callback, TensorBoardCallback) for callback in chosen):
+        chosen.append(TensorBoardCallback())
     kept = checkpoint if checkpoint in chosen else None
     return [*chosen, KeepOptimizerState(), SignalHandler(kept)]
 
@@ -55,8 +56,6 @@ def tensorboard_logger(run_dir: Path) -> Logger | None:
         if distributed.rank() == 0:
             print("no event files: tensorboard is not installed", flush=True)
         return None
-    from lightmodels.epoch_logger import EpochLogger
-
     return EpochLogger(run_dir, name="", version="", default_hp_metric=False)
 
 
