@@ -1,4 +1,4 @@
-"""The pages of docs are built without a warning, and their code runs."""
+"""The documentation builds without warnings, and its code runs."""
 
 import re
 import shlex
@@ -34,12 +34,12 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_the_commands_of_a_page_are_understood(capfd, line):
+def test_the_commands_of_a_page_are_valid(capfd, line):
     argv = shlex.split(line, comments=True)[2:]
     assert command(capfd, "train", *argv, "--print_config").code == 0
 
 
-def test_all_pages_are_built(tmp_path):
+def test_the_site_builds_without_warnings(tmp_path):
     command = [
         sys.executable,
         "-m",
