@@ -10,13 +10,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightmodels.metrics.epoch_means import (
-    EpochMeans,
-    MetricState,
-    MetricValue,
-    pop_metric_state,
-    set_metric_state,
-)
+from lightmodels.metrics.epoch_means import EpochMeans, MetricValue, pop_metric_state, set_metric_state
 from lightmodels.metrics.history import Row
 from lightmodels.utils import distributed
 
@@ -36,7 +30,7 @@ class StageMetrics:
         self._means = {stage: EpochMeans(metrics) for stage in ("train", "val", "test")}
         self._values: Row = {}  # of the loaders that are finished
         self._loader_index = 0
-        self._train_states: list[MetricState] = []  # of the Metric objects, during an evaluation
+        self._train_states: list[dict[str, Any]] = []  # of the Metric objects, during an evaluation
 
     def start(self, stage: str) -> None:
         """Starts an epoch of a stage; discards what an earlier one that failed has left."""

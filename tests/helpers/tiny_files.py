@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightmodels.data.remote_files import RemoteFile, find
+from lightmodels.data.remote_files import RemoteFile
 from lightmodels.data.tensor_datamodule import TensorDataModule
 
 WORDS = 200  # of the tiny Reuters
@@ -88,7 +88,7 @@ def npz(x: np.ndarray, y: np.ndarray) -> bytes:
 
 
 def _hash(file: RemoteFile, data_dir: str | Path) -> str:
-    path = find(file, str(data_dir))
+    path = file.find(str(data_dir))
     assert path is not None, f"{file.name} is not in {data_dir}"
     content = path.read_bytes()
     return sha256(gzip.decompress(content) if path.suffix == ".gz" else content)
