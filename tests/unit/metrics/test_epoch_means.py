@@ -53,10 +53,10 @@ def test_the_values_of_all_processes_are_summed_though_one_has_no_rows():
     processes = [EpochMeans(lambda metric=metric: [metric]) for metric in metrics]
     for process, metric, size in zip(processes[:2], metrics, (3, 1), strict=False):
         process.update({"loss": torch.tensor(float(size)), "f1": metric}, size)
-    for process in processes:
-        process.compute(lambda mine: own.append(mine) or [mine])
     for process, metric in zip(processes, metrics, strict=True):
         metric.update(torch.tensor([1]), torch.tensor([1]))
+        process.compute(lambda mine: own.append(mine) or [mine])
+    for process, metric in zip(processes, metrics, strict=True):
         assert process.compute(lambda _: own) == {"loss": (3 * 3 + 1) / 4, "f1": 1.0}
         process.reset()
         assert not metric.update_called
