@@ -17,6 +17,7 @@ from lightmodels.checkpointing import plain_data
 from lightmodels.checkpointing.files import BackgroundWriter
 from lightmodels.metrics.history import History
 from lightmodels.utils import distributed, lightning_internals
+from lightmodels.utils.atomic_file import remove_leftovers
 
 Mode = Literal["min", "max"]
 MIN_SECONDS_BETWEEN_SAVES = (
@@ -84,7 +85,7 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
                 "not every process finds the checkpoint: put the run directory where all machines see it"
             )
         if self.dirpath and trainer.is_global_zero:
-            checkpoint_files.remove_temporary_files(self.dirpath)
+            remove_leftovers(self.dirpath, "*.ckpt")
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for part in (pl_module, trainer.datamodule):  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ from lightmodels.cli.resume_flags import probe, record
 from lightmodels.cli.run_report import ending, headline, metrics, write_history, write_metrics, writing
 from lightmodels.cli.tasks import TASKS
 from lightmodels.cli.train_flags import PLAIN_DATA, Parser, dump, parse, typed
-from lightmodels.data.remote_files import RemoteFile, find
+from lightmodels.data.remote_files import RemoteFile
 from lightmodels.data.tensor_datamodule import TensorDataModule
 from lightmodels.trainer.repeated_fits import RepeatedFits
 from lightmodels.utils import console, distributed
@@ -133,7 +133,7 @@ def make_data(options: Namespace, fetch: bool = True) -> TensorDataModule:
 def lacks_files(data: TensorDataModule) -> bool:
     """Whether a data module has files that are not there yet."""
     files: Mapping[str, RemoteFile] = getattr(data, "files", {})
-    return any(find(file, getattr(data, "data_dir", "")) is None for file in files.values())
+    return any(file.find(getattr(data, "data_dir", "")) is None for file in files.values())
 
 
 def make_model(options: Namespace, parser: Parser, data: TensorDataModule) -> LightModel:

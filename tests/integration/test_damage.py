@@ -25,11 +25,11 @@ from lightmodels.checkpointing.files import (
     CheckpointError,
     link_checkpoint,
     load_checkpoint,
-    remove_temporary_files,
     save_checkpoint,
 )
 from lightmodels.cli import train
 from lightmodels.trainer.run_directory import RunDirectoryError, probe
+from lightmodels.utils.atomic_file import remove_leftovers
 
 SMALL = ("--max_epochs", "1", "--data.num_rows", "200", "--data.test_rows", "50")
 LAST, BEST = Path("run/checkpoints/last.ckpt"), Path("run/checkpoints/best.ckpt")
@@ -98,7 +98,7 @@ def test_only_what_a_killed_save_has_left_is_swept():
     names = [".last.ckpt.0a1b.tmp", ".best.ckpt.0a1b.tmp", "last.ckpt", "notes.tmp", ".hidden"]
     for name in names:
         Path(name).touch()
-    remove_temporary_files(Path())
+    remove_leftovers(Path(), "*.ckpt")
     assert sorted(path.name for path in Path().iterdir()) == sorted(names[2:])
 
 

@@ -218,14 +218,14 @@ class Sends(Interrupts):
 
 
 def test_a_last_save_that_fails_is_told(monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     class Fills(Interrupts):
         def on_train_batch_end(self, trainer, *_):
             super().on_train_batch_end(trainer)
             if trainer.global_step == 8:
-                monkeypatch.setattr("lightmodels.checkpointing.files._write", full)
+                monkeypatch.setattr("lightmodels.checkpointing.files.replace_file", full)
 
     with pytest.raises(CheckpointError, match="No space left on device"):
         fit([Fills(8)], run_dir="run")
