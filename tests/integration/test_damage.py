@@ -95,7 +95,7 @@ def test_a_kill_while_saving_leaves_a_whole_checkpoint_that_is_not_older(elsewhe
 
 
 def test_only_what_a_killed_save_has_left_is_swept():
-    names = [".last.ckpt.0a1b.tmp", ".best.ckpt.0a1b.tmp", "last.ckpt", "notes.tmp", ".hidden"]
+    names = [f".last.ckpt.{'0a' * 16}.tmp", f".best.ckpt.{'1b' * 16}.tmp", "last.ckpt", "notes.tmp", ".hidden"]
     for name in names:
         Path(name).touch()
     remove_leftovers(Path(), "*.ckpt")
