@@ -20,17 +20,17 @@ def test_an_empty_directory_can_be_claimed_once(tmp_path):
     (tmp_path / "run").mkdir()
     assert claim(tmp_path / "run") == tmp_path / "run"
     with pytest.raises(
-        RunDirectoryError, match="run: the directory is not empty: name a new one, or resume its run"
+        RunDirectoryError, match="run: the directory is not empty; choose a new one, or resume its run"
     ):
         claim(tmp_path / "run")
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "run").touch()
-    with pytest.raises(RunDirectoryError, match="run: is no directory"):
+    with pytest.raises(RunDirectoryError, match="run: not a directory"):
         claim(tmp_path / "run")
     with pytest.raises(
-        RunDirectoryError, match=r"run/1: the run directory cannot be made \(Not a directory\)"
+        RunDirectoryError, match=r"run/1: cannot create the run directory \(Not a directory\)"
     ):
         claim_next(tmp_path / "run")
 

@@ -89,7 +89,7 @@ def test_monitor_and_mode(monitor, mode, better):
 
 
 def test_an_unknown_monitor_is_named():
-    with pytest.raises(ValueError, match="monitor 'val_f1' is not among the values of an epoch: val_acc"):
+    with pytest.raises(ValueError, match="monitor 'val_f1' is not available; the metrics of an epoch are val_acc"):
         Trainer(max_epochs=1, run_dir="run", monitor="val_f1").fit(Classifier(), *loaders())
 
 
@@ -153,7 +153,7 @@ def test_a_second_fit_with_nothing_to_do_says_so():
     model = Classifier()
     trainer = Trainer(max_epochs=2, run_dir="run")
     trainer.fit(model, *loaders())
-    with pytest.raises(ValueError, match="max_epochs=2, and 2 epochs are already trained: name a larger one"):
+    with pytest.raises(ValueError, match="already trained for 2 epochs; pass max_epochs > 2"):
         trainer.fit(model, *loaders())
 
 
@@ -210,9 +210,9 @@ def test_the_cpu_can_be_asked_for(options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"gpus": 99}, "gpus=99 asks for more than is present"),
-        ({"gpus": 0, "accelerator": "cpu"}, "gpus was given together with accelerator"),
-        ({"gpus": 1, "tpu_cores": 1}, "gpus cannot be given together with tpu_cores"),
+        ({"gpus": 99}, "gpus=99 requested, but"),
+        ({"gpus": 0, "accelerator": "cpu"}, "gpus cannot be combined with accelerator"),
+        ({"gpus": 1, "tpu_cores": 1}, "gpus cannot be combined with tpu_cores"),
     ],
 )
 def test_device_options_that_cannot_be_are_named(options, message):
@@ -300,7 +300,7 @@ def test_predictions_of_the_best_weights_leave_the_model_alone():
 def test_a_trainer_fits_one_model():
     trainer = Trainer(max_epochs=1, run_dir="run")
     trainer.fit(Classifier(), *loaders())
-    with pytest.raises(ValueError, match="this trainer has fitted another model"):
+    with pytest.raises(ValueError, match="this Trainer was fitted with another model"):
         trainer.fit(Classifier(), *loaders(), max_epochs=2)
 
 
@@ -351,13 +351,13 @@ def test_another_rate_is_used_after_a_resume_only_if_asked_for():
 
 def test_a_loader_without_a_position_is_warned_of_when_epochs_are_saved_inside():
     loader = DataLoader(TensorDataset(*points(20)), batch_size=5, shuffle=True)
-    with pytest.warns(UserWarning, match="a resume is exact from the end of an epoch only"):
+    with pytest.warns(UserWarning, match="resuming inside an epoch is not exact"):
         Trainer(max_epochs=1, run_dir="run", save_every_n_steps=2).fit(Classifier(), loader)
 
 
 def test_processes_that_do_not_share_the_run_directory_are_told_so(monkeypatch):
     monkeypatch.setattr(
-        "lightmodels.utils.distributed.all_gather_objects", lambda mine, processes: [mine, not mine]
+        "lightmodels.utils.distributed.all_gather_objects", lambda mine, world_size: [mine, not mine]
     )
-    with pytest.raises(CheckpointError, match="run directory where all machines see it"):
+    with pytest.raises(CheckpointError, match="all machines must share the run directory"):
         Trainer(max_epochs=1, accelerator="cpu").fit(Classifier(), *loaders())
