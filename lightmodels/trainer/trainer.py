@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 
-from lightmodels import messages
 from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint, Mode
 from lightmodels.callbacks.signal_handler import TrainingInterrupted
 from lightmodels.checkpointing.weights import checkpoint_weights
@@ -18,7 +17,7 @@ from lightmodels.metrics.history import History
 from lightmodels.pictures import Pictures
 from lightmodels.trainer import data_arguments, defaults, hardware, run_directory
 from lightmodels.trainer.devices import DeviceChoice
-from lightmodels.utils import distributed
+from lightmodels.utils import console, distributed
 
 
 class Trainer(pl.Trainer):
@@ -86,7 +85,7 @@ class Trainer(pl.Trainer):
         self._checkpoint = checkpoint if checkpoint in options["callbacks"] else None
         options["plugins"] = defaults.plugins(options.get("plugins"))
         options |= defaults.unset_options(options) | defaults.devices(gpus, tpu_cores, options)
-        with messages.without_banners():
+        with console.without_banners():
             super().__init__(**options)
         if tf32 and self.strategy.root_device.type != "cuda":
             raise ValueError(f"tf32 needs a CUDA GPU, got {self.strategy.root_device.type}")
@@ -153,7 +152,7 @@ class Trainer(pl.Trainer):
         if self.strategy.root_device.type == "cpu":
             hardware.tune_allocator()
         try:
-            with messages.without_banners(), hardware.tf32_matmul(self._tf32):
+            with console.without_banners(), hardware.tf32_matmul(self._tf32):
                 super().fit(model, **data, ckpt_path=ckpt_path)
         except TrainingInterrupted as interruption:
             if interruption.signum != signal.SIGINT:
@@ -257,7 +256,7 @@ class Trainer(pl.Trainer):
         if data is None and datamodule is None:
             datamodule = getattr(self, "datamodule", None)
         loaders = data_arguments.as_loader(data, batch_size=32)
-        with checkpoint_weights(ckpt_path, model, self) as module, messages.without_banners():
+        with checkpoint_weights(ckpt_path, model, self) as module, console.without_banners():
             yield {"model": module, "dataloaders": loaders, "datamodule": datamodule}
 
     @contextmanager
