@@ -176,7 +176,7 @@ BAD = [
     ({"train_data": (X, Y), "validation_data": (X, Y[:3])}, "val must hold arrays of one length"),
     ({"train_data": (X, Y), "validation_split": 1.0}, "val_fraction must be between 0 and 1"),
     ({"train_data": (X, Y), "validation_split": 0.001}, "val_fraction must leave rows"),
-    ({"train_data": (X, Y), "validation_data": (X, Y), "validation_split": 0.5}, "validation_split cannot be combined with"),
+    ({"train_data": (X, Y), "validation_data": (X, Y), "validation_split": 0.5}, "validation_split cannot"),
     ({"train_data": KINDS["DataLoader"], "validation_split": 0.5}, "validation_split needs arrays"),
     ({"train_data": (X, Y), "train_dataloaders": KINDS["DataLoader"]}, "train_data cannot be combined"),
     ({"train_data": (X, Y), "batch_size": 0}, "batch_size must be at least 1"),
