@@ -1,6 +1,7 @@
 """What our Trainer hands to Lightning's: callbacks, plugins and devices."""
 
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,35 +16,37 @@ from lightmodels.callbacks.early_stopping import EarlyStopping
 from lightmodels.callbacks.optimizer_state import KeepOptimizerState
 from lightmodels.callbacks.signal_handler import SignalHandler
 from lightmodels.checkpointing.files import AtomicCheckpointIO
-from lightmodels.dashboard import Dashboard
-from lightmodels.pictures import Pictures
 from lightmodels.trainer.devices import DeviceChoice, resolve_devices
 from lightmodels.utils import distributed
+from lightmodels.visualization.figure_callback import FigureLogger
+from lightmodels.visualization.tensorboard_callback import TensorBoardCallback
+from lightmodels.visualization.tensorboard_logger import EpochLogger
 
 
 def callbacks(
     options: dict[str, Any],
     checkpoint: BestAndLastCheckpoint,
-    pictures: Pictures | None,
+    figure_logger: FigureLogger | None,
     patience: int | None,
 ) -> list[pl.Callback]:
-    """The given callbacks and ours: checkpoints, figures, early stopping, optimizer state, signals."""
+    """The given callbacks, and ours unless they replace them."""
     given = options.get("callbacks") or []
     chosen = [given] if isinstance(given, pl.Callback) else list(given)
-    leaves_files = not options.get("fast_dev_run") and not options.get("barebones")
-    if (
-        leaves_files
-        and options.get("enable_checkpointing") is not False
-        and not any(isinstance(callback, pl.callbacks.Checkpoint) for callback in chosen)
-    ):
+    writes_files = not options.get("fast_dev_run") and not options.get("barebones")
+    saves = writes_files and options.get("enable_checkpointing") is not False
+    if saves and not _has(pl.callbacks.Checkpoint, chosen):
         chosen.append(checkpoint)
     if patience is not None:
         chosen.append(EarlyStopping(checkpoint.monitor, patience, checkpoint.mode))
-    if leaves_files and pictures:
-        chosen.append(pictures)
-    if not any(isinstance(callback, Dashboard) for callback in chosen):
-        chosen.append(Dashboard())
+    if writes_files and figure_logger:
+        chosen.append(figure_logger)
+    if not _has(TensorBoardCallback, chosen):
+        chosen.append(TensorBoardCallback())
     return [*chosen, KeepOptimizerState(), SignalHandler(checkpoint if checkpoint in chosen else None)]
+
+
+def _has(kind: type, objects: Iterable[Any]) -> bool:
+    return any(isinstance(each, kind) for each in objects)
 
 
 def tensorboard_logger(run_dir: Path) -> Logger | None:
@@ -54,27 +57,20 @@ def tensorboard_logger(run_dir: Path) -> Logger | None:
         if distributed.rank() == 0:
             print("no event files: tensorboard is not installed", flush=True)
         return None
-    from lightmodels.epoch_logger import EpochLogger
-
     return EpochLogger(run_dir, name="", version="", default_hp_metric=False)
 
 
 def unset_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Our defaults for unset options: the epoch table replaces the progress bar; a logger is added later."""
-    ours = ("logger", "enable_progress_bar", "enable_model_summary")
-    defaults = {name: False for name in ours if options.get(name) in (None, name == "logger")}
-    if options.get("enable_progress_bar") is None:
-        bars = [each for each in options["callbacks"] if isinstance(each, ProgressBar)]
-        defaults["enable_progress_bar"] = bool(bars)
-    return defaults
+    """Our defaults for unset options; ``open_run`` adds the logger later."""
+    ours = {"enable_model_summary": False, "enable_progress_bar": _has(ProgressBar, options["callbacks"])}
+    unset = {name: ours[name] for name in ours if options.get(name) is None}
+    return unset | ({"logger": False} if options.get("logger") in (None, True) else {})
 
 
 def plugins(given: Any) -> list[Any]:
     """The given plugins, and ours for checkpoint files unless they have one."""
     chosen = list(given) if isinstance(given, (list, tuple)) else [given] if given else []
-    if any(isinstance(plugin, CheckpointIO) for plugin in chosen):
-        return chosen
-    return [*chosen, AtomicCheckpointIO()]
+    return chosen if _has(CheckpointIO, chosen) else [*chosen, AtomicCheckpointIO()]
 
 
 def devices(gpus: DeviceChoice, tpu_cores: DeviceChoice, options: dict[str, Any]) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from lightmodels.checkpointing.weights import checkpoint_weights
 from lightmodels.core.light_model import LightModel
 from lightmodels.loops import install
 from lightmodels.metrics.history import History
-from lightmodels.pictures import Pictures
 from lightmodels.trainer import data_arguments, defaults, hardware, run_directory
 from lightmodels.trainer.devices import DeviceChoice
 from lightmodels.utils import console, distributed
+from lightmodels.visualization.figure_callback import FigureLogger
 
 
 class Trainer(pl.Trainer):
@@ -37,7 +37,7 @@ class Trainer(pl.Trainer):
         mode: whether a lower (``"min"``) or a higher (``"max"``) value of ``monitor`` is better.
         patience: epochs without improvement of ``monitor`` after which training stops. Default: never.
         save_every_n_steps: optimizer steps between saves of ``last.ckpt`` inside epochs. Default: none.
-        figures: draw the model's ``figures`` of the validation data, now and then.
+        figures: draw the model's ``figures`` of validation data, at epochs 1, 2, 4, 8, … and at the end.
         steps_per_execution: optimizer steps between two calls of callbacks, or ``"auto"`` for as many as
             take 50 ms. Results are the same, unless a callback acts on every step.
         compile: compile the whole training step with ``torch.compile``, or, where that is not possible, the
@@ -80,9 +80,9 @@ class Trainer(pl.Trainer):
         self._resume_from: str | None = None  # the checkpoint of a fit that Ctrl-C has stopped
         self._makes_logger = options.get("logger") in (None, True) and not options.get("fast_dev_run")
         self._root = Path(options.get("default_root_dir") or "runs")
-        self._pictures = Pictures() if figures else None
+        self._figure_logger = FigureLogger() if figures else None
         checkpoint = BestAndLastCheckpoint(monitor, mode, save_every_n_steps)
-        options["callbacks"] = defaults.callbacks(options, checkpoint, self._pictures, patience)
+        options["callbacks"] = defaults.callbacks(options, checkpoint, self._figure_logger, patience)
         self._checkpoint = checkpoint if checkpoint in options["callbacks"] else None
         options["plugins"] = defaults.plugins(options.get("plugins"))
         options |= defaults.unset_options(options) | defaults.devices(gpus, tpu_cores, options)
@@ -180,8 +180,8 @@ class Trainer(pl.Trainer):
             self.logger = defaults.tensorboard_logger(self.run_dir)
         if self._checkpoint:
             self._checkpoint.dirpath = self.run_dir / "checkpoints"
-        if self._pictures:
-            self._pictures.directory = self.run_dir / "figures"
+        if self._figure_logger:
+            self._figure_logger.directory = self.run_dir / "figures"
         return self.run_dir
 
     def test(  # type: ignore[override]
@@ -259,21 +259,6 @@ class Trainer(pl.Trainer):
         loaders = data_arguments.as_loader(data, batch_size=32)
         with checkpoint_weights(ckpt_path, model, self) as module, console.without_banners():
             yield {"model": module, "dataloaders": loaders, "datamodule": datamodule}
-
-    @contextmanager
-    def drawing_on(self) -> Iterator[None]:
-        """Lets a ``fit`` in its body return while its last pictures are being drawn; waits at the end."""
-        if self._pictures is None:
-            yield
-            return
-        self._pictures.waits = False
-        try:
-            yield
-        finally:
-            self._pictures.waits = True
-            self._pictures.finish(self)
-            for logger in self.loggers:
-                logger.finalize("success")  # again, for what came after ``fit``
 
     @property
     def best_epoch(self) -> int:

@@ -282,10 +282,10 @@ def test_results_that_cannot_be_written_are_no_success(capfd, run):
     assert len(load_checkpoint(LAST)["history"]["rows"]) == 2
 
 
-def test_a_picture_that_cannot_be_written_is_a_warning(capfd, run):
+def test_figures_that_cannot_be_written_are_warnings(capfd, run):
     shutil.rmtree(run / "figures")
     (run / "figures").write_text("in the way")
-    with pytest.warns(RuntimeWarning, match="figures could not be drawn: .* File exists"):
+    with pytest.warns(RuntimeWarning, match="figure 'classes' could not be drawn: .* File exists"):
         ended = command(capfd, "train", "--resume", "last", "--run_dir", "run", "--max_epochs", 2)
     assert ended.code == 0
     assert len(load_checkpoint(LAST)["history"]["rows"]) == 2
