@@ -48,6 +48,8 @@ class StageMetrics:
     def add(self, stage: str, values: Mapping[str, MetricValue], size: int) -> None:
         """Adds a batch."""
         self._means[stage].update(values, size)
+        if torch.compiler.is_compiling():
+            return  # a flag that another thread may set at any moment cannot be compiled in
         if self._loss_requested and stage == "train":
             self._running_loss, self._loss_requested = self._means["train"].mean("loss"), False
 

@@ -95,7 +95,13 @@ def test_a_kill_while_saving_leaves_a_whole_checkpoint_that_is_not_older(elsewhe
 
 
 def test_only_what_a_killed_save_has_left_is_swept():
-    names = [f".last.ckpt.{'0a' * 16}.tmp", f".best.ckpt.{'1b' * 16}.tmp", "last.ckpt", "notes.tmp", ".hidden"]
+    names = [
+        f".last.ckpt.{'0a' * 16}.tmp",
+        f".best.ckpt.{'1b' * 16}.tmp",
+        "last.ckpt",
+        "notes.tmp",
+        ".hidden",
+    ]
     for name in names:
         Path(name).touch()
     remove_leftovers(Path(), "*.ckpt")
@@ -361,7 +367,7 @@ def test_a_place_without_room_for_a_run_is_told_before_data_are_loaded(capfd, mo
     ended = command(capfd, "train", "--task", "mnist", "--data_dir", "no data here", *place)
     assert (ended.code, ended.out) == (2, "")
     told = run_dir or "runs/mnist"
-    assert ended.err == f"train.py: {told}: the run directory cannot be made (Not a directory)\n"
+    assert ended.err == f"train.py: {told}: cannot create the run directory (Not a directory)\n"
 
 
 @pytest.fixture
@@ -382,6 +388,6 @@ def test_a_place_that_cannot_be_written_is_told(no_root):
     no_root()
     probe(Path("open/a/run"))
     for run_dir in ("locked", "locked/run", "locked/a/run", "closed/a/run"):
-        with pytest.raises(RunDirectoryError, match=rf"^{run_dir}: .* cannot be made \(Permission denied\)"):
+        with pytest.raises(RunDirectoryError, match=rf"^{run_dir}: cannot create .* \(Permission denied\)"):
             probe(Path(run_dir))
     assert not list(Path("open").iterdir())
