@@ -16,18 +16,18 @@ import torch
 from jsonargparse import Namespace
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lightmodels import LightModel, Trainer, messages, summary
+from lightmodels import LightModel, Trainer, summary
 from lightmodels.callbacks.optimizer_state import OverrideOptimizerOptions
 from lightmodels.cli import torchrun_restart
 from lightmodels.cli.resume_flags import probe, record
 from lightmodels.cli.run_report import ending, headline, metrics, write_history, write_metrics, writing
 from lightmodels.cli.tasks import TASKS
 from lightmodels.cli.train_flags import PLAIN_DATA, Parser, dump, parse, typed
-from lightmodels.dashboard import Dashboard
 from lightmodels.data.remote_files import RemoteFile
 from lightmodels.data.tensor_datamodule import TensorDataModule
 from lightmodels.trainer.repeated_fits import RepeatedFits
-from lightmodels.utils import distributed
+from lightmodels.utils import console, distributed
+from lightmodels.visualization.tensorboard_callback import TensorBoardCallback
 
 
 def main(argv: Sequence[str]) -> None:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
         return
     if options.verbose:
         quiet(logging.INFO)
-    with messages.say("quiet" if options.quiet else "verbose" if options.verbose else "normal"):
+    with console.verbosity("quiet" if options.quiet else "verbose" if options.verbose else "normal"):
         train_all(options, parser)
 
 
@@ -89,14 +89,13 @@ def train(options: Namespace, parser: Parser) -> dict[str, float]:
             record(run_dir, dump(parser, options))
         introduce(options, model, data, trainer)
     torchrun_restart.connect(trainer.strategy.root_device)
-    with trainer.drawing_on():
-        fit(trainer, model, data, options.resume)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
-        tested: dict[str, float] = (trainer.test(model, datamodule=data, verbose=False) or [{}])[0]
-        if first:
-            write_metrics(run_dir, metrics(trainer, model, options.seed, tested))
-            print(ending(trainer, tested, len(model.history)), flush=True)
+    fit(trainer, model, data, options.resume)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    tested: dict[str, float] = (trainer.test(model, datamodule=data, verbose=False) or [{}])[0]
+    if first:
+        write_metrics(run_dir, metrics(trainer, model, options.seed, tested))
+        print(ending(trainer, tested, len(model.history)), flush=True)
     return tested
 
 
@@ -150,7 +149,7 @@ def make_trainer(options: Namespace, parser: Parser) -> Trainer:
     plain = ("gpus", "tpu_cores", "max_epochs", "run_dir", "save_every_n_steps")
     arguments = {name: options[name] for name in plain} | typed(parser, options, "trainer")
     callbacks: list[pl.Callback] = [OverrideOptimizerOptions()] if options.override else []
-    callbacks.append(Dashboard(histograms=options.histograms))
+    callbacks.append(TensorBoardCallback(histograms=options.histograms))
     with refuses("--trainer", list(inspect.signature(Trainer).parameters), plain):
         return Trainer(default_root_dir=f"runs/{options.task}", callbacks=callbacks, **arguments)
 

@@ -31,6 +31,8 @@ class StageMetrics:
         self._values: Row = {}  # of the loaders that are finished
         self._loader_index = 0
         self._train_states: list[dict[str, Any]] = []  # of the Metric objects, during an evaluation
+        self._running_loss: float | None = None
+        self._loss_requested = False
 
     def start(self, stage: str) -> None:
         """Starts an epoch of a stage; discards what an earlier one that failed has left."""
@@ -39,20 +41,27 @@ class StageMetrics:
         else:
             for metric in self._metrics():
                 metric.reset()
+            self._running_loss, self._loss_requested = None, False
         self._means[stage].reset()
         self._values, self._loader_index = {}, 0
 
     def add(self, stage: str, values: Mapping[str, MetricValue], size: int) -> None:
         """Adds a batch."""
         self._means[stage].update(values, size)
+        if self._loss_requested and stage == "train":
+            self._running_loss, self._loss_requested = self._means["train"].mean("loss"), False
 
     def samples(self, stage: str) -> int:
         """The samples of the current loader that this process has added."""
         return self._means[stage].samples
 
     def running_loss(self) -> float | None:
-        """The mean training loss of this process so far; synchronizes with the device."""
-        return self._means["train"].mean("loss")
+        """The mean training loss of this process as of a recent batch; requests that it is computed again.
+
+        Any thread may call it: the next ``add``, in the training thread, synchronizes with the device.
+        """
+        self._loss_requested = True
+        return self._running_loss
 
     def change_loader(self, stage: str, index: int, trainer: pl.Trainer) -> None:
         """Computes the values of the previous loader when the next one starts."""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 
 from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint
@@ -14,19 +15,20 @@ from lightmodels.callbacks.early_stopping import EarlyStopping
 from lightmodels.callbacks.optimizer_state import KeepOptimizerState
 from lightmodels.callbacks.signal_handler import SignalHandler
 from lightmodels.checkpointing.files import AtomicCheckpointIO
-from lightmodels.dashboard import Dashboard
-from lightmodels.pictures import Pictures
 from lightmodels.trainer.devices import DeviceChoice, resolve_devices
 from lightmodels.utils import distributed
+from lightmodels.visualization.figure_callback import FigureLogger
+from lightmodels.visualization.tensorboard_callback import TensorBoardCallback
+from lightmodels.visualization.tensorboard_logger import EpochLogger
 
 
 def callbacks(
     options: dict[str, Any],
     checkpoint: BestAndLastCheckpoint,
-    pictures: Pictures | None,
+    figure_logger: FigureLogger | None,
     patience: int | None,
 ) -> list[pl.Callback]:
-    """The callbacks that were asked for, and ours: checkpoints, pictures, early stopping, a second fit's."""
+    """The callbacks that were asked for, and ours: checkpoints, figures, early stopping, a second fit's."""
     given = options.get("callbacks") or []
     chosen = [given] if isinstance(given, pl.Callback) else list(given)
     leaves_files = not options.get("fast_dev_run") and not options.get("barebones")
@@ -38,10 +40,10 @@ def callbacks(
         chosen.append(checkpoint)
     if patience is not None:
         chosen.append(EarlyStopping(checkpoint.monitor, patience, checkpoint.mode))
-    if leaves_files and pictures:
-        chosen.append(pictures)
-    if not any(isinstance(callback, Dashboard) for callback in chosen):
-        chosen.append(Dashboard())
+    if leaves_files and figure_logger:
+        chosen.append(figure_logger)
+    if not any(isinstance(callback, TensorBoardCallback) for callback in chosen):
+        chosen.append(TensorBoardCallback())
     kept = checkpoint if checkpoint in chosen else None
     return [*chosen, KeepOptimizerState(), SignalHandler(kept)]
 
@@ -54,8 +56,6 @@ def tensorboard_logger(run_dir: Path) -> Logger | None:
         if distributed.rank() == 0:
             print("no event files: tensorboard is not installed", flush=True)
         return None
-    from lightmodels.epoch_logger import EpochLogger
-
     return EpochLogger(run_dir, name="", version="", default_hp_metric=False)
 
 
@@ -67,7 +67,11 @@ def is_tuning(trainer: pl.Trainer) -> bool:
 def unset_options(options: dict[str, Any]) -> dict[str, Any]:
     """Our defaults for what was left open: the table instead of bars, a logger when its place is known."""
     ours = ("logger", "enable_progress_bar", "enable_model_summary")
-    return {name: False for name in ours if options.get(name) in (None, name == "logger")}
+    defaults = {name: False for name in ours if options.get(name) in (None, name == "logger")}
+    if options.get("enable_progress_bar") is None:
+        bars = [each for each in options["callbacks"] if isinstance(each, ProgressBar)]
+        defaults["enable_progress_bar"] = bool(bars)
+    return defaults
 
 
 def plugins(given: Any) -> list[Any]:

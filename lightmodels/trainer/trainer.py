@@ -1,25 +1,22 @@
 """Trainer: a pl.Trainer with plain device options, a run directory and exact checkpoints."""
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 
-from lightmodels import messages
 from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint, Mode
 from lightmodels.callbacks.signal_handler import TrainingInterrupted
 from lightmodels.checkpointing.weights import checkpoint_weights
 from lightmodels.core.light_model import LightModel
 from lightmodels.loops import install
-from lightmodels.messages import without_banners
 from lightmodels.metrics.history import History
-from lightmodels.pictures import Pictures
 from lightmodels.trainer import data_arguments, defaults, hardware, run_directory
 from lightmodels.trainer.devices import DeviceChoice
-from lightmodels.utils import distributed
+from lightmodels.utils import console, distributed
+from lightmodels.utils.console import without_banners
+from lightmodels.visualization.figure_callback import FigureLogger
 
 
 class Trainer(pl.Trainer):
@@ -40,7 +37,7 @@ class Trainer(pl.Trainer):
         mode: whether the least (``"min"``) or the greatest (``"max"``) value is best.
         patience: stop after so many epochs without a new best ``monitor``; by default never.
         save_every_n_steps: save ``last.ckpt`` inside epochs too, after so many optimizer steps.
-        figures: draw the model's ``figures`` of the validation data, now and then.
+        figures: draw the model's ``figures`` of validation data, at epochs 1, 2, 4, 8, … and at the end.
         steps_per_execution: optimizer steps between two rounds of callbacks, ``"auto"`` for as many as
             take 50 ms; with the same results, but for callbacks that act at each step.
         compile: let ``torch.compile`` make one graph of a training step, with backward and update, or of
@@ -83,13 +80,13 @@ class Trainer(pl.Trainer):
         self._stopped_at: str | None = None  # the checkpoint to go on from after Ctrl-C
         self._makes_logger = options.get("logger") in (None, True) and not options.get("fast_dev_run")
         self._root = Path(options.get("default_root_dir") or "runs")
-        self._pictures = Pictures() if figures else None
+        self._figure_logger = FigureLogger() if figures else None
         checkpoint = BestAndLastCheckpoint(monitor, mode, save_every_n_steps)
-        options["callbacks"] = defaults.callbacks(options, checkpoint, self._pictures, patience)
+        options["callbacks"] = defaults.callbacks(options, checkpoint, self._figure_logger, patience)
         self._checkpoint = checkpoint if checkpoint in options["callbacks"] else None
         options["plugins"] = defaults.plugins(options.get("plugins"))
         options |= defaults.unset_options(options) | defaults.devices(gpus, tpu_cores, options)
-        with messages.without_banners():
+        with console.without_banners():
             super().__init__(**options)
         if tf32 and self.strategy.root_device.type != "cuda":
             raise ValueError(f"tf32 needs a GPU, and this trains on {self.strategy.root_device.type}")
@@ -150,7 +147,7 @@ class Trainer(pl.Trainer):
         if self.strategy.root_device.type == "cpu":
             hardware.tune_allocator()
         try:
-            with messages.without_banners(), hardware.tf32_matmul(self._tf32):
+            with console.without_banners(), hardware.tf32_matmul(self._tf32):
                 super().fit(model, **data, ckpt_path=ckpt_path or self._stopped_at)
         except TrainingInterrupted as stop:
             if stop.signum != signal.SIGINT:
@@ -178,8 +175,8 @@ class Trainer(pl.Trainer):
             self.logger = defaults.tensorboard_logger(self.run_dir)
         if self._checkpoint:
             self._checkpoint.dirpath = self.run_dir / "checkpoints"
-        if self._pictures:
-            self._pictures.directory = self.run_dir / "figures"
+        if self._figure_logger:
+            self._figure_logger.directory = self.run_dir / "figures"
         return self.run_dir
 
     def test(  # type: ignore[override]
@@ -259,21 +256,6 @@ class Trainer(pl.Trainer):
 
     def _data(self, dataloaders: Any) -> pl.LightningDataModule | None:
         return None if dataloaders is not None else getattr(self, "datamodule", None)
-
-    @contextmanager
-    def drawing_on(self) -> Iterator[None]:
-        """Lets a ``fit`` in its body return while its last pictures are being drawn; waits at the end."""
-        if self._pictures is None:
-            yield
-            return
-        self._pictures.waits = False
-        try:
-            yield
-        finally:
-            self._pictures.waits = True
-            self._pictures.finish(self)
-            for logger in self.loggers:
-                logger.finalize("success")  # again, for what came after ``fit``
 
     @property
     def best_epoch(self) -> int:

@@ -49,7 +49,7 @@ def remove_leftovers(directory: str | Path, pattern: str = "*") -> None:
         directory: the directory.
         pattern: a glob for the names of the files that were being written, such as ``"*.ckpt"``.
     """
-    for path in Path(directory).glob(f".{pattern}.*.tmp"):
+    for path in Path(directory).glob(f".{pattern}.{'[0-9a-f]' * 32}.tmp"):
         path.unlink(missing_ok=True)
 
 

@@ -95,7 +95,13 @@ def test_a_kill_while_saving_leaves_a_whole_checkpoint_that_is_not_older(elsewhe
 
 
 def test_only_what_a_killed_save_has_left_is_swept():
-    names = [".last.ckpt.0a1b.tmp", ".best.ckpt.0a1b.tmp", "last.ckpt", "notes.tmp", ".hidden"]
+    names = [
+        f".last.ckpt.{'0a1b' * 8}.tmp",
+        f".best.ckpt.{'0a1b' * 8}.tmp",
+        "last.ckpt",
+        "notes.tmp",
+        ".hidden",
+    ]
     for name in names:
         Path(name).touch()
     remove_leftovers(Path(), "*.ckpt")
@@ -282,10 +288,10 @@ def test_results_that_cannot_be_written_are_no_success(capfd, run):
     assert len(load_checkpoint(LAST)["history"]["rows"]) == 2
 
 
-def test_a_picture_that_cannot_be_written_is_a_warning(capfd, run):
+def test_figures_that_cannot_be_written_are_warnings(capfd, run):
     shutil.rmtree(run / "figures")
     (run / "figures").write_text("in the way")
-    with pytest.warns(RuntimeWarning, match="figures could not be drawn: .* File exists"):
+    with pytest.warns(RuntimeWarning, match="figure 'classes' could not be drawn: .* File exists"):
         ended = command(capfd, "train", "--resume", "last", "--run_dir", "run", "--max_epochs", 2)
     assert ended.code == 0
     assert len(load_checkpoint(LAST)["history"]["rows"]) == 2

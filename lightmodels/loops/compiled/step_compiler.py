@@ -9,9 +9,9 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed, FailOnRecompileLimitHit, TorchDynamoException
 
-from lightmodels import messages
 from lightmodels.loops.compiled.graph_state import NotCompilableError
 from lightmodels.loops.compiled.train_step_graph import EAGER_RANDOM, CompiledTrainStep, isolate_option
+from lightmodels.utils import console
 
 Result = TypeVar("Result")
 COMPILE_ERRORS = (TorchDynamoException, FailOnRecompileLimitHit, NotCompilableError)
@@ -121,7 +121,7 @@ def _allow_saved_tensor_hooks() -> None:
 
 
 def _print(trainer: Trainer, line: str) -> None:
-    if trainer.is_global_zero and messages.level() != "quiet":
+    if trainer.is_global_zero and console.current_verbosity() != "quiet":
         print(line, flush=True)
 
 

@@ -10,10 +10,10 @@ from torch._dynamo.exc import TorchDynamoException
 from torch.func import functional_call, grad_and_value
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from lightmodels.bad_input import explained
 from lightmodels.loops.compiled import cuda_graphs, functional_optimizers, graph_state
 from lightmodels.loops.compiled.graph_state import GraphState, Group, NotCompilableError, StepModule
 from lightmodels.utils.batch import batch_size
+from lightmodels.utils.step_errors import explain_errors
 
 EAGER_RANDOM: dict[str, Any] = {"fallback_random": True}  # drawn from PyTorch's state, as without a graph
 
@@ -115,7 +115,7 @@ class CompiledTrainStep:
     def _explain(self, batches: list[Any]) -> None:
         """Raises what the model's own step raises, in its words."""
         for batch in batches:
-            explained(self._model.shared_step, batch)
+            explain_errors(self._model.shared_step, batch)
 
     def _rates_of(self, rates: list[list[float]]) -> list[list[Tensor]]:
         """The rates as tensors that stay where they are."""
