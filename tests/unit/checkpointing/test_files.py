@@ -84,18 +84,12 @@ def test_a_failed_save_keeps_the_old_file(path, monkeypatch):
 
 
 def test_the_background_writer_runs_one_function_after_the_other_and_reports_errors():
-    writer, may_end, ended = BackgroundWriter(), threading.Event(), []
-
-    def write():
-        assert may_end.wait(300), "the event was not set"
-        ended.append(1)
-
-    writer.run(write)
-    assert not ended
-    may_end.set()
-    writer.run(lambda: ended.append(2))
+    writer, second_started, seen = BackgroundWriter(), threading.Event(), []
+    writer.run(lambda: seen.append(second_started.wait(0.2)))
+    writer.run(second_started.set)
     writer.wait()
-    assert ended == [1, 2]
+    assert seen == [False]
+    assert second_started.is_set()
     writer.run(lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         writer.wait()
