@@ -27,8 +27,7 @@ WHITE = (1.0, 2.0**8 - 1, 2.0**16 - 1, 2.0**32 - 1, math.inf)  # possible maxima
 def read_digit(path: str | Path) -> Tensor:
     """The digit in a picture of any size, dark on light or light on dark, uint8 ``(28, 28)``.
 
-    Raises:
-        DataError: the file is missing, not a picture, or shows no digit.
+    Raises DataError if the file is missing, not a picture, or shows no digit.
     """
     try:
         with warnings.catch_warnings():
@@ -46,10 +45,8 @@ def extract_ink(image: Image.Image) -> Floats:
     """The amount of ink in each pixel, ``(height, width)`` in 0..1 with a maximum of 1.
 
     An alpha channel that varies is the ink. Otherwise the border shows the color of the paper, and
-    ink is what differs from it, in the direction of the greatest difference.
-
-    Raises:
-        DataError: the picture has one color, or a border as noisy as the rest.
+    ink is what differs from it, in the direction of the greatest difference. Raises DataError for a
+    picture of one color, or with a border as noisy as the rest.
     """
     grey, alpha = _channels(image)
     has_alpha = alpha.max() - alpha.min() >= MIN_CONTRAST

@@ -62,6 +62,7 @@ class ReutersDataModule(TensorDataModule):
         name: RemoteFile(f"reuters/{name}", (URL + name,), hashes) for name, hashes in HASHES.items()
     }
     input_dtype: ClassVar[torch.dtype] = torch.long
+    topics: ClassVar[tuple[str, ...]] = TOPICS
 
     def __init__(
         self,

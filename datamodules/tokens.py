@@ -25,8 +25,7 @@ def split_words(text: str) -> list[str]:
 def word_ranks(text: str, word_index: Mapping[str, int]) -> Integers:
     """The rank of each word of a text, ``UNKNOWN - OFFSET`` for words that are not in the index.
 
-    Raises:
-        DataError: the text has no words, or none that is in the index.
+    Raises DataError if the text has no words, or none that is in the index.
     """
     ranks = np.array([word_index.get(word, UNKNOWN - OFFSET) for word in split_words(text)], dtype=np.int64)
     if not len(ranks):

@@ -39,11 +39,7 @@ class RemoteFile:
         return next((candidate for candidate in candidates if candidate.exists()), None)
 
     def read(self, data_dir: str) -> bytes:
-        """The verified, unpacked content of the file in the data directory.
-
-        Raises:
-            DataError: missing, unreadable, empty, larger than ``MAX_BYTES``, or with another hash.
-        """
+        """The verified, unpacked content of the file; raises DataError if missing or not as published."""
         path = self.find(data_dir)
         if path is None:
             raise DataError(f"{self.name} is missing: call prepare_data(), or {_advice([self], data_dir)}")
@@ -82,8 +78,7 @@ class RemoteFile:
 def download_missing(files: Iterable[RemoteFile], data_dir: str) -> None:
     """Downloads the files that are not in the data directory, each complete and verified or not at all.
 
-    Raises:
-        DataError: a file cannot be downloaded or written; the message names all missing files.
+    Raises DataError, with advice and all missing files, if one cannot be downloaded or written.
     """
     missing = [file for file in files if file.find(data_dir) is None]
     for position, file in enumerate(missing):

@@ -103,8 +103,7 @@ class TensorDataModule(pl.LightningDataModule):
 def train_val_split(tensors: Tensors, fraction: float, seed: int) -> tuple[Tensors, Tensors]:
     """Splits rows at random into ``(train, val)`` with ``round(fraction * N)`` rows in ``val``.
 
-    Raises:
-        ValueError: a fraction that leaves either part without rows.
+    Raises ValueError for a fraction that leaves either part without rows.
     """
     rows = len(tensors[0])
     count = round(fraction * rows)

@@ -30,9 +30,9 @@ class StageMetrics:
         self._means = {stage: EpochMeans(metrics) for stage in ("train", "val", "test")}
         self._values: Row = {}  # of the loaders that are finished
         self._loader_index = 0
+        self._train_states: list[dict[str, Any]] = []  # of the Metric objects, during an evaluation
         self._running_loss: float | None = None
         self._loss_requested = False
-        self._train_states: list[dict[str, Any]] = []  # of the Metric objects, during an evaluation
 
     def start(self, stage: str) -> None:
         """Starts an epoch of a stage; discards what an earlier one that failed has left."""
@@ -58,9 +58,9 @@ class StageMetrics:
         return self._means[stage].samples
 
     def running_loss(self) -> float | None:
-        """This process's mean training loss as of a recent batch, and a request to compute it anew.
+        """The mean training loss of this process as of a recent batch; requests that it is computed again.
 
-        Any thread may call it: the next ``add``, in the training thread, is what waits for the device.
+        Any thread may call it: the next ``add``, in the training thread, synchronizes with the device.
         """
         self._loss_requested = True
         return self._running_loss

@@ -193,7 +193,7 @@ BAD = [
     (["--trainer.precision", "8"], "--trainer.precision must be"),
     (["--trainer.mode", "least"], "--trainer.mode must be one of ['min', 'max'], got least"),
     (["--trainer.accelerator", "abacus"], "--trainer: You selected an invalid accelerator name"),
-    (["--trainer.monitor", "val_f1"], "--trainer.monitor 'val_f1' is not available; the metrics of an epoch are"),
+    (["--trainer.monitor", "val_f1"], "--trainer.monitor 'val_f1' is not available; the metrics"),
     (["--config", "none.yaml"], "--config none.yaml cannot be read (No such file or directory)"),
     (["--config", "list.yaml"], "--config list.yaml holds no options"),
     (["--config", "broken.yaml"], "--config broken.yaml is no YAML file"),

@@ -86,16 +86,6 @@ def test_the_split_follows_the_seed(tiny):
     assert torch.equal(first.test[0], other.test[0])
 
 
-def test_files_may_be_unpacked(tiny):
-    packed = MNISTDataModule(str(tiny)).splits
-    for path in (tiny / "MNIST" / "raw").iterdir():
-        path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
-        path.unlink()
-    data = MNISTDataModule(str(tiny))
-    data.prepare_data()
-    assert torch.equal(data.splits.train[0], packed.train[0])
-
-
 def test_as_many_labels_as_images_are_required(tiny, monkeypatch):
     write(tiny, "MNIST/raw/t10k-labels-idx1-ubyte.gz", gzip.compress(idx(LABELS)))
     monkeypatch.setattr(MNISTDataModule, "files", accepted(MNISTDataModule.files, tiny))
@@ -156,13 +146,3 @@ def test_torchvision_reads_the_same(real, data_dir, tmp_path):
         assert torch.equal(images, theirs.data)
         assert torch.equal(labels, theirs.targets)
     assert torch.equal(real.splits.test[0].squeeze(1), theirs.data / 255)
-
-
-@pytest.mark.real_data
-def test_one_changed_byte_is_detected(real, data_dir, tmp_path):
-    name = "MNIST/raw/t10k-labels-idx1-ubyte"
-    content = bytearray(gzip.decompress((Path(data_dir) / f"{name}.gz").read_bytes()))
-    content[-1] ^= 1
-    path = write(tmp_path, name, bytes(content))
-    with pytest.raises(DataError, match=f"^{path} has the wrong content"):
-        real.files["t10k-labels-idx1-ubyte.gz"].read(str(tmp_path))

@@ -95,13 +95,8 @@ def test_a_kill_while_saving_leaves_a_whole_checkpoint_that_is_not_older(elsewhe
 
 
 def test_only_what_a_killed_save_has_left_is_swept():
-    names = [
-        f".last.ckpt.{'0a' * 16}.tmp",
-        f".best.ckpt.{'1b' * 16}.tmp",
-        "last.ckpt",
-        "notes.tmp",
-        ".hidden",
-    ]
+    left = [f".{name}.ckpt.{'0a1b' * 8}.tmp" for name in ("last", "best")]
+    names = [*left, "last.ckpt", "notes.tmp", ".hidden"]
     for name in names:
         Path(name).touch()
     remove_leftovers(Path(), "*.ckpt")

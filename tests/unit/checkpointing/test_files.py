@@ -84,44 +84,16 @@ def test_a_failed_save_keeps_the_old_file(path, monkeypatch):
 
 
 def test_the_background_writer_runs_one_function_after_the_other_and_reports_errors():
-    writer, may_end, ended = BackgroundWriter(), threading.Event(), []
-
-    def write():
-        assert may_end.wait(300), "the event was not set"
-        ended.append(1)
-
-    writer.run(write)
-    assert not ended
-    may_end.set()
-    writer.run(lambda: ended.append(2))
+    writer, second_started, seen = BackgroundWriter(), threading.Event(), []
+    writer.run(lambda: seen.append(second_started.wait(0.2)))
+    writer.run(second_started.set)
     writer.wait()
-    assert ended == [1, 2]
+    assert seen == [False]
+    assert second_started.is_set()
     writer.run(lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         writer.wait()
     writer.wait()  # an error is raised once
-
-
-def flip_a_bit_of_the_weights(content: bytes) -> bytes:
-    at = content.index(torch.arange(1000.0).numpy().tobytes()) + 777
-    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
-
-
-DAMAGE = {
-    "empty": lambda content: b"",
-    "10 %": lambda content: content[: len(content) // 10],
-    "50 %": lambda content: content[: len(content) // 2],
-    "cut short": lambda content: content[:-10],
-    "garbage": lambda content: os.urandom(len(content)),
-    "one bit": flip_a_bit_of_the_weights,
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_damaged_files_are_named(path, damage):
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(CheckpointError, match=r"model.ckpt: the checkpoint is damaged \(.+\)$"):
-        load_checkpoint(path)
 
 
 def test_missing_files_and_other_files_are_named(path):
