@@ -100,7 +100,7 @@ def test_a_signal_does_not_wait_for_the_end_of_an_execution():
 
 
 def test_a_failure_to_save_is_reported(monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     class Fills(Interrupts):
