@@ -18,7 +18,6 @@ from torch import nn
 import lightmodels
 from lightmodels.cli.train_flags import parse
 
-
 FLOOR = "benchmarks.plain:train_floor"
 
 
@@ -55,7 +54,7 @@ def test_a_run_prints_tables_and_saves_what_each_process_measured(benchmark):
 
 def test_a_loop_with_another_loss_or_an_error_fails_the_run(benchmark, monkeypatch):
     monkeypatch.setitem(CONTENDERS, "hand", Contender("broken", "helpers.broken_loop:train"))
-        tiny = ("--tasks", "linear", "--rounds", 1, "--epochs", 1, "--parts", "loops", "--json", "out.json")
+    tiny = ("--tasks", "linear", "--rounds", 1, "--epochs", 1, "--parts", "loops", "--json", "out.json")
     ended = benchmark(*tiny, "--contenders", "floor,hand")
     assert ended.code == 1
     (line,) = ended.err.splitlines()
