@@ -61,7 +61,8 @@ def tensorboard_logger(run_dir: Path) -> Logger | None:
 
 def is_tuning(trainer: pl.Trainer) -> bool:
     """Whether this ``fit`` is a ``Tuner``'s search, which puts everything back before it returns."""
-    return any(getattr(callback, "_early_exit", False) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    finders = (pl.callbacks.BatchSizeFinder, pl.callbacks.LearningRateFinder)
+    return any(isinstance(callback, finders) for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
 def unset_options(options: dict[str, Any]) -> dict[str, Any]:

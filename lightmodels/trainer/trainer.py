@@ -13,7 +13,7 @@ from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint, Mode
 from lightmodels.callbacks.signal_handler import TrainingInterrupted
 from lightmodels.checkpointing.weights import checkpoint_weights
 from lightmodels.core.light_model import LightModel
-from lightmodels.loops import install
+from lightmodels.loops.install import install
 from lightmodels.messages import without_banners
 from lightmodels.metrics.history import History
 from lightmodels.pictures import Pictures
@@ -94,7 +94,7 @@ class Trainer(pl.Trainer):
         if tf32 and self.strategy.root_device.type != "cuda":
             raise ValueError(f"tf32 needs a GPU, and this trains on {self.strategy.root_device.type}")
         self._tf32 = tf32
-        install.install(self, execution, compile)
+        install(self, execution, compile)
 
     def fit(  # type: ignore[override]  # noqa: D417, PLR0913 (Lightning's arguments are its own)
         self,
