@@ -19,8 +19,8 @@ class EvaluationLoop(_EvaluationLoop):
     def on_run_start(self) -> None:
         super().on_run_start()
         trainer = self.trainer
-        blocked = self.num_dataloaders != 1 or fast_path.why_not(trainer, fast_path.VALIDATION_HOOKS)
-        self._is_fast = not blocked
+        hooks = fast_path.VALIDATION_HOOKS
+        self._is_fast = self.num_dataloaders == 1 and fast_path.why_not(trainer, hooks) is None
         self._sanity_check = trainer.sanity_checking
         self._start_hooks = fast_path.overridden_hooks(trainer, "on_validation_batch_start")
         self._end_hooks = fast_path.overridden_hooks(trainer, "on_validation_batch_end")

@@ -67,17 +67,12 @@ def overrides(owner: Any, name: str, base: type) -> bool:
     return name in vars(owner) or getattr(type(owner), name) is not getattr(base, name)
 
 
-def overridden_hooks(trainer: Any, name: str, include_model: bool = False) -> list[Hook]:
-    """The callbacks' hooks of that name, then the model's, where they do anything."""
+def overridden_hooks(trainer: Any, name: str) -> list[Hook]:
+    """The hooks of that name that do anything: the callbacks', then the model's."""
     model = trainer.lightning_module
-    hooks: list[Hook] = [
-        (callback, partial(getattr(callback, name), trainer, model))
-        for callback in trainer.callbacks
-        if overrides(callback, name, pl.Callback)
-    ]
-    if include_model and overrides(model, name, LightModel):
-        hooks.append((model, getattr(model, name)))
-    return hooks
+    callbacks = [each for each in trainer.callbacks if overrides(each, name, pl.Callback)]
+    hooks: list[Hook] = [(each, partial(getattr(each, name), trainer, model)) for each in callbacks]
+    return hooks + ([(model, getattr(model, name))] if overrides(model, name, LightModel) else [])
 
 
 def call_hooks(hooks: list[Hook], model: Any, name: str, *args: Any) -> None:

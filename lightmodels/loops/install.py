@@ -18,7 +18,7 @@ def install(trainer: pl.Trainer, steps_per_execution: int | Literal["auto"], com
         ValueError: ``steps_per_execution`` or ``compile``, which Lightning's own loops do not support.
     """
     if names := lightning_internals.missing(trainer):
-        reason = f"pytorch-lightning {pl.__version__} does not have {', '.join(names)}"
+        reason = f"{lightning_internals.LIGHTNING} does not have {', '.join(names)}"
         if steps_per_execution != 1 or compile:
             option = "compile=True" if compile else f"steps_per_execution={steps_per_execution!r}"
             raise ValueError(f"{option} is not available: {reason}")

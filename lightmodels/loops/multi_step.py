@@ -1,6 +1,7 @@
 """Executions of several training steps that are compiled as one graph."""
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import pytorch_lightning as pl
@@ -24,7 +25,7 @@ def can_run(loop: Any) -> bool:
         and loop.validates_last
         and all(hasattr(owner, "runs_between_compiled_steps") for owner, _ in loop.every_step_hooks)
         and not fast_path.overrides(trainer.lightning_module, "lr_scheduler_step", pl.LightningModule)
-        and loop.compiler.prepare()
+        and loop.compiler.train_step is not None
     )
 
 
@@ -38,13 +39,9 @@ def run(loop: Any, data_fetcher: Any) -> None:
         rates = [[group["lr"] for group in groups] for groups in options]
         losses = loop.compiler.run_steps([batch for batch, _ in batches], rates)
     for number, (batch, index) in enumerate(batches):
-        if losses is None:
-            for group, values in zip(loop.trainer.optimizers[0].param_groups, options[number], strict=True):
-                group.update(values)
-            loss = loop.run_step(batch, index)
-        else:
-            loss = losses[number]
-            loop.count_compiled_step()
+        for group, values in zip(loop.trainer.optimizers[0].param_groups, options[number], strict=True):
+            group.update(values)
+        loss = loop.run_step(batch, index, losses[number] if losses else None)
         if number < len(batches) - 1:
             _end_inner_step(loop, loss, batch, index)
         else:
@@ -55,13 +52,11 @@ def run(loop: Any, data_fetcher: Any) -> None:
 def _next_batches(loop: Any, data_fetcher: Any) -> list[tuple[Any, int]]:
     """The batches of an execution and their numbers; fewer if the loader ends before its length says."""
     batches: list[tuple[Any, int]] = []
-    while len(batches) < loop.steps_per_execution and not loop.batch_progress.is_last_batch:
-        try:
+    with suppress(StopIteration):
+        while len(batches) < loop.steps_per_execution and not loop.batch_progress.is_last_batch:
             batches.append(loop.next_batch(data_fetcher, begins_execution=not batches))
-        except StopIteration:
-            if not batches:
-                raise
-            break
+    if not batches:
+        raise StopIteration
     return batches
 
 
@@ -78,9 +73,9 @@ def _options_per_step(loop: Any, indices: list[int]) -> list[list[dict[str, Any]
 
 def _end_inner_step(loop: Any, loss: Tensor, batch: Any, index: int) -> None:
     """Calls the hooks that need no more than the loss of a step inside a graph."""
+    model = loop.trainer.lightning_module
     hooks = [hook for hook in loop.every_step_hooks if hook[0].runs_between_compiled_steps]
     loop.batch_progress.increment_processed()
-    model = loop.trainer.lightning_module
     fast_path.call_hooks(hooks, model, "on_train_batch_end", {"loss": loss}, batch, index)
     loop.batch_progress.increment_completed()
     loop._batches_that_stepped += 1

@@ -1,14 +1,14 @@
 """Lightning's loop over training batches, with a fast path around its hooks.
 
-In each step, Lightning asks all callbacks, the model, the data module, the strategy, the precision and the
-profiler whether they have something to do. This loop asks once an epoch. If none has, a step is the model's
-step, the backward pass, the optimizer's step and the overridden ``on_…_batch_…`` hooks; counters, and so
-checkpoints, are the same as in Lightning's loop. Otherwise Lightning's own code runs.
+In each step, Lightning asks callbacks, model, data module, strategy, precision and profiler whether they have
+something to do. This loop asks once an epoch, and if none has, runs the step itself, with the overridden
+``on_…_batch_…`` hooks; counters, and so checkpoints, are the same. Otherwise Lightning's own code runs.
 """
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import compress
+from typing import Any
 
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from torch import Tensor
@@ -16,30 +16,23 @@ from torch import Tensor
 from lightmodels.loops import fast_path, multi_step
 from lightmodels.loops.evaluation_loop import EvaluationLoop
 
-if TYPE_CHECKING:
-    from lightmodels.loops.compiled.step_compiler import StepCompiler
-
 MAX_AUTO_SECONDS = 0.05  # length of an execution with steps_per_execution="auto"
 
 
 class TrainingEpochLoop(_TrainingEpochLoop):
-    """Replaces Lightning's loop ``old`` over an epoch's training batches.
+    """Replaces a new trainer's loop ``old`` over an epoch's training batches.
 
     With several steps per execution, ``on_train_batch_end`` is called after the last step of an execution
     only, except for the model's and for callbacks with an attribute ``runs_every_step = True``. An execution
     ends early where the epoch ends, validation is due or training stops. Callbacks that run every step keep
     steps from being compiled as one graph, unless they have an attribute ``runs_between_compiled_steps``:
     whether they are called with the loss of each step in the graph, or only after the last.
+    ``compiler`` is a ``StepCompiler``, or None.
     """
 
     why_not: str | None = "nothing has been trained"  # what keeps steps from the fast path
 
-    def __init__(
-        self,
-        old: _TrainingEpochLoop,
-        steps_per_execution: int | Literal["auto"],
-        compiler: "StepCompiler | None",
-    ) -> None:
+    def __init__(self, old: _TrainingEpochLoop, steps_per_execution: int | str, compiler: Any) -> None:
         super().__init__(old.trainer, old.min_steps, old.max_steps)
         self.val_loop = EvaluationLoop(old.val_loop)
         self.steps_per_execution, self.compiler = steps_per_execution, compiler
@@ -55,33 +48,32 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         if self.why_not is None:
             self._prepare_fast_path()
         elif self.steps_per_execution != 1:
-            option = f"steps_per_execution={self.steps_per_execution!r}"
-            raise ValueError(f"{option} is not supported with {self.why_not}")
+            raise ValueError(
+                f"steps_per_execution={self.steps_per_execution!r} is not supported with {self.why_not}"
+            )
         if self.compiler:
             self.compiler.begin_epoch(self.trainer, self.why_not)
 
     def _prepare_fast_path(self) -> None:
-        trainer: Any = self.trainer
+        trainer, model = self.trainer, self.trainer.lightning_module
         self._start_hooks = fast_path.overridden_hooks(trainer, "on_train_batch_start")
-        self._end_hooks = fast_path.overridden_hooks(trainer, "on_train_batch_end", include_model=True)
-        self.every_step_hooks = [
-            (owner, hook)
-            for owner, hook in self._end_hooks
-            if owner is trainer.lightning_module or getattr(owner, "runs_every_step", False)
+        self._end_hooks = fast_path.overridden_hooks(trainer, "on_train_batch_end")
+        every_step = [
+            owner is model or getattr(owner, "runs_every_step", False) for owner, _ in self._end_hooks
         ]
+        self.every_step_hooks = list(compress(self._end_hooks, every_step))
         self._context = fast_path.step_context(trainer, "train_step_context")
         schedules = [config for config in trainer.lr_scheduler_configs if config.interval == "step"]
         self._schedules = [config for config in schedules if not config.reduce_on_plateau]
         self.validates_last = (
-            trainer.val_check_batch == trainer.num_training_batches
+            trainer.val_check_batch == trainer.num_training_batches  # None for intervals of time
             and trainer.check_val_every_n_epoch is not None  # else batches are counted over all epochs
-            and trainer._val_check_time_interval is None
             and len(schedules) == len(self._schedules)
         )
 
     def advance(self, data_fetcher: Any) -> None:
         slow = self.why_not is not None or self.automatic_optimization._skip_backward
-        if slow or self._resumes_at_validation(data_fetcher):
+        if slow or (self.restarting and self._should_check_val_fx(data_fetcher)):
             super().advance(data_fetcher)
             return
         if self.val_loop.restarting:
@@ -101,15 +93,6 @@ class TrainingEpochLoop(_TrainingEpochLoop):
             is_last = too_long if self.steps_per_execution == "auto" else steps == self.steps_per_execution
             self.end_step(loss, batch, index, is_last)
 
-    def _resumes_at_validation(self, data_fetcher: Any) -> bool:
-        """Whether training resumes after its last step, with the validation that followed it."""
-        if not self.restarting or not self._should_check_val_fx(data_fetcher):
-            return False
-        if self.val_loop.restarted_mid_evaluation or self.restarted_on_last:
-            return True
-        self.val_loop.increment_progress_to_evaluation_end()
-        return False
-
     def next_batch(self, data_fetcher: Any, begins_execution: bool) -> tuple[Any, int]:
         """The next batch, on the model's device, and its number in the epoch."""
         trainer, progress = self.trainer, self.batch_progress
@@ -120,29 +103,25 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         progress.increment_ready()
         fast_path.begin_batch(trainer, self._results, batch)
         if begins_execution:
-            model = trainer.lightning_module
-            fast_path.call_hooks(self._start_hooks, model, "on_train_batch_start", batch, index)
+            hooks, model = self._start_hooks, trainer.lightning_module
+            fast_path.call_hooks(hooks, model, "on_train_batch_start", batch, index)
         progress.increment_started()
         return batch, index
 
-    def run_step(self, batch: Any, index: int) -> Tensor:
-        """One optimizer step, compiled if possible; the loss before it, of shape ``()``."""
-        if self.compiler:
+    def run_step(self, batch: Any, index: int, loss: Tensor | None = None) -> Tensor:
+        """Runs, or given its ``loss`` only counts, an optimizer step; the loss before it, of shape ``()``."""
+        if self.compiler and loss is None:
             rates = [[group["lr"] for group in self.trainer.optimizers[0].param_groups]]
-            if losses := self.compiler.run_steps([batch], rates):
-                self.count_compiled_step()
-                return losses[0]
+            losses = self.compiler.run_steps([batch], rates)
+            loss = losses[0] if losses else None
         progress = self.automatic_optimization.optim_progress.optimizer
         progress.step.increment_ready()
-        loss = self._run_step(self.trainer, batch, index, self._context, progress.zero_grad)
+        if loss is None:
+            loss = self._run_step(self.trainer, batch, index, self._context, progress.zero_grad)
+        else:
+            fast_path.advance_progress(progress.zero_grad)
         progress.step.increment_completed()
         return loss
-
-    def count_compiled_step(self) -> None:
-        progress = self.automatic_optimization.optim_progress.optimizer
-        progress.step.increment_ready()
-        fast_path.advance_progress(progress.zero_grad)
-        progress.step.increment_completed()
 
     def step_schedules(self, index: int) -> None:
         for config in self._schedules:
@@ -166,7 +145,7 @@ class TrainingEpochLoop(_TrainingEpochLoop):
             fast_path.call_hooks(hooks, model, "on_train_batch_end", outputs, batch, index)
         fast_path.end_batch(trainer, self._results)
         self.batch_progress.increment_completed()
-        if self._results and fast_path.logs_steps(self._results):
+        if fast_path.logs_steps(self._results):
             trainer._logger_connector.update_train_step_metrics()
 
     def _must_end(self) -> bool:

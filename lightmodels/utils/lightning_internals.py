@@ -18,6 +18,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.types import LRSchedulerConfig
 from torch.optim import Optimizer
 
+LIGHTNING = f"pytorch-lightning {pl.__version__}"  # type: ignore[attr-defined]
 REQUIRED = (  # of a module, of a new LightningModule or of a new Trainer
     "pytorch_lightning.core.optimizer:_configure_optimizers",
     "pytorch_lightning.core.optimizer:_configure_schedulers_automatic_opt",
@@ -29,7 +30,6 @@ REQUIRED = (  # of a module, of a new LightningModule or of a new Trainer
     "trainer._logger_connector.on_batch_end",
     "trainer._logger_connector.update_eval_step_metrics",
     "trainer._logger_connector.update_train_step_metrics",
-    "trainer._val_check_time_interval",
     "trainer.fit_loop._data_fetcher",
     "trainer.fit_loop._load_combined_loader_states",
     "trainer.fit_loop.epoch_loop._batches_that_stepped",
@@ -40,15 +40,12 @@ REQUIRED = (  # of a module, of a new LightningModule or of a new Trainer
     "trainer.fit_loop.epoch_loop.automatic_optimization._skip_backward",
     "trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress",
     "trainer.fit_loop.epoch_loop.manual_optimization",
-    "trainer.fit_loop.epoch_loop.restarted_on_last",
     "trainer.fit_loop.epoch_loop.scheduler_progress",
     "trainer.fit_loop.epoch_loop.update_lr_schedulers",
     "trainer.fit_loop.epoch_loop.val_loop._evaluation_step",
     "trainer.fit_loop.epoch_loop.val_loop._has_run",
     "trainer.fit_loop.epoch_loop.val_loop._results",
     "trainer.fit_loop.epoch_loop.val_loop._seen_batches_per_dataloader",
-    "trainer.fit_loop.epoch_loop.val_loop.increment_progress_to_evaluation_end",
-    "trainer.fit_loop.epoch_loop.val_loop.restarted_mid_evaluation",
 )
 
 
@@ -75,7 +72,7 @@ def _private(owner: Any, name: str, purpose: str) -> Any:
     """A private attribute of Lightning; raises RuntimeError if this version does not have it."""
     if not hasattr(owner, name):
         where = getattr(owner, "__name__", type(owner).__name__)
-        raise RuntimeError(f"{purpose} needs {where}.{name}, which pytorch-lightning {pl.__version__} lacks")
+        raise RuntimeError(f"{purpose} needs {where}.{name}, which {LIGHTNING} does not have")
     return getattr(owner, name)
 
 

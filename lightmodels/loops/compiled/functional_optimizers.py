@@ -1,8 +1,7 @@
 """The updates of torch's optimizers as functions of tensors, to be part of a compiled graph."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,8 +16,7 @@ Options = Mapping[str, Any]
 MIN_LR = 1e-30  # changes no parameter, and torch's Adam can divide by it
 
 
-@dataclass(frozen=True)
-class FunctionalOptimizer:
+class FunctionalOptimizer(NamedTuple):
     """How an optimizer updates the parameters of a group, in place."""
 
     state_names: Callable[[Options], Sequence[str]]  # of the tensors that it keeps for each parameter
@@ -38,10 +36,8 @@ def for_optimizer(optimizer: Optimizer) -> FunctionalOptimizer | None:
 def _common(options: Options) -> dict[str, Any]:
     """The arguments that Adam and NAdam share; ``capturable`` keeps counts and learning rates in tensors."""
     names = ("eps", "weight_decay", "maximize", "decoupled_weight_decay")
-    beta1, beta2 = options["betas"]
-    return {name: options[name] for name in names} | {
-        "beta1": beta1, "beta2": beta2, "foreach": False, "capturable": True
-    }  # fmt: skip
+    common, (beta1, beta2) = {name: options[name] for name in names}, options["betas"]
+    return common | {"beta1": beta1, "beta2": beta2, "foreach": False, "capturable": True}
 
 
 def _adam(params: Tensors, grads: Tensors, states: States, lr: Tensor, options: Options) -> None:
@@ -73,7 +69,7 @@ def _sgd(params: Tensors, grads: Tensors, states: States, lr: Tensor, options: O
 
 
 def _adam_states(options: Options) -> Sequence[str]:
-    return ("exp_avg", "exp_avg_sq", "step", *["max_exp_avg_sq"][: options["amsgrad"]])
+    return ("exp_avg", "exp_avg_sq", "step", *(["max_exp_avg_sq"] if options["amsgrad"] else []))
 
 
 ADAM = FunctionalOptimizer(_adam_states, _adam)

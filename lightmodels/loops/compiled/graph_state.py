@@ -1,17 +1,13 @@
 """The tensors that a graph of training steps changes, and what makes such a graph impossible."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim import optimizer as hooked
 from torchmetrics import Metric
-
-from lightmodels.loops.compiled import cuda_graphs
-
-MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class NotCompilableError(Exception):
@@ -29,8 +25,7 @@ class StepModule(nn.Module):
         return self.model.shared_step(batch)
 
 
-@dataclass(frozen=True)
-class GraphState:
+class GraphState(NamedTuple):
     """The tensors that a graph changes."""
 
     groups: list[tuple[list[Tensor], dict[str, list[Tensor]]]]  # parameters and their optimizer states
@@ -66,12 +61,19 @@ def collect_state(trainer: Any, module: StepModule, state_names: Any) -> GraphSt
         states = {name: [optimizer.state[parameter][name] for parameter in trained] for name in kept}
         groups.append(([parameter.detach() for parameter in trained], states))
         names += [name_of[parameter] for parameter in trained]
-        cuda_graphs.mark_static(chain(groups[-1][0], *states.values()))
+        mark_static(chain(groups[-1][0], *states.values()))
     buffers = dict(module.named_buffers())
-    cuda_graphs.mark_static(buffers.values())
+    mark_static(buffers.values())
     optimizer.zero_grad()  # graphs leave no gradients, so none of an earlier step may stay
     optimizer._opt_called = True  # else schedulers warn that they step before the optimizer
     return GraphState(groups, names, buffers, signature(optimizer))
+
+
+def mark_static(tensors: Iterable[Tensor]) -> None:
+    """Marks tensors as static for CUDA graphs, which change them in place."""
+    for tensor in tensors:
+        if tensor.device.type == "cuda":
+            torch._dynamo.mark_static_address(tensor, guard=False)
 
 
 def _check(parameter: Any, name: str | None, state: dict[str, Any], kept: Any) -> None:
@@ -103,4 +105,5 @@ def why_not(trainer: Any, functional_optimizer: Any) -> str | None:
 
 def count_hooks(model: nn.Module) -> list[int]:
     """The number of each module's hooks, which torch.compile does not check again once a graph exists."""
-    return [sum(len(getattr(module, kind)) for kind in MODULE_HOOKS) for module in model.modules()]
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return [sum(len(getattr(module, kind)) for kind in kinds) for module in model.modules()]

@@ -1,7 +1,7 @@
 """StepCompiler: compiles training steps with torch.compile, as far as a model allows."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
@@ -12,7 +12,6 @@ from lightmodels import messages
 from lightmodels.loops.compiled.graph_state import NotCompilableError
 from lightmodels.loops.compiled.train_step_graph import CompiledTrainStep, compile_options
 
-Result = TypeVar("Result")
 COMPILE_ERRORS = (TorchDynamoException, FailOnRecompileLimitHit, NotCompilableError)
 MAX_REASON_LENGTH = 120  # characters
 
@@ -24,11 +23,12 @@ class StepCompiler:
 
     Attributes:
         reason: why whole steps are not compiled, once that is known; kept in checkpoints.
+        train_step: compiles whole steps; None if only ``forward`` or nothing is compiled.
     """
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        self._train_step: CompiledTrainStep | None = None
+        self.train_step: CompiledTrainStep | None = None
         self._forward: Any = None  # the compiled one, if only that is compiled
         self._optimizer: Any = None  # the one that these are for
 
@@ -42,37 +42,33 @@ class StepCompiler:
         is_new, why_not = self._optimizer is not optimizer, why_not or self.reason
         if is_new:
             self._optimizer, self._forward = optimizer, None
-            self._train_step = None if why_not else CompiledTrainStep(trainer)
-        if why_not and (is_new or self._train_step):
+            self.train_step = None if why_not else CompiledTrainStep(trainer)
+        if why_not and (is_new or self.train_step):
             self._compile_forward(trainer, why_not)
         self._attempt(CompiledTrainStep.begin_epoch)
 
-    def prepare(self) -> bool:
-        """Whether the next steps can be compiled as a whole, as far as is known."""
-        return bool(self._attempt(CompiledTrainStep.prepare))
-
     def run_steps(self, batches: list[Any], rates: list[list[float]]) -> list[Tensor] | None:
         """``CompiledTrainStep.run``, if whole steps are compiled; None to leave the steps to the caller."""
-        return self._attempt(lambda train_step: train_step.run(batches, rates))
+        return self._attempt(lambda train_step: train_step.run(batches, rates))  # type: ignore[no-any-return]
 
-    def _attempt(self, action: Callable[[CompiledTrainStep], Result]) -> Result | None:
+    def _attempt(self, action: Callable[[CompiledTrainStep], Any]) -> Any:
         """Runs an action on whole steps, if they are compiled; falls back if compilation fails."""
-        if self._train_step is None:
+        if self.train_step is None:
             return None
-        trainer = self._train_step.trainer
+        trainer = self.train_step.trainer
         try:
-            return action(self._train_step)
+            return action(self.train_step)
         except COMPILE_ERRORS as error:
             torch._C._autograd._saved_tensors_hooks_enable()  # which torch leaves disabled after an error
             if isinstance(error, BackendCompilerFailed):
-                self._train_step, self.reason = None, _describe(error)
+                self.train_step, self.reason = None, _describe(error)
                 _print(trainer, f"torch.compile failed, training runs eagerly: {self.reason}")
             else:
                 self._compile_forward(trainer, _describe(error))
         return None
 
     def _compile_forward(self, trainer: Trainer, reason: str) -> None:
-        self._train_step, self.reason = None, reason
+        self.train_step, self.reason = None, reason
         eager = trainer.lightning_module.forward
         compiled = torch.compile(eager, **compile_options())
         _print(trainer, f"only the model's forward is compiled, not the whole training step: {reason}")
@@ -89,7 +85,7 @@ class StepCompiler:
 
         self._forward = forward
 
-    def call(self, trainer: Trainer, function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+    def call(self, trainer: Trainer, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Calls a function in which ``model(x)`` is the compiled ``forward``, if that is what is compiled."""
         model: Any = trainer.lightning_module
         if self._forward is None:

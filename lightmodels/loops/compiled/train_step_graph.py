@@ -12,20 +12,19 @@ from torch.func import functional_call, grad_and_value
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from lightmodels.bad_input import explained
-from lightmodels.loops.compiled import cuda_graphs, functional_optimizers, graph_state
+from lightmodels.loops.compiled import functional_optimizers, graph_state
 from lightmodels.loops.compiled.graph_state import GraphState, NotCompilableError, StepModule
 from lightmodels.utils.batch import batch_size
 
 SAVED_TENSOR_HOOKS = "saved tensor hooks"  # in torch's message where it cannot differentiate a function
-ISOLATED = {"isolate_recompiles": True}  # recompilations are counted per model; not in all versions of torch
 
 
 def compile_options() -> dict[str, Any]:
     """Arguments of ``torch.compile``; random numbers are those of eager mode."""
-    options = {"dynamic": False, "options": {"fallback_random": True}}
-    return options | (
-        ISOLATED if ISOLATED.keys() <= inspect.signature(torch.compile).parameters.keys() else {}
-    )
+    arguments: dict[str, Any] = {"dynamic": False, "options": {"fallback_random": True}}
+    if "isolate_recompiles" in inspect.signature(torch.compile).parameters:  # not in all versions of torch
+        arguments["isolate_recompiles"] = True  # else other models' count towards its limit
+    return arguments
 
 
 class CompiledTrainStep:
@@ -35,9 +34,6 @@ class CompiledTrainStep:
     epoch's last if its batch has another size than the loader's. All decisions depend on the optimizer's
     state and the batch only, so that a resumed run makes the same ones. In a graph, parameters that a batch
     does not use have a gradient of zero.
-
-    Args:
-        trainer: a trainer with a model, an optimizer and loaders.
     """
 
     def __init__(self, trainer: Any) -> None:
@@ -45,7 +41,8 @@ class CompiledTrainStep:
         self._optimizer, self._device = trainer.optimizers[0], trainer.strategy.root_device
         self._functional: Any = functional_optimizers.for_optimizer(self._optimizer)
         arguments = compile_options()
-        arguments["options"] |= cuda_graphs.compile_options(self._device)
+        if self._device.type == "cuda":  # a CUDA graph replays all kernels of a step with one launch
+            arguments["options"]["triton.cudagraphs"] = True
         self._graph = torch.compile(self._train, fullgraph=True, **arguments)
         self._module = StepModule(self._model)
         self._mixed = isinstance(trainer.precision_plugin, MixedPrecision)
@@ -61,30 +58,33 @@ class CompiledTrainStep:
             raise NotCompilableError("hooks on modules that were added during training")
         self._state = None
 
-    def prepare(self) -> bool:
-        """Whether the next steps can be a graph; raises NotCompilableError if none ever can."""
-        if self._state is None or self._state.signature != graph_state.signature(self._optimizer):
-            names = self._functional.state_names
-            self._state, self._rates = graph_state.collect_state(self.trainer, self._module, names), []
-        return self._state is not None
-
     def run(self, batches: list[Any], rates: list[list[float]]) -> list[Tensor] | None:
         """Trains on batches with these learning rates, one per step and group of the optimizer.
 
         Returns the loss before each step, of shape ``()``, or None if the steps are left to the caller.
         Raises NotCompilableError or torch.compile's errors, if there is no graph; no tensor has changed then.
         """
-        if self._is_remainder(batches[-1]) or not self.prepare() or self._state is None:
+        if self._is_remainder(batches[-1]):
             return None
-        state, rate_tensors = self._state, self._as_tensors(rates)
-        cuda_graphs.mark_step_begin(self._device)
+        if self._state is None or self._state.signature != graph_state.signature(self._optimizer):
+            names = self._functional.state_names
+            self._state, self._rates = graph_state.collect_state(self.trainer, self._module, names), []
+        if self._state is None:
+            return None
+        groups, buffers, rate_tensors = self._state.groups, self._state.buffers, self._as_tensors(rates)
+        names = [name for name in self._optimizer.defaults if name != "lr"]  # others are constants in a graph
+        options = [{name: group[name] for name in names} for group in self._optimizer.param_groups]
+        if self._device.type == "cuda":  # the graph may overwrite the outputs of its last replay
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         try:
-            steps = self._graph(state.groups, state.buffers, self._options(), rate_tensors, batches)
+            steps = self._graph(groups, buffers, options, rate_tensors, batches)
         except (RuntimeError, IndexError) as error:
             if SAVED_TENSOR_HOOKS in str(error):
                 raise NotCompilableError("activation checkpointing") from error
             if not isinstance(error, TorchDynamoException):
-                self._explain(batches)
+                with torch.no_grad():  # eagerly, which raises the error again, with an explanation
+                    for batch in batches:
+                        explained(self._model.shared_step, batch)
             raise
         for values, batch in zip(steps, batches, strict=True):
             self._model.log_batch(values, batch)
@@ -92,32 +92,20 @@ class CompiledTrainStep:
 
     def _is_remainder(self, batch: Any) -> bool:
         """Whether a batch is the last of its epoch and has another size than the loader's."""
-        expected = getattr(self.trainer.train_dataloader, "batch_size", None)
-        if self.trainer.is_last_batch and isinstance(expected, int):
-            with suppress(ValueError):  # no size that could be read
-                return batch_size(batch) != expected
+        with suppress(ValueError):  # a batch whose size is unknown
+            size = self.trainer.is_last_batch and getattr(self.trainer.train_dataloader, "batch_size", None)
+            return isinstance(size, int) and batch_size(batch) != size
         return False
-
-    @torch.no_grad()
-    def _explain(self, batches: list[Any]) -> None:
-        """Runs ``shared_step`` eagerly, which raises the error again, with an explanation."""
-        for batch in batches:
-            explained(self._model.shared_step, batch)
 
     def _as_tensors(self, rates: list[list[float]]) -> list[list[Tensor]]:
         """Learning rates as tensors, the same ones each time, as CUDA graphs need."""
         while len(self._rates) < len(rates):
             self._rates.append([torch.zeros((), device=self._device) for _ in rates[0]])
-            cuda_graphs.mark_static(self._rates[-1])
+            graph_state.mark_static(self._rates[-1])
         for tensors, values in zip(self._rates, rates, strict=False):
             for tensor, value in zip(tensors, values, strict=True):
                 tensor.fill_(value)
         return self._rates[: len(rates)]
-
-    def _options(self) -> list[dict[str, Any]]:
-        """Each group's options but the learning rate; other values make another graph."""
-        names = [name for name in self._optimizer.defaults if name != "lr"]
-        return [{name: group[name] for name in names} for group in self._optimizer.param_groups]
 
     def _train(self, groups: Any, buffers: Any, options: Any, rates: Any, batches: list[Any]) -> list[Any]:
         """The compiled function: changes parameters, states and buffers; returns ``shared_step``'s values."""

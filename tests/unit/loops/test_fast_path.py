@@ -284,7 +284,7 @@ def test_a_loss_that_is_not_finite_is_told_at_its_step():
     ],
 )
 def test_many_steps_are_refused_where_something_is_due_in_between(model_class, options, reason):
-    message = f"steps_per_execution=4 cannot be had with {reason}"
+    message = f"steps_per_execution=4 is not supported with {reason}"
     with pytest.raises(ValueError, match=re.escape(message)):
         fitted(model_class, options | {"steps_per_execution": 4}, loaders, "run")
 
