@@ -142,8 +142,7 @@ def run_step(trainer: Any, batch: Any, index: int, context: Context, zero_grads:
         return loss
 
     optimizer.step(closure)
-    result: Tensor = loss.detach().clone()
-    return result
+    return loss.detach().clone()  # type: ignore[no-any-return]
 
 
 def _zero_grad(optimizer: Optimizer) -> None:

@@ -22,7 +22,8 @@ def install(trainer: pl.Trainer, steps_per_execution: int | Literal["auto"], com
         if steps_per_execution != 1 or compile:
             option = "compile=True" if compile else f"steps_per_execution={steps_per_execution!r}"
             raise ValueError(f"{option} is not available: {reason}")
-        rank_zero_warn(f"training in Lightning's own loops, slower with the same results: {reason}")
+        slower = f"training in Lightning's own loops, slower with the same results: {reason}"
+        rank_zero_warn(slower, stacklevel=6)  # where the Trainer is created
         return
     from lightmodels.loops.training_epoch_loop import TrainingEpochLoop
 

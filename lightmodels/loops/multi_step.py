@@ -45,7 +45,6 @@ def run(loop: Any, data_fetcher: Any) -> None:
         if number < len(batches) - 1:
             _end_inner_step(loop, loss, batch, index)
         else:
-            loop.step_schedules(index)
             loop.end_step(loss, batch, index, is_last=True)
 
 

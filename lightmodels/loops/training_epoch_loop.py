@@ -27,7 +27,6 @@ class TrainingEpochLoop(_TrainingEpochLoop):
     ends early where the epoch ends, validation is due or training stops. Callbacks that run every step keep
     steps from being compiled as one graph, unless they have an attribute ``runs_between_compiled_steps``:
     whether they are called with the loss of each step in the graph, or only after the last.
-    ``compiler`` is a ``StepCompiler``, or None.
     """
 
     why_not: str | None = "nothing has been trained"  # what keeps steps from the fast path
@@ -89,7 +88,6 @@ class TrainingEpochLoop(_TrainingEpochLoop):
             loss = self.run_step(batch, index)
             steps += 1
             too_long = time.perf_counter() - start > MAX_AUTO_SECONDS
-            self.step_schedules(index)
             is_last = too_long if self.steps_per_execution == "auto" else steps == self.steps_per_execution
             self.end_step(loss, batch, index, is_last)
 
@@ -134,6 +132,7 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         """Calls the hooks that follow a step, which is the last of its execution or not."""
         trainer, model, outputs = self.trainer, self.trainer.lightning_module, {"loss": loss}
         self.batch_progress.increment_processed()
+        self.step_schedules(index)
         if self._num_ready_batches_reached():
             self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
         self._execution_ends = is_last or self._must_end()
@@ -145,7 +144,7 @@ class TrainingEpochLoop(_TrainingEpochLoop):
             fast_path.call_hooks(hooks, model, "on_train_batch_end", outputs, batch, index)
         fast_path.end_batch(trainer, self._results)
         self.batch_progress.increment_completed()
-        if fast_path.logs_steps(self._results):
+        if self._results and fast_path.logs_steps(self._results):
             trainer._logger_connector.update_train_step_metrics()
 
     def _must_end(self) -> bool:

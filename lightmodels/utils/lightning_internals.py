@@ -107,10 +107,15 @@ def _validation_is_due(trainer: pl.Trainer) -> bool:
     epochs, batches = trainer.check_val_every_n_epoch, trainer.val_check_batch
     if not trainer.enable_validation or (epochs and (trainer.current_epoch + 1) % epochs):
         return False
+    may_stop = trainer.current_epoch >= (trainer.min_epochs or 0) and trainer.global_step >= (
+        trainer.min_steps or 0
+    )
+    if trainer.should_stop and may_stop:
+        return True
     if batches in (None, math.inf):
         return trainer.is_last_batch
     index = trainer.fit_loop.batch_idx if epochs else trainer.fit_loop.total_batch_idx
-    return trainer.should_stop or (index + 1) % int(batches) == 0
+    return (index + 1) % int(batches) == 0
 
 
 def publish_values(model: pl.LightningModule, values: dict[str, float]) -> None:
