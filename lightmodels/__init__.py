@@ -5,9 +5,9 @@ from lightmodels.utils.fast_import import gc_paused
 with gc_paused():
     from lightmodels.core.light_model import LightModel
     from lightmodels.core.loading import load
+    from lightmodels.core.summary import summary
     from lightmodels.metrics.epoch_means import EpochMeans
     from lightmodels.metrics.history import History
-    from lightmodels.model_summary import summary
     from lightmodels.models.linear_regression import LinearRegression
     from lightmodels.models.mnist_cnn import MNISTCNN
     from lightmodels.models.reuters_conv1d import ReutersConv1D

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightmodels import run_card
-from lightmodels.epoch_table import best_epoch
-from lightmodels.metrics.history import History, Row
+from lightmodels.metrics.history import History, Row, best_epoch
 from lightmodels.optim import lr_schedules
 from lightmodels.utils.batch import forward_arguments
 from lightmodels.utils.preserve import no_side_effects

@@ -11,8 +11,8 @@ import torch
 from lightmodels import png, shown
 from lightmodels.checkpointing.weights import checkpoint_weights, temporary_weights
 from lightmodels.core.light_model import LightModel
-from lightmodels.epoch_table import best_epoch
 from lightmodels.kept_weights import Kept
+from lightmodels.metrics.history import best_epoch
 from lightmodels.sample import Sample
 from lightmodels.utils.preserve import no_side_effects
 

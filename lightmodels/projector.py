@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightmodels import image_figures, png
+from lightmodels import png
+from lightmodels.plots.images import to_rgb
 
 CONFIG = "projector_config.pbtxt"  # where TensorBoard looks for it
 MOST_PIXELS = 8192  # of the sheet's side: TensorBoard shows no larger one
@@ -143,7 +144,7 @@ def _sheet(images: Tensor) -> tuple[Tensor, int, int]:
     small = F.interpolate(small, (height, width), mode="area") if scale < 1 else small
     tiles = torch.zeros(columns**2, height, width, 3, dtype=torch.uint8)
     for place, image in enumerate(small):
-        tiles[place] = (image_figures.as_picture(image) * 255).round().to(torch.uint8)
+        tiles[place] = (to_rgb(image) * 255).round().to(torch.uint8)
     grid = tiles.reshape(columns, columns, height, width, 3)
     grid = grid.transpose(1, 2)  # (rows, height, columns, width, 3)
     return grid.reshape(columns * height, columns * width, 3), height, width

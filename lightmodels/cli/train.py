@@ -16,7 +16,7 @@ import torch
 from jsonargparse import Namespace
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lightmodels import LightModel, Trainer, messages, summary
+from lightmodels import LightModel, Trainer, summary
 from lightmodels.callbacks.optimizer_state import OverrideOptimizerOptions
 from lightmodels.cli import torchrun_restart
 from lightmodels.cli.resume_flags import probe, record
@@ -27,7 +27,7 @@ from lightmodels.dashboard import Dashboard
 from lightmodels.data.remote_files import RemoteFile, find
 from lightmodels.data.tensor_datamodule import TensorDataModule
 from lightmodels.trainer.repeated_fits import RepeatedFits
-from lightmodels.utils import distributed
+from lightmodels.utils import console, distributed
 
 
 def main(argv: Sequence[str]) -> None:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
         return
     if options.verbose:
         quiet(logging.INFO)
-    with messages.say("quiet" if options.quiet else "verbose" if options.verbose else "normal"):
+    with console.verbosity("quiet" if options.quiet else "verbose" if options.verbose else "normal"):
         train_all(options, parser)
 
 

@@ -1,4 +1,4 @@
-"""BatchTrainer: training by single batches, without a Trainer."""
+"""BatchTrainer: training batch by batch, without a Trainer."""
 
 import math
 from typing import Any
@@ -10,39 +10,29 @@ from pytorch_lightning.utilities.types import LRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightmodels.bad_input import require_gradient
 from lightmodels.metrics.epoch_means import EpochMeans, MetricState, pop_metric_state, set_metric_state
 from lightmodels.metrics.stage_metrics import EpochRecord
 from lightmodels.utils import lightning_internals
 from lightmodels.utils.batch import run_step
 from lightmodels.utils.preserve import eval_mode
+from lightmodels.utils.step_errors import require_gradient
 
-HOOKS = (  # that a Trainer calls at every step, and nobody does here
-    "on_before_batch_transfer",
-    "transfer_batch_to_device",
-    "on_after_batch_transfer",
-    "on_train_batch_start",
-    "on_train_batch_end",
-    "on_before_zero_grad",
-    "on_before_backward",
-    "backward",
-    "on_after_backward",
-    "configure_gradient_clipping",
-    "on_before_optimizer_step",
-    "optimizer_step",
-    "optimizer_zero_grad",
-    "lr_scheduler_step",
-)
+HOOKS = (  # per-step hooks that a Trainer calls; nothing calls them here
+    "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
+    "on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward", "backward",
+    "on_after_backward", "configure_gradient_clipping", "on_before_optimizer_step", "optimizer_step",
+    "optimizer_zero_grad", "lr_scheduler_step",
+)  # fmt: skip
 
 
 class BatchTrainer:
-    """What ``train_on_batch`` and its kin keep between batches: optimizer, schedules, sums of the epoch.
+    """Keeps what ``train_on_batch`` needs between batches: optimizer, schedules, the epoch's sums.
 
     Args:
-        model: the model; its ``configure_optimizers`` is called, with its weights where they are now.
+        model: a LightModel, on its device; ``configure_optimizers`` is called.
 
     Raises:
-        ValueError: a model that does not train by one optimizer on the loss of ``shared_step``.
+        ValueError: training is not one optimizer's steps on the loss of ``shared_step``.
     """
 
     def __init__(self, model: Any) -> None:
@@ -55,7 +45,7 @@ class BatchTrainer:
         self._steps = 0  # of this epoch, as Lightning counts them for schedules
 
     def train(self, batch: Any) -> dict[str, float]:
-        """One optimizer step; the means over the training batches of the epoch so far."""
+        """Makes one optimizer step; returns the means over the epoch's training batches so far."""
         batch = self._enter("train", batch)
         if not self._means["train"].samples:
             self._record.start_clock()
@@ -67,7 +57,7 @@ class BatchTrainer:
 
     @torch.no_grad()
     def test(self, batch: Any) -> dict[str, float]:
-        """The means over the batches tested in this epoch so far."""
+        """Returns the means over the batches tested in this epoch so far."""
         batch = self._enter("val", batch)
         self._record.start_validation()
         with eval_mode(self._model):
@@ -77,7 +67,7 @@ class BatchTrainer:
         return values
 
     def end_epoch(self) -> None:
-        """Forgets the sums; if there was training, adds the history's row and steps the epoch's schedules."""
+        """Resets the sums; after training, appends the history's row and steps the epoch's schedules."""
         means = self._means["train"]
         if samples := means.samples:
             self._switch("train")
@@ -97,7 +87,7 @@ class BatchTrainer:
         return move_data_to_device(batch, self._model.device)
 
     def _switch(self, stage: str) -> None:
-        """Metric objects may serve both stages: they are given what this one has gathered in them."""
+        """Swaps the states of Metric objects, which may serve both stages."""
         if stage == self._stage:
             return
         metrics = self._model._metrics()
@@ -116,7 +106,7 @@ class BatchTrainer:
     def _add(self, batch: Any) -> Tensor:
         model = self._model
         values, size = run_step(model.shared_step, batch)
-        self._means[self._stage].update(values, size)  # refuses what is no scalar
+        self._means[self._stage].update(values, size)  # raises for values that are not scalars
         loss: Tensor = values["loss"]
         if self._stage == "train":
             require_gradient(loss, model)
@@ -141,7 +131,7 @@ class BatchTrainer:
 
 
 def configure_optimization(model: Any) -> tuple[Optimizer, list[LRSchedulerConfig]]:
-    """The one optimizer and the schedules that ``configure_optimizers`` gives, whatever form it has."""
+    """The one optimizer and the schedules that ``configure_optimizers`` returns."""
     name = type(model).__name__
     own = [hook for hook in HOOKS if getattr(type(model), hook) is not getattr(pl.LightningModule, hook)]
     if own or not model._trains_by_shared_step():

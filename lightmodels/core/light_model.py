@@ -13,21 +13,21 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 from typing_extensions import Self
 
-from lightmodels import default_figures
-from lightmodels.bad_input import explained, require_gradient
+from lightmodels.callbacks.epoch_table import EpochTable
 from lightmodels.callbacks.terminate_on_nan import TerminateOnNaN
 from lightmodels.checkpointing import plain_data
 from lightmodels.checkpointing.weights import check_compatible
 from lightmodels.core.batch_trainer import BatchTrainer
 from lightmodels.core.net_spec import Loss, MetricLike, NetSpec, OptimizerLike
-from lightmodels.epoch_table import EpochTable
 from lightmodels.metrics.history import History
 from lightmodels.metrics.stage_metrics import EpochRecord, StageMetrics
 from lightmodels.optim.lr_schedules import attached_trainer, current_lr
+from lightmodels.plots.defaults import default_figures
 from lightmodels.projector import Embedding
 from lightmodels.utils import distributed, lightning_internals
 from lightmodels.utils.batch import batch_size, forward_arguments, run_step, values_and_size
 from lightmodels.utils.preserve import eval_mode, get_rng_state, set_rng_state
+from lightmodels.utils.step_errors import explain_errors, require_gradient
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -151,7 +151,7 @@ class LightModel(pl.LightningModule):
             batch: up to 2,000 rows of the validation data.
             outputs: what ``forward`` gives for them.
         """
-        return default_figures.of(self, batch, outputs)
+        return default_figures(self, batch, outputs)
 
     def texts(self, batch: Any, outputs: Any) -> dict[str, str]:
         """Markdown texts by name, of the same rows and at the same times as ``figures``."""
@@ -219,7 +219,7 @@ class LightModel(pl.LightningModule):
         """Calls ``forward`` on the inputs: all parts of the batch but the last, the target."""
         wrapped = self.net if type(self).forward is LightModel.forward else None
         args, kwargs = forward_arguments(batch, self if wrapped is None else wrapped)
-        return explained(self, *args, **kwargs)
+        return explain_errors(self, *args, **kwargs)
 
     def log_batch(self, values: dict[str, Any], batch: Any) -> None:
         """Adds a batch's values, as ``shared_step`` returns them, from a ``training_step`` of your own."""

@@ -1,4 +1,4 @@
-"""Models rebuilt from their checkpoints; nothing is imported or run because a file says so."""
+"""Rebuilds models from their checkpoints; a file never causes code to be imported or run."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -16,18 +16,18 @@ VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def load(path: str | Path, model_class: type[LightModel] | None = None, **init: Any) -> LightModel:
-    """The model of a checkpoint: its class, hyper-parameters, weights, ``history`` and ``data_info``.
+    """Loads the model of a checkpoint: class, hyper-parameters, weights, ``history`` and ``data_info``.
 
-    It is on the CPU and in evaluation mode: to train it further, call its ``train()`` first.
+    The model is on the CPU and in evaluation mode; call its ``train()`` to train it further.
 
     Args:
         path: a checkpoint file of a ``LightModel``.
-        model_class: its class; by default that of the saved name among the classes imported so far.
-        init: arguments of the class that are no hyper-parameters, such as ``net``, or instead of them.
+        model_class: its class; by default the imported class with the saved name.
+        init: constructor arguments that were not saved, such as ``net``, or that override saved ones.
 
     Raises:
-        CheckpointError: the file cannot be read, is none of a ``LightModel``, is of a class that is not
-            known or not the only one of its name, or does not fit the class.
+        CheckpointError: the file cannot be read, was not saved by a ``LightModel``, or does not fit the
+            class; no imported class, or more than one, has the saved name.
     """
     return rebuild(checkpoint_files.load_checkpoint(path), path, model_class, **init)
 
@@ -38,12 +38,12 @@ def rebuild(
     model_class: type[LightModel] | None = None,
     **init: Any,
 ) -> LightModel:
-    """As ``load``, of a checkpoint that has been read; ``path`` is its file, for messages."""
+    """As ``load``, for a checkpoint that has been read; ``path`` appears in messages."""
     if not isinstance(checkpoint.get("model_class"), str):
         raise CheckpointError(f"{path}: not a checkpoint of a LightModel")
     model = _construct(model_class or _find(checkpoint["model_class"], path), checkpoint, path, init)
     saved = checkpoint.get("state_dict")
-    if model._net_spec is None and isinstance(saved, Mapping):  # a loss is not to be had from a file
+    if model._net_spec is None and isinstance(saved, Mapping):  # a file cannot hold a loss function
         kept = {name: value for name, value in saved.items() if not str(name).startswith("_net_spec.")}
         checkpoint = {**checkpoint, "state_dict": kept}
     weights.check_compatible(model, checkpoint, path)
@@ -54,15 +54,15 @@ def rebuild(
 
 def _find(name: str, path: str | Path) -> type[LightModel]:
     """The imported class of that name."""
-    # A cell of a notebook that runs again leaves two classes of one place: the newer one is meant.
+    # Running a notebook cell again leaves two classes of the same qualified name: the newer one is meant.
     found = {(each.__module__, each.__qualname__): each for each in _known() if each.__name__ == name}
     if not found:
         raise CheckpointError(
-            f"{path}: {name} is not a known class: import its class first, or give model_class"
+            f"{path}: {name} is not an imported class: import it first, or pass model_class"
         )
     if len(found) > 1:
         places = " and ".join(sorted(".".join(place) for place in found))
-        raise CheckpointError(f"{path}: {name} may be {places}: give model_class")
+        raise CheckpointError(f"{path}: {name} may be {places}: pass model_class")
     return next(iter(found.values()))
 
 
@@ -78,15 +78,17 @@ def _construct(
     name = model_class.__name__
     parameters = list(inspect.signature(model_class).parameters.values())
     arguments = _saved_arguments(checkpoint, parameters, path) | init
-    # A class that wraps a net has it as an argument; its default, none at all, is not what was saved.
+    # A class that wraps a net takes it as an argument; its default, None, is not what was saved.
     wraps = any(str(key).startswith("net.") for key in checkpoint.get("state_dict", ()))
     fixed = [each for each in parameters if each.kind not in VARIABLE]
     required = [each.name for each in fixed if each.default is each.empty or (wraps and each.name == "net")]
     if lacking := [key for key in required if key not in arguments]:
         call = ", ".join(f"{key}=…" for key in lacking)
-        raise CheckpointError(f"{path}: not all of {name} is saved with it: load(path, {name}, {call})")
+        raise CheckpointError(
+            f"{path}: {name} needs arguments that were not saved: load(path, {name}, {call})"
+        )
     try:
-        # Whoever loads a model amid a training goes on with the same random numbers.
+        # Loading a model during training must not change the random numbers that follow.
         with torch.device("cpu"), torch.random.fork_rng(devices=[]):
             return model_class(**arguments)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""Recipe: what a LightModel needs to train a net for which nobody has written a class."""
+"""NetSpec: loss, metrics, optimizer and schedule of ``LightModel.from_net``."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -14,17 +14,7 @@ OptimizerLike = Optimizer | Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
 class NetSpec(nn.Module):
-    """Loss, metrics, optimizer and schedule of a net; batches are ``(input, …, target)``.
-
-    Args:
-        loss: ``(output, target) -> scalar``, the mean over the batch.
-        metrics: name -> ``torchmetrics.Metric``, or ``(output, target) -> scalar``, a mean over the batch.
-        optimizer: an optimizer, or what makes one of the parameters: a class, a ``functools.partial``.
-        scheduler: makes a schedule of the optimizer, which steps once an epoch.
-
-    Raises:
-        ValueError: a metric named ``loss`` or ``size``.
-    """
+    """How to train a net; batches are ``(input, …, target)``. Arguments are those of ``from_net``."""
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from lightmodels import layout
+from lightmodels.plots.style import COLOURS, new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,8 +123,6 @@ class History(Sequence[Row]):
         Args:
             best_epoch: the epoch to mark; by default that of the least ``val_loss``.
         """
-        from matplotlib.figure import Figure
-
         metrics = list(
             dict.fromkeys(n.partition("_")[2] for n in self.columns if n.startswith(("train_", "val_")))
         )
@@ -132,16 +130,16 @@ class History(Sequence[Row]):
             best_epoch = self.best_epoch if "val_loss" in self.columns else 0
         columns = 2 if len(metrics) > 1 else 1
         rows = -(-len(metrics) // columns)
-        figure = Figure(figsize=(max(4.8, 3.6 * columns), max(3.6, 2.8 * rows)))
-        for position, metric in enumerate(metrics, start=1):
-            self._plot_metric(figure.add_subplot(rows, columns, position), metric, best_epoch)
-        layout.fit(figure)
+        size = (max(4.8, 3.6 * columns), max(3.6, 2.8 * rows))
+        figure, grid = new_figure("", size, len(metrics), columns)
+        for axes, metric in zip(grid, metrics, strict=True):
+            self._plot_metric(axes, metric, best_epoch)
         # So that a notebook shows it: by itself it does so only with figures that pyplot has made.
         figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
         return figure
 
     def _plot_metric(self, axes: "Axes", metric: str, best: int) -> None:
-        for name, colour in ((f"train_{metric}", "#0072B2"), (f"val_{metric}", "#D55E00")):
+        for name, colour in zip((f"train_{metric}", f"val_{metric}"), COLOURS, strict=True):
             if name in self.columns:
                 axes.plot(self["epoch"], self[name], marker=".", label=name, color=colour)
         if best:
@@ -153,6 +151,11 @@ class History(Sequence[Row]):
         axes.set(xlabel="epoch", ylabel=metric)
         axes.grid(alpha=0.3)
         axes.legend()
+
+
+def best_epoch(trainer: Any, history: History) -> int:
+    """The epoch of the weights that a trainer keeps as the best; by default that of the lowest loss."""
+    return int(getattr(trainer.checkpoint_callback, "best_epoch", history.best_epoch))
 
 
 def _png(figure: "Figure") -> bytes:

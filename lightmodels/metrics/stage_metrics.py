@@ -38,6 +38,8 @@ class StageMetrics:
         self._values: Row = {}  # of the loaders of an evaluation that are through
         self._loader_index = 0
         self._set_aside: list[MetricState] = []
+        self._running_loss: float | None = None
+        self._loss_requested = False
 
     def start(self, stage: str) -> None:
         """Begins an epoch of a stage, whatever an earlier one that failed has left."""
@@ -46,20 +48,27 @@ class StageMetrics:
         else:
             for metric in self._metrics():
                 metric.reset()
+            self._running_loss, self._loss_requested = None, False
         self._means[stage].reset()
         self._values, self._loader_index = {}, 0
 
     def add(self, stage: str, values: Mapping[str, MetricValue], size: int) -> None:
         """Adds a batch."""
         self._means[stage].update(values, size)
+        if self._loss_requested and stage == "train":
+            self._running_loss, self._loss_requested = self._means["train"].mean("loss"), False
 
     def samples(self, stage: str) -> int:
         """Samples that this process has added, of the current loader."""
         return self._means[stage].samples
 
     def running_loss(self) -> float | None:
-        """The mean of this process's training loss so far; it waits for the device."""
-        return self._means["train"].mean("loss")
+        """This process's mean training loss as of a recent batch, and a request to compute it anew.
+
+        Any thread may call it: the next ``add``, in the training thread, is what waits for the device.
+        """
+        self._loss_requested = True
+        return self._running_loss
 
     def change_loader(self, stage: str, index: int, trainer: pl.Trainer) -> None:
         """Closes the values of a loader when the next one begins."""

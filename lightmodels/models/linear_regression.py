@@ -9,11 +9,11 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from lightmodels import default_figures, figures, plane_figures
 from lightmodels.core.light_model import LightModel
 from lightmodels.metrics.epoch_means import MetricValue
 from lightmodels.optim.fused import fused_kwargs
 from lightmodels.optim.lr_schedules import one_cycle
+from lightmodels.plots import defaults, regression
 from lightmodels.utils import argument_checks
 
 if TYPE_CHECKING:
@@ -52,18 +52,17 @@ class LinearRegression(LightModel):
         }
 
     def figures(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> "dict[str, Figure]":
-        """The line of each feature, the residuals, and the weights beside those of least squares."""
-        (x, y), info = batch, self.data_info
-        names = default_figures.feature_names(self, x.shape[1])
-        target = info.get("target", "y")
+        """The line of each feature, the residuals, and the weights beside the least-squares solution."""
+        (x, y), target = batch, self.data_info.get("target", "y")
+        names = defaults.feature_names(self, x.shape[1])
         weight, bias = (self.get_parameter(f"net.{name}").flatten() for name in ("weight", "bias"))
         with_ones = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
         exact = torch.linalg.lstsq(with_ones.double().cpu(), y.double().cpu()).solution[:, 0]
-        learnt, what = torch.cat([weight, bias]), "least squares of the validation rows"
+        learned, label = torch.cat([weight, bias]), "least squares on these rows"
         return {
-            "fitted_lines": plane_figures.fitted_lines(x, y[:, 0], weight, float(bias), names, target),
-            "residuals": figures.residuals(y, outputs, target),
-            "weights": plane_figures.weights_beside(learnt, exact, [*names, "bias"], what),
+            "fitted_lines": regression.fitted_lines(x, y[:, 0], weight, float(bias), names, target),
+            "residuals": regression.residuals(y, outputs, target),
+            "weights": regression.weight_comparison(learned, exact, [*names, "bias"], label),
         }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

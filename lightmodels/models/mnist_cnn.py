@@ -7,11 +7,11 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightmodels import default_figures, image_figures
 from lightmodels.core.light_model import LightModel
 from lightmodels.metrics.epoch_means import MetricValue
 from lightmodels.optim.fused import fused_kwargs
 from lightmodels.optim.lr_schedules import one_cycle
+from lightmodels.plots import defaults, images
 from lightmodels.projector import Embedding
 from lightmodels.utils import argument_checks
 
@@ -66,16 +66,16 @@ class MNISTCNN(LightModel):
         return {"loss": F.cross_entropy(logits, y), "acc": (correct.sum(), len(x))}
 
     def figures(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> "dict[str, Figure]":
-        """The confusion matrix, the digits that are most confidently wrong, and the first layer's filters."""
+        """The confusion matrix, the worst misclassified digits, and the first layer's filters."""
         filters = self.get_parameter("net.0.weight")
-        return super().figures(batch, outputs) | {"first_filters": image_figures.first_filters(filters)}
+        return super().figures(batch, outputs) | {"first_filters": images.first_filters(filters)}
 
     def embeddings(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> dict[str, Embedding]:
         """The 32 units before the logits, with the digits themselves."""
         x, y = batch
         layers = nn.Sequential(*self.get_submodule("net").children())[:-1]
         hidden = torch.cat([layers(part) for part in torch.split(x, 256)])  # (N, 32)
-        names = default_figures.class_names(self, outputs.shape[1])
+        names = defaults.class_names(self, outputs.shape[1])
         labels = {"true": y.tolist(), "predicted": outputs.argmax(1).tolist()}
         named = {kind: [names[number] for number in numbers] for kind, numbers in labels.items()}
         return {"last_hidden_layer": Embedding(hidden, named, images=x)}

@@ -1,4 +1,4 @@
-"""A one-dimensional convolutional net for the topics of newswires; 332,856 parameters."""
+"""A one-dimensional convolutional net for the topics of news items; 332,856 parameters."""
 
 from typing import TYPE_CHECKING
 
@@ -7,11 +7,11 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightmodels import default_figures, figures, sample_texts
 from lightmodels.core.light_model import LightModel
 from lightmodels.metrics.epoch_means import MetricValue
 from lightmodels.optim import fused as fused_optimizers
 from lightmodels.optim.lr_schedules import one_cycle
+from lightmodels.plots import classification, defaults, text_samples
 from lightmodels.projector import Embedding
 from lightmodels.utils import argument_checks
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 UNKNOWN = 2  # the token of words outside the vocabulary
-COMMONEST = 1_000  # words in the projector
+MOST_COMMON_WORDS = 1_000  # in the projector
 
 
 class ReutersConv1D(LightModel):
@@ -34,7 +34,7 @@ class ReutersConv1D(LightModel):
     Args:
         num_words: size of the vocabulary.
         num_classes: topics.
-        length: words of a wire.
+        length: words of a news item.
         lr: NAdam's peak learning rate; it rises, then falls to zero.
         weight_decay: NAdam's, decoupled.
         masking: probability of a word's being replaced while training.
@@ -65,11 +65,11 @@ class ReutersConv1D(LightModel):
         super().__init__(
             nn.Sequential(
                 nn.Embedding(num_words, 7),  # (B, length, 7)
-                AsImages(),  # (B, 7, 1, length), of height 1: the quicker layout on CPUs
-                WideConv1d(7, 64, kernel_size=5),  # (B, 64, 1, length - 4)
+                ToChannelsFirst2d(),  # (B, 7, 1, length), of height 1: the faster layout on CPUs
+                Conv1dAsConv2d(7, 64, kernel_size=5),  # (B, 64, 1, length - 4)
                 nn.MaxPool2d((1, 2)),  # (B, 64, 1, 148) for a length of 300
                 nn.ReLU(),  # after pooling, of half as many values: the same bits as before it
-                WideConv1d(64, 32, kernel_size=3),  # (B, 32, 1, 146)
+                Conv1dAsConv2d(64, 32, kernel_size=3),  # (B, 32, 1, 146)
                 nn.MaxPool2d((1, 2)),  # (B, 32, 1, 73)
                 nn.ReLU(),
                 nn.Flatten(),  # (B, 2336)
@@ -94,28 +94,29 @@ class ReutersConv1D(LightModel):
         }
 
     def figures(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> "dict[str, Figure]":
-        """The confusion matrix of the commonest topics, and the accuracy of each."""
-        names = default_figures.class_names(self, outputs.shape[1])
-        accuracy = figures.class_accuracy(batch[1], outputs.argmax(1), names)
+        """The confusion matrix of the most common topics, and the accuracy of each."""
+        names = defaults.class_names(self, outputs.shape[1])
+        accuracy = classification.class_accuracy(batch[1], outputs.argmax(1), names)
         return super().figures(batch, outputs) | {"topic_accuracy": accuracy}
 
     def texts(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> dict[str, str]:
-        """Some wires, right and wrong ones, with the five likeliest topics; none of an unknown vocabulary."""
+        """Some news items with the five most probable topics; none if the vocabulary is unknown."""
         if not (words := self._words()):
             return {}
-        names = default_figures.class_names(self, outputs.shape[1])
-        x, y, likely = batch[0].cpu(), batch[1].cpu(), outputs.float().softmax(1).cpu()
-        return {"wires": sample_texts.report(x, y, likely, names, words | {UNKNOWN: "?"})}
+        names = defaults.class_names(self, outputs.shape[1])
+        x, y, probabilities = batch[0].cpu(), batch[1].cpu(), outputs.float().softmax(1).cpu()
+        report = text_samples.sample_report(x, y, probabilities, names, words | {UNKNOWN: "?"})
+        return {"news_items": report}
 
     def embeddings(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> dict[str, Embedding]:
-        """The commonest words but for numbers, which the projector would show without leading zeros."""
+        """The most common words except numbers, which the projector would show without leading zeros."""
         words = {token: word for token, word in self._words().items() if not word.isdecimal()}
-        tokens = sorted(words)[:COMMONEST]
+        tokens = sorted(words)[:MOST_COMMON_WORDS]
         vectors = self.get_parameter("net.0.weight")[tokens]  # (N, 7)
         return {"words": Embedding(vectors, [words[token] for token in tokens])} if tokens else {}
 
     def _words(self) -> dict[int, str]:
-        """The words of the tokens, by what the data say of themselves; tokens rise as words get rarer."""
+        """The word of each token, from the data's ``info``; the rarer a word, the higher its token."""
         info = self.data_info
         if "word_index" not in info or "tokens" not in info:
             return {}
@@ -132,14 +133,14 @@ class ReutersConv1D(LightModel):
         return one_cycle(self, optimizer)
 
 
-class AsImages(nn.Module):
+class ToChannelsFirst2d(nn.Module):
     """``(B, length, channels)`` to ``(B, channels, 1, length)``, in channels-last layout without a copy."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.transpose(1, 2).unsqueeze(2)
 
 
-class WideConv1d(nn.Conv1d):
+class Conv1dAsConv2d(nn.Conv1d):
     """A ``Conv1d`` over images of height 1; parameters, and so checkpoints, are those of ``Conv1d``."""
 
     def forward(self, x: Tensor) -> Tensor:

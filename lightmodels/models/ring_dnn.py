@@ -10,17 +10,17 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightmodels import default_figures, plane_figures
 from lightmodels.core.light_model import LightModel
 from lightmodels.metrics.epoch_means import MetricValue
 from lightmodels.optim.fused import fused_kwargs
 from lightmodels.optim.lr_schedules import one_cycle
+from lightmodels.plots import defaults, plane
 from lightmodels.utils import argument_checks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BEST_RADIUS = 6.5  # where both classes are as likely
+OPTIMAL_RADIUS = 6.5  # where both classes are equally likely
 
 
 class RingDNN(LightModel):
@@ -59,15 +59,17 @@ class RingDNN(LightModel):
         return {"loss": F.binary_cross_entropy_with_logits(logits, y), "acc": (correct.sum(), len(x))}
 
     def figures(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> "dict[str, Figure]":
-        """Both classes as they are and as predicted, and the decision boundary beside the best circle."""
-        (x, y), names = batch, default_figures.class_names(self, 2)
-        features = default_figures.feature_names(self, 2)
+        """The true and predicted classes, and the decision boundary beside the optimal circle."""
+        x, y = batch
         if x.shape[1] != 2:
             return super().figures(batch, outputs)
         true, predicted = y[:, 0].long(), (outputs[:, 0] > 0).long()
+        names, features = defaults.class_names(self, 2), defaults.feature_names(self, 2)
         return {
-            "classes": plane_figures.classes_side_by_side(x, true, predicted, names, features),
-            "decision_boundary": default_figures.boundary(self, x, true, BEST_RADIUS),
+            "classes": plane.classes_side_by_side(x, true, predicted, names, features),
+            "decision_boundary": plane.decision_boundary(
+                lambda points: self(points).sigmoid(), x, true, names, features, OPTIMAL_RADIUS
+            ),
         }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

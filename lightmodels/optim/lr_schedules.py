@@ -1,4 +1,4 @@
-"""Learning-rate schedules as pure functions of the step: a run resumed to its end meets the same rates."""
+"""Learning-rate schedules as pure functions of the step, so that a resumed run sees the same rates."""
 
 import math
 
@@ -10,15 +10,15 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 def one_cycle(model: pl.LightningModule, optimizer: Optimizer, warmup: float = 0.2) -> OptimizerLRScheduler:
-    """What ``configure_optimizers`` returns for a rate that rises linearly and then falls to zero.
+    """Returns, for ``configure_optimizers``, a learning rate that rises linearly, then falls to zero.
 
-    The optimizer's rate is the peak, reached after the share ``warmup`` of all the steps that the
-    trainer will make, or that ``model.total_steps`` names. A run without a limit keeps the peak.
+    The optimizer's rate is the peak, reached after the fraction ``warmup`` of all steps, which are those of
+    the trainer or ``model.total_steps``. A run without a limit keeps the peak.
 
     Args:
-        model: the model that is trained; it, or its trainer, knows the number of steps.
-        optimizer: whose rate is set.
-        warmup: share of the steps, above 0 and below 1.
+        model: the model that is trained.
+        optimizer: its optimizer.
+        warmup: fraction of the steps, above 0 and below 1.
     """
     steps = total_steps(model)
     scheduler = LambdaLR(optimizer, lambda step: one_cycle_factor(step, steps, warmup))
@@ -26,7 +26,7 @@ def one_cycle(model: pl.LightningModule, optimizer: Optimizer, warmup: float = 0
 
 
 def total_steps(model: pl.LightningModule) -> float:
-    """Optimizer steps of the whole training: what the model says, else its trainer; infinite without both."""
+    """Optimizer steps of the whole training: ``model.total_steps``, else the trainer's, else infinity."""
     told: int | None = getattr(model, "total_steps", None)
     if told is not None:
         return told
@@ -43,7 +43,7 @@ def attached_trainer(model: pl.LightningModule) -> pl.Trainer | None:
 
 
 def one_cycle_factor(step: int, steps: float, warmup: float) -> float:
-    """The share of the peak rate at step ``0 <= step < steps``; above zero at both ends, zero beyond.
+    """The fraction of the peak rate at step ``0 <= step < steps``; positive at both ends, zero beyond.
 
     Example:
         >>> [round(one_cycle_factor(step, 10, 0.2), 2) for step in range(10)]
@@ -55,6 +55,6 @@ def one_cycle_factor(step: int, steps: float, warmup: float) -> float:
 
 
 def current_lr(trainer: pl.Trainer) -> float | Tensor:
-    """The rate of the first optimizer's first parameters; ``nan`` without an optimizer."""
+    """The learning rate of the first optimizer's first group; ``nan`` without an optimizer."""
     rate: float | Tensor = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
     return rate

@@ -1,1 +1,1 @@
-"""Tensors to matplotlib figures."""
+"""Figures: tensors in, matplotlib figures out; matplotlib is imported when the first figure is drawn."""

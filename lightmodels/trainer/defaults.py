@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 
 from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint
@@ -68,7 +69,11 @@ def is_tuning(trainer: pl.Trainer) -> bool:
 def unset_options(options: dict[str, Any]) -> dict[str, Any]:
     """Our defaults for what was left open: the table instead of bars, a logger when its place is known."""
     ours = ("logger", "enable_progress_bar", "enable_model_summary")
-    return {name: False for name in ours if options.get(name) in (None, name == "logger")}
+    defaults = {name: False for name in ours if options.get(name) in (None, name == "logger")}
+    if options.get("enable_progress_bar") is None:
+        bars = [each for each in options["callbacks"] if isinstance(each, ProgressBar)]
+        defaults["enable_progress_bar"] = bool(bars)
+    return defaults
 
 
 def plugins(given: Any) -> list[Any]:

@@ -8,18 +8,17 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 
-from lightmodels import messages
 from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint, Mode
 from lightmodels.callbacks.signal_handler import TrainingInterrupted
 from lightmodels.checkpointing.weights import checkpoint_weights
 from lightmodels.core.light_model import LightModel
 from lightmodels.loops.install import install
-from lightmodels.messages import without_banners
 from lightmodels.metrics.history import History
 from lightmodels.pictures import Pictures
 from lightmodels.trainer import data_arguments, defaults, hardware, run_directory
 from lightmodels.trainer.devices import DeviceChoice
-from lightmodels.utils import distributed
+from lightmodels.utils import console, distributed
+from lightmodels.utils.console import without_banners
 
 
 class Trainer(pl.Trainer):
@@ -89,7 +88,7 @@ class Trainer(pl.Trainer):
         self._checkpoint = checkpoint if checkpoint in options["callbacks"] else None
         options["plugins"] = defaults.plugins(options.get("plugins"))
         options |= defaults.unset_options(options) | defaults.devices(gpus, tpu_cores, options)
-        with messages.without_banners():
+        with console.without_banners():
             super().__init__(**options)
         if tf32 and self.strategy.root_device.type != "cuda":
             raise ValueError(f"tf32 needs a GPU, and this trains on {self.strategy.root_device.type}")
@@ -150,7 +149,7 @@ class Trainer(pl.Trainer):
         if self.strategy.root_device.type == "cpu":
             hardware.tune_allocator()
         try:
-            with messages.without_banners(), hardware.tf32_matmul(self._tf32):
+            with console.without_banners(), hardware.tf32_matmul(self._tf32):
                 super().fit(model, **data, ckpt_path=ckpt_path or self._stopped_at)
         except TrainingInterrupted as stop:
             if stop.signum != signal.SIGINT:

@@ -1,4 +1,4 @@
-"""What can be read off a batch: how many samples it has, and which of its parts go into ``forward``."""
+"""Reads batches: their number of samples, and the arguments for ``forward``; joins batches' results."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightmodels.bad_input import explained, name_of
+from lightmodels.utils.step_errors import explain_errors, name_of
 
 
 def batch_size(batch: Any) -> int:
@@ -19,7 +19,7 @@ def batch_size(batch: Any) -> int:
     size = _first_length(batch)
     if size is None:
         raise ValueError(
-            "the number of samples cannot be read off the batch: return it as 'size' from shared_step"
+            "cannot infer the number of samples from the batch: return it as 'size' from shared_step"
         )
     return size
 
@@ -35,10 +35,10 @@ def _first_length(batch: Any) -> int | None:
 
 
 def values_and_size(returned: Any, batch: Any, step: str) -> tuple[dict[str, Any], int]:
-    """What a step has returned, without ``"size"``, and the number of samples in its batch.
+    """Splits what a step returned into its values and the batch's number of samples.
 
     Raises:
-        ValueError: no dict with ``"loss"``, or a batch whose size is neither given nor to be seen.
+        ValueError: not a dict with ``"loss"``, or a size that is neither returned nor can be inferred.
     """
     if not isinstance(returned, Mapping) or "loss" not in returned:
         got = f"the keys {sorted(returned)}" if isinstance(returned, Mapping) else type(returned).__name__
@@ -49,21 +49,21 @@ def values_and_size(returned: Any, batch: Any, step: str) -> tuple[dict[str, Any
 
 
 def run_step(step: Callable[[Any], Any], batch: Any) -> tuple[dict[str, Any], int]:
-    """``values_and_size`` of what a model's step returns; raises ValueError where ``explained`` does too."""
-    return values_and_size(explained(step, batch), batch, name_of(step))
+    """Calls a model's step: ``values_and_size`` of what it returns."""
+    return values_and_size(explain_errors(step, batch), batch, name_of(step))
 
 
 def forward_arguments(batch: Any, module: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a module's ``forward`` in a batch, positional and named.
+    """Returns the positional and keyword arguments for a module's ``forward``.
 
-    Of a sequence, all parts but the last (the target), or its only part; of a mapping, the
-    entries that ``forward`` has parameters for; anything else as it is.
+    These are all parts of a sequence but the last (the target), the entries of a mapping that ``forward``
+    has parameters for, or the batch itself.
 
     Raises:
-        ValueError: no entry of a mapping has the name of one of ``forward``'s parameters.
+        ValueError: no key of a mapping is a parameter of ``forward``.
     """
     if isinstance(batch, Mapping):
-        compiled_from: Any = getattr(module, "_orig_mod", module)  # as torch.compile hides the names
+        compiled_from: Any = getattr(module, "_orig_mod", module)  # torch.compile hides the names
         names = list(inspect.signature(compiled_from.forward).parameters)
         named = {name: batch[name] for name in names if name in batch}
         if not named:
@@ -77,7 +77,7 @@ def forward_arguments(batch: Any, module: nn.Module) -> tuple[tuple[Any, ...], d
 
 
 def concatenate(batches: Sequence[Any]) -> Any:
-    """One result of many batches: tensors end to end, mappings entry by entry; other kinds stay a list."""
+    """Joins batches' results: tensors along dimension 0, mappings entry by entry; others stay a list."""
     first = batches[0] if batches else None
     if isinstance(first, Tensor):
         return torch.cat([batch if batch.dim() else batch[None] for batch in batches])

@@ -10,8 +10,8 @@ from options import parse
 
 from benchmarks.clock import timed
 from benchmarks.job import Job
-from lightmodels import messages
 from lightmodels.data.tensor_datamodule import TensorDataModule
+from lightmodels.utils.console import verbosity
 
 
 @cache
@@ -34,7 +34,7 @@ def train(job: Job, epochs: int) -> tuple[list[float], float]:
         argv = [*job.argv, "--max_epochs", str(epochs), "--run_dir", f"{directory}/run"]
         options, parser = parse(argv)
         data = loaded(job.repeat, *job.argv)
-        with messages.say("quiet" if options.quiet else "normal"):
+        with verbosity("quiet" if options.quiet else "normal"):
             trainer = command.make_trainer(options, parser)
             pl.seed_everything(options.seed, verbose=False)
             model = command.make_model(options, parser, data)

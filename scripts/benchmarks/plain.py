@@ -120,7 +120,7 @@ def ordinary(net: nn.Module | None) -> nn.Module:
 
 
 def _bare(layer: nn.Module) -> nn.Module:
-    if type(layer).__name__ == "AsImages":
+    if type(layer).__name__ == "ToChannelsFirst2d":
         return Transposed()
     if isinstance(layer, nn.MaxPool2d) and isinstance(layer.kernel_size, tuple):
         return nn.MaxPool1d(layer.kernel_size[1])

@@ -1,14 +1,18 @@
-"""What a person sees: the same table in a terminal and in a file, its marks, and what is left out."""
+"""The console: the table of epochs, the progress line, and which of Lightning's messages are shown."""
 
 import logging
 import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -18,8 +22,10 @@ from helpers.commands import command
 from helpers.models import Classifier, points
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightmodels import Trainer, epoch_table, messages, terminal
+from lightmodels import Trainer
+from lightmodels.callbacks import epoch_table, progress
 from lightmodels.data.tensor_loader import TensorLoader
+from lightmodels.utils.console import verbosity
 
 SMALL = ["--max_epochs", "3", "--data.num_rows", "400", "--data.test_rows", "200", "--run_dir", "run"]
 
@@ -43,7 +49,7 @@ def in_a_terminal(argv, **environment):
         while True:
             try:
                 part = os.read(ours, 65536)
-            except OSError:  # Linux's end of a terminal
+            except OSError:  # how Linux reports the end of a terminal
                 break
             if not part:
                 break
@@ -53,41 +59,54 @@ def in_a_terminal(argv, **environment):
     return written.decode().replace("\r\n", "\n")
 
 
-def lasting(text):
-    """What stays of a terminal's text: without colours, and without what was overwritten."""
-    return re.sub(r"\x1b\[\d*m", "", re.sub(r"(\r\x1b\[K[^\n\r]*)*\r\x1b\[K", "", text))
+def without_colors(text):
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
+
+
+def what_remains(text):
+    """The text that a terminal shows in the end, without colors and what was overwritten."""
+    return re.sub(r"(\r\x1b\[K[^\n\r]*)*\r\x1b\[K", "", without_colors(text))
 
 
 def without_times(text):
-    """The text with the seconds of each row, which no two runs share, taken out."""
+    """The text without the seconds of each row, which differ from run to run."""
     return re.sub(r"(?m)\d+\.\d\d( \*)?$", r"#\1", text)
 
 
-# Epochs count as long from the start, and each step as slow enough for the line to show.
+# Every step waits until the progress line has been written twice, the second time since the step began.
 LONG = f"""
-import sys
-sys.path[:0] = [{str(ROOT / "scripts")!r}]
-from lightmodels import terminal
-import console, train
-terminal.LONG_EPOCH, terminal.REFRESH = 0.0, 0.0
+import sys, threading
+from lightmodels.cli import exit_codes, train
+from lightmodels import RingDNN
+from lightmodels.callbacks import progress
+progress.LONG_EPOCH, progress.REFRESH = 0.0, 0.001
+written, write, step = threading.Event(), progress.ProgressLine._write, RingDNN.shared_step
+def waiting_step(model, batch):
+    for _ in range(2 * (model.trainer.training or model.trainer.validating)):
+        written.clear()
+        assert written.wait(60), "no progress line"
+    return step(model, batch)
+progress.ProgressLine._write = lambda line, text: (write(line, text), written.set())
+RingDNN.shared_step = waiting_step
 sys.argv = ["train.py", *{SMALL!r}, "--trainer.figures", "false"]
-console.run(train.main)
+exit_codes.run(train.main)
 """
 
 
-def test_a_terminal_and_a_file_show_the_same_rows(capfd, monkeypatch):
+def test_a_terminal_shows_the_rows_of_a_log_file_and_a_progress_bar(capfd):
     shown = in_a_terminal([sys.executable, "-c", LONG])
-    assert re.search(r"epoch 2  \[#+\.*\]  step 2/3  loss 0\.\d{4}  \d+ s left", shown)
+    plain = without_colors(shown)
+    assert re.search(r"\r\x1b\[Kepoch 2 [━╺╸]+ step 2/3 loss 0\.\d{4} [-\d:]+ left\r", plain)
+    assert re.search(r"\r\x1b\[Kepoch 2 validation [━╺╸]+ step 1/2 ", plain)
     assert "\x1b[32m *\x1b[0m" in shown
     shutil.rmtree("run")
-    for name in ("LONG_EPOCH", "REFRESH"):
-        monkeypatch.setattr(terminal, name, 0.0)
     code, log, err = command(capfd, "train", *SMALL, "--trainer.figures", "false")  # to files
     assert (code, err) == (0, "")
     assert "\x1b" not in log
     assert "\r" not in log
     assert len(log.splitlines()) == 8
-    assert without_times(lasting(shown)) == without_times(log)
+    assert [line.split()[0] for line in log.splitlines()].index("epoch") <= 3
+    assert without_times(what_remains(shown)) == without_times(log)
 
 
 def test_the_rows_that_were_the_best_so_far_are_marked_and_the_end_says_why(capsys):
@@ -141,91 +160,134 @@ def test_any_value_fits_its_column(value):
     assert float(epoch_table.cell("train_loss", value)) == pytest.approx(value, rel=0.01, nan_ok=True)
 
 
-def test_the_loss_shown_inside_an_epoch_is_the_mean_so_far(monkeypatch):
-    shown, losses = [], []
+@pytest.fixture
+def slow(monkeypatch):
+    """Makes models whose training steps take so many seconds, and then some action, by the line's clock."""
+    clock, updated, update = [0.0], threading.Event(), progress.ProgressLine._update
+    monkeypatch.setattr(progress, "REFRESH", 0.001)
+    monkeypatch.setattr(progress, "LONG_EPOCH", 0.0)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(progress.ProgressLine, "_update", lambda line: (update(line), updated.set()))
 
-    class Watched(Classifier):
+    class Slow(Classifier):
         def shared_step(self, batch):
             values = super().shared_step(batch)
-            losses.append(values["loss"].item() * len(batch[0]))
+            if self.training:
+                clock[0] += self.seconds
+                for _ in range(2):  # the first update may have begun before
+                    updated.clear()
+                    assert updated.wait(60), "no update of the progress line"
+                self.action()
+                self.losses.append(values["loss"].item())
             return values
 
-    monkeypatch.setattr(terminal.ProgressLine, "due", lambda line: True)
-    monkeypatch.setattr(terminal.ProgressLine, "show", lambda line, *values: shown.append(values))
-    monkeypatch.setattr(terminal.ProgressLine, "write", lambda line, text: None)
-    Trainer(max_epochs=1, run_dir="run", num_sanity_val_steps=0).fit(Watched(), *loaders())
-    assert [values[:3] for values in shown] == [(1, step, 5) for step in (1, 2, 3, 4, 5)]
-    for step, seen in ((1, 25), (3, 75), (5, 103)):
-        assert shown[step - 1][3] == pytest.approx(sum(losses[:step]) / seen)
+    def make(seconds, action=lambda: None):
+        pl.seed_everything(3, verbose=False)
+        model = Slow()
+        model.seconds, model.action, model.losses = seconds, action, []
+        return model
+
+    yield make
+    assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
 
 
-def test_the_time_left_counts_the_steps_of_this_epoch(monkeypatch):
-    written, clock = [], iter([100.0, 104.0, 200.0, 204.0, 300.0, 304.0])
-    monkeypatch.setattr(terminal.time, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(terminal.ProgressLine, "write", lambda line, text: written.append(text))
-    line = terminal.ProgressLine()
-    for behind in (0, 0):
-        line.counts(behind)
-    line.show(1, 10, 30, None)
-    line.start()
-    line.counts(20)  # of an epoch that was resumed there
-    line.show(2, 22, 30, 0.5)
-    line.start()
-    line.show(3, 7, float("inf"), 0.5)
-    assert [text.split("  ")[-1] for text in written] == ["8 s left", "16 s left", "loss 0.5000"]
+def test_a_log_file_gets_a_line_a_minute_with_the_mean_loss_and_the_same_results(slow, capsys):
+    def fit(model, run_dir):
+        train, val = TensorLoader(*points(110), batch_size=10, shuffle=True), loaders()[1]
+        Trainer(max_epochs=2, run_dir=run_dir, num_sanity_val_steps=0).fit(model, train, val)
+        return torch.cat([parameter.flatten() for parameter in model.parameters()])
+
+    model = slow(seconds=20.0)
+    weights, lines = fit(model, "run"), capsys.readouterr().out.splitlines()
+    for epoch, shown in ((0, lines[:3]), (1, lines[5:8])):
+        for line, step in zip(shown, (2, 5, 8), strict=True):
+            found = re.fullmatch(rf"epoch {epoch + 1} step +{step}/11 loss (\d\.\d{{4}}) [-\d:]+ left", line)
+            losses = model.losses[11 * epoch :][:step]
+            assert float(found[1]) == pytest.approx(sum(losses) / step, abs=1e-4)
+    assert [line.split()[0] for line in lines[3:5] + lines[8:]] == ["epoch", "1", "2"]
+    pl.seed_everything(3, verbose=False)
+    with verbosity("quiet"):
+        assert torch.equal(weights, fit(Classifier(), "quiet"))
 
 
-def quiet_run(**options):
-    """Trains, tests and predicts with loaders of torch, of which Lightning has much to say."""
-    loader = DataLoader(TensorDataset(*points(60)), batch_size=25)
-    model, trainer = Classifier(), Trainer(max_epochs=1, **options)
-    trainer.fit(model, loader)
-    trainer.test(model, loader, verbose=False)
-    trainer.predict(model, loader)
+def test_a_notebook_has_one_display_that_is_updated_and_emptied(slow, monkeypatch, capsys):
+    display = pytest.importorskip("IPython.display", reason="needs IPython")
+    shown = []
+    handle = SimpleNamespace(update=lambda data, raw: shown.append(data["text/plain"]))
+    monkeypatch.setattr(display, "display", lambda data, raw, display_id: handle)
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    Trainer(max_epochs=2, run_dir="run").fit(slow(seconds=1.0), *loaders())
+    assert any(re.fullmatch(r"epoch 2 ━+ +step 4/5 loss 0\.\d{4} [-\d:]+ left", text) for text in shown)
+    assert shown[-1] == ""
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
-def said(caplog, monkeypatch):
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, "Ctrl-C"])
+def test_the_progress_line_ends_with_an_error_and_with_ctrl_c(slow, error, capsys):
+    def fail():
+        if error == "Ctrl-C":
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            raise error
+
+    expected = nullcontext() if error == "Ctrl-C" else pytest.raises((RuntimeError, SystemExit))
+    with expected:
+        Trainer(max_epochs=9, run_dir="run").fit(slow(61.0, fail), *loaders())
+    assert re.fullmatch(r"epoch 1 step 0/5 +--:-- left\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("bar", [pl.callbacks.TQDMProgressBar, pl.callbacks.RichProgressBar])
+def test_a_progress_bar_in_callbacks_replaces_the_progress_line(bar, monkeypatch, capsys):
+    monkeypatch.setattr(epoch_table, "ProgressLine", lambda *_: pytest.fail("two progress bars"))
+    Trainer(max_epochs=2, run_dir="run", callbacks=[bar()]).fit(Classifier(), *loaders())
+    shown = re.split(r"[\n\r]", capsys.readouterr().out)
+    table = [line.split()[0] for line in shown if re.match("epoch  train_loss|    [12]  ", line)]
+    assert table == ["epoch", "1", "2"]
+    assert any(line.startswith("Epoch 1") for line in shown)
+
+
+@pytest.fixture
+def log(caplog, monkeypatch):
+    """All that Lightning logs."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
         monkeypatch.setattr(logging.getLogger(name), "level", logging.INFO)
-        logging.getLogger(name).setLevel(logging.INFO)  # which also forgets what was decided before
+        logging.getLogger(name).setLevel(logging.INFO)  # which also clears its cache
     return caplog
 
 
-def test_lightning_is_quiet_in_python_and_speaks_when_asked(caplog, monkeypatch):
-    caplog = said(caplog, monkeypatch)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        quiet_run(run_dir="run")
-    assert caplog.messages == []
-    assert [str(each.message) for each in caught] == []
-    with warnings.catch_warnings(record=True) as caught, messages.say("verbose"):
-        warnings.simplefilter("always")
-        quiet_run(run_dir="again")
-    assert any("GPU available" in message for message in caplog.messages)
-    assert any("`Trainer.fit` stopped" in message for message in caplog.messages)
-    assert any("logging interval" in str(each.message) for each in caught)
+def test_lightnings_banners_are_shown_on_request_and_by_its_own_trainer_only(log):
+    def warnings_of_a_run(**options):
+        loader = DataLoader(TensorDataset(*points(60)), batch_size=25)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model, trainer = Classifier(), Trainer(max_epochs=1, **options)
+            trainer.fit(model, loader)
+            trainer.test(model, loader, verbose=False)
+            trainer.predict(model, loader)
+        return [str(each.message) for each in caught]
+
+    filters = list(warnings.filters)
+    assert warnings_of_a_run(run_dir="run") == log.messages == []
+    assert warnings.filters == filters
+    with verbosity("verbose"):
+        assert any("logging interval" in text for text in warnings_of_a_run(run_dir="again"))
+    assert any("`Trainer.fit` stopped" in text for text in log.messages)
+    log.clear()
+    pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    assert any("GPU available" in text for text in log.messages)
 
 
-def test_what_was_asked_for_and_true_warnings_are_still_said(caplog, monkeypatch):
-    caplog = said(caplog, monkeypatch)
+def test_verbose_callbacks_and_true_warnings_are_shown(log):
     stop = pl.callbacks.EarlyStopping("val_loss", patience=1, verbose=True)
-    checkpoint = pl.callbacks.ModelCheckpoint(str(Path.cwd()), filename="a", monitor="val_loss", verbose=True)
+    keeper = pl.callbacks.ModelCheckpoint(str(Path.cwd()), filename="a", monitor="val_loss", verbose=True)
     Path("file").touch()
-    trainer = Trainer(max_epochs=1, callbacks=[stop, checkpoint], logger=False)
+    trainer = Trainer(max_epochs=1, callbacks=[stop, keeper], logger=False)
     with pytest.warns(UserWarning, match="exists and is not empty"):
         trainer.fit(Classifier(), *loaders())
-    for text in ("val_loss improved", "'val_loss' reached"):
-        assert any(text in message for message in caplog.messages)
-
-
-def test_afterwards_lightnings_own_trainer_speaks_as_before(caplog, monkeypatch):
-    caplog = said(caplog, monkeypatch)
-    filters = list(warnings.filters)
-    quiet_run(logger=False, enable_checkpointing=False)
-    assert warnings.filters == filters
-    pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    assert any("GPU available" in message for message in caplog.messages)
+    improved, reached = log.messages
+    assert "val_loss improved" in improved
+    assert "'val_loss' reached" in reached
 
 
 def test_quiet_shows_the_results_only(capfd):
@@ -243,7 +305,7 @@ def test_quiet_shows_the_results_only(capfd):
 
 def test_verbose_shows_layers_and_messages_and_no_color_is_heeded():
     shown = in_a_terminal([sys.executable, ROOT / "scripts/train.py", *SMALL, "--verbose"], NO_COLOR="1")
-    for text in ("net.2 (Linear)", "GPU available", "`Trainer.fit` stopped", "\n    1 "):
+    for text in ("| net.2 | Linear", "GPU available", "`Trainer.fit` stopped", "\n    1 "):
         assert text in shown
     assert "\x1b" not in shown  # nor is the cursor moved in short epochs
 

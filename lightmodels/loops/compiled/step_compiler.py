@@ -8,9 +8,9 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed, FailOnRecompileLimitHit, TorchDynamoException
 
-from lightmodels import messages
 from lightmodels.loops.compiled.graph_state import NotCompilableError
 from lightmodels.loops.compiled.train_step_graph import CompiledTrainStep, compile_options
+from lightmodels.utils.console import current_verbosity
 
 COMPILE_ERRORS = (TorchDynamoException, FailOnRecompileLimitHit, NotCompilableError)
 MAX_REASON_LENGTH = 120  # characters
@@ -101,7 +101,7 @@ class StepCompiler:
 
 
 def _print(trainer: Trainer, line: str) -> None:
-    if trainer.is_global_zero and messages.level() != "quiet":
+    if trainer.is_global_zero and current_verbosity() != "quiet":
         print(line, flush=True)
 
 

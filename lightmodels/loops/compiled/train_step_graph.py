@@ -11,10 +11,10 @@ from torch._dynamo.exc import TorchDynamoException
 from torch.func import functional_call, grad_and_value
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from lightmodels.bad_input import explained
 from lightmodels.loops.compiled import functional_optimizers, graph_state
 from lightmodels.loops.compiled.graph_state import GraphState, NotCompilableError, StepModule
 from lightmodels.utils.batch import batch_size
+from lightmodels.utils.step_errors import explain_errors
 
 SAVED_TENSOR_HOOKS = "saved tensor hooks"  # in torch's message where it cannot differentiate a function
 
@@ -84,7 +84,7 @@ class CompiledTrainStep:
             if not isinstance(error, TorchDynamoException):
                 with torch.no_grad():  # eagerly, which raises the error again, with an explanation
                     for batch in batches:
-                        explained(self._model.shared_step, batch)
+                        explain_errors(self._model.shared_step, batch)
             raise
         for values, batch in zip(steps, batches, strict=True):
             self._model.log_batch(values, batch)
@@ -92,8 +92,9 @@ class CompiledTrainStep:
 
     def _is_remainder(self, batch: Any) -> bool:
         """Whether a batch is the last of its epoch and has another size than the loader's."""
+        loader = self.trainer.train_dataloader if self.trainer.is_last_batch else None
+        size = getattr(loader, "batch_size", None)
         with suppress(ValueError):  # a batch whose size is unknown
-            size = self.trainer.is_last_batch and getattr(self.trainer.train_dataloader, "batch_size", None)
             return isinstance(size, int) and batch_size(batch) != size
         return False
 

@@ -124,7 +124,7 @@ def test_sanity_batches_leave_no_trace():
 
 
 def numbers(history):
-    """The rows without what a clock says."""
+    """The rows without the timings."""
     return [{k: v for k, v in row.items() if k not in ("seconds", "samples_per_second")} for row in history]
 
 
@@ -172,7 +172,7 @@ def test_a_hand_written_loop_gives_the_same_bits():
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
-def test_rows_hold_rate_and_time():
+def test_rows_hold_learning_rate_and_time():
     model, data = Classifier(lr=0.01), points(103)
     Trainer(max_epochs=3, logger=False, enable_checkpointing=False).fit(
         model, TensorLoader(*data, batch_size=25)
@@ -247,7 +247,7 @@ def test_a_missing_loss_is_named_at_the_first_batch(values, message, run):
         getattr(quiet_trainer(), run)(Returns(values), TensorLoader(*points(10), batch_size=5))
 
 
-def test_size_can_be_given_and_must_be_where_it_cannot_be_read():
+def test_size_can_be_returned_and_must_be_where_it_cannot_be_inferred():
     class Sized(Classifier):
         def shared_step(self, batch):
             (number,) = batch
@@ -263,14 +263,14 @@ def test_size_can_be_given_and_must_be_where_it_cannot_be_read():
         quiet_trainer().fit(Returns({"loss": torch.ones((), requires_grad=True)}), loader((1,)))
 
 
-def test_what_is_missing_is_said():
+def test_missing_methods_are_named():
     with pytest.raises(NotImplementedError, match="LightModel needs a net"):
         LightModel()(torch.ones(1))
     with pytest.raises(NotImplementedError, match=r"LightModel must define shared_step\(batch\)"):
         LightModel(nn.Linear(1, 1)).shared_step(None)
 
 
-def test_a_run_that_diverges_does_not_end_as_a_success():
+def test_a_loss_that_is_not_finite_raises_and_names_the_row():
     model, (x, y) = Classifier(), points(103)
     x[40] = float("nan")
     named = "loss is nan in epoch 1, step 2: the features of row 40 of the training set are not finite"
@@ -302,7 +302,7 @@ def test_several_loaders_have_values_of_their_own(stage):
         assert merged[f"{stage}_acc/dataloader_idx_{index}"] == pytest.approx(accuracy, rel=1e-6)
 
 
-def test_what_a_broken_run_left_is_not_counted():
+def test_a_failed_run_leaves_no_values_behind():
     class Breaks(Classifier):
         fails = True
 
@@ -367,12 +367,12 @@ def test_overfit_batches_sees_the_same_batch_every_epoch():
 
 
 @pytest.mark.parametrize("options", [{"limit_train_batches": 0}, {"max_steps": 0}])
-def test_a_run_of_no_step_is_no_success(options):
+def test_a_run_without_a_step_raises(options):
     with pytest.raises(ValueError, match="not a single step was made: max_epochs="):
         quiet_trainer(**options).fit(Classifier(), TensorLoader(*points(10), batch_size=5))
 
 
-def test_a_validation_that_is_not_finite_is_no_success():
+def test_a_validation_loss_that_is_not_finite_raises():
     x, y = points(10)
     train, val = TensorLoader(x, y, batch_size=5), TensorLoader(x * float("nan"), y, batch_size=5)
     with pytest.raises(FloatingPointError, match="val_loss is nan in epoch 1"):

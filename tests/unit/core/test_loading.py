@@ -158,7 +158,7 @@ def test_a_tampered_class_name_imports_and_runs_nothing(tampered):
     sys.modules.pop("antigravity", None)
     before = set(sys.modules)
     for name in ("antigravity", "os.system", "builtins.eval", "torch.nn.Linear", "Trainer", "__import__"):
-        with pytest.raises(CheckpointError, match="is not a known class"):
+        with pytest.raises(CheckpointError, match="is not an imported class"):
             lightmodels.load(tampered(model_class=name))
     path = tampered(hyper_parameters={"lr": 0.1, "_instantiator": "antigravity.fly", "_class_path": "this.x"})
     assert type(lightmodels.load(path)) is RingDNN
@@ -169,7 +169,7 @@ MISFIT = "is a checkpoint of RingDNN, its weights do not fit"
 ODD = [
     ({"model_class": None}, {}, "t.ckpt: not a checkpoint of a LightModel"),
     ({"model_class": 3}, {}, "t.ckpt: not a checkpoint of a LightModel"),
-    ({"model_class": "Mine"}, {}, "t.ckpt: Mine is not a known class: import its class first, or give"),
+    ({"model_class": "Mine"}, {}, "t.ckpt: Mine is not an imported class: import it first, or pass"),
     ({"state_dict": None}, {}, "t.ckpt: not a checkpoint of a Lightning model"),
     ({"state_dict": [1]}, {}, f"t.ckpt {MISFIT} RingDNN: there are none"),
     ({"state_dict": {}}, {}, f"t.ckpt {MISFIT} RingDNN: it has no net.0.weight"),
@@ -181,8 +181,8 @@ ODD = [
     ({"hyper_parameters": {"lr": -1}}, {}, "t.ckpt: its hyper-parameters do not fit RingDNN (lr must be"),
     ({"hyper_parameters": {"lr": "fast"}}, {}, "t.ckpt: its hyper-parameters do not fit RingDNN ("),
     ({}, {"momentum": 1}, "do not fit RingDNN ("),
-    ({"model_class": "LightModel"}, {}, "is saved with it: load(path, LightModel, net=…)"),
-    ({}, {"model_class": Wrapper}, "not all of Wrapper is saved with it: load(path, Wrapper, net=…)"),
+    ({"model_class": "LightModel"}, {}, "needs arguments that were not saved: load(path, LightModel, net=…)"),
+    ({}, {"model_class": Wrapper}, "Wrapper needs arguments that were not saved: load(path, Wrapper, net=…)"),
 ]  # fmt: skip
 
 
@@ -208,7 +208,7 @@ def test_two_classes_of_one_name_are_named(tampered):
         return Twin
 
     twins = [one(), other()]
-    with pytest.raises(CheckpointError, match=r"Twin may be .*one.* and .*other.*: give model_class"):
+    with pytest.raises(CheckpointError, match=r"Twin may be .*one.* and .*other.*: pass model_class"):
         lightmodels.load(tampered(model_class="Twin"))
     assert type(lightmodels.load(tampered(model_class="Twin"), twins[0])) is twins[0]
 

@@ -255,7 +255,7 @@ def test_an_endless_body_is_cut_off(server, tmp_path, monkeypatch):
 def test_two_processes_at_once(server, tmp_path):
     file = server.file(send(delay=0.1))
     script = (
-        "from datamodules import files; files.SCHEMES = ('http',);"
+        "from lightmodels.data import remote_files as files; files.SCHEMES = ('http',);"
         f"files.fetch([files.{file!r}], {str(tmp_path)!r})"
     )
     runs = [subprocess.Popen([sys.executable, "-c", script], cwd=ROOT) for _ in range(2)]

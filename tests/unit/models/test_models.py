@@ -1,4 +1,4 @@
-"""The four models: sizes, shapes, losses, that each can learn a batch by heart, and what they reach."""
+"""The four models: sizes, shapes, losses, overfitting one batch, and what they reach."""
 
 import math
 
@@ -48,7 +48,7 @@ def test_parameters_and_shapes(model_class, parameters, outputs):
         (ReutersConv1D, 60, 0.01, 16),
     ],
 )
-def test_one_batch_is_learnt_to_zero_loss(model_class, steps, lr, rows):
+def test_one_batch_can_be_learned_to_zero_loss(model_class, steps, lr, rows):
     pl.seed_everything(1, verbose=False)
     model, batch = model_class(), example(model_class, rows)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
@@ -103,7 +103,7 @@ def test_reuters_masks_words_and_smooths_labels_only_in_training():
     assert train != evaluated
 
 
-def test_reuters_starts_as_keras_does():
+def test_reuters_is_initialized_like_keras():
     embedding, *layers = [layer for layer in ReutersConv1D().net if list(layer.parameters())]
     assert embedding.weight.abs().max() <= 0.05
     for layer in layers:
@@ -115,7 +115,7 @@ def test_reuters_starts_as_keras_does():
         assert not layer.bias.any()
 
 
-def test_reuters_pools_first_to_the_bits_of_relu_first():
+def test_reuters_pooling_before_relu_is_bit_identical_to_relu_first():
     net, (x, y) = ReutersConv1D().net, example(ReutersConv1D)
     x[:, :200] = 0  # padding: rows of equal numbers, so that pooling has to choose
     relu_first = nn.Sequential(*(net[n] for n in (0, 1, 2, 4, 3, 5, 7, 6, 8, 9)))
@@ -143,7 +143,7 @@ def test_reuters_pools_first_to_the_bits_of_relu_first():
         (lambda: ReutersConv1D(length=8), "^length must be at least"),
     ],
 )
-def test_hyper_parameters_that_make_no_sense_are_named(build, message):
+def test_invalid_hyper_parameters_are_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
 

@@ -1,4 +1,4 @@
-"""NAdam by one kernel, compared with torch's own."""
+"""FusedNAdam against torch's NAdam."""
 
 import copy
 import inspect
@@ -41,7 +41,7 @@ def assert_alike(mine, theirs, rtol):
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-5), (torch.float64, 1e-7)])
-def test_steps_are_torchs(options, dtype, rtol):
+def test_steps_equal_torchs(options, dtype, rtol):
     """The product of momenta is float32 in both."""
     ours, torchs = parameters(dtype), parameters(dtype)
     mine, theirs = FusedNAdam(ours, lr=0.1, **options), torch.optim.NAdam(torchs, lr=0.1, **options)
@@ -65,7 +65,7 @@ def test_a_parameter_may_have_no_gradient_in_some_steps():
     assert_alike(mine, theirs, 1e-5)
 
 
-def test_each_goes_on_from_the_others_states():
+def test_states_are_interchangeable_with_torchs():
     ours, torchs = parameters(), parameters()
     mine, theirs = FusedNAdam(ours, lr=0.1), torch.optim.NAdam(torchs, lr=0.1)
     for step in range(6):
@@ -78,7 +78,7 @@ def test_each_goes_on_from_the_others_states():
     assert_alike(mine, theirs, 1e-5)
 
 
-def test_the_loss_of_the_closure_comes_back_and_has_a_gradient():
+def test_step_calls_the_closure_with_gradients_and_returns_its_loss():
     (tensor,) = ours = [torch.nn.Parameter(torch.ones(2))]
     optimizer = FusedNAdam(ours, lr=0.1)
 
@@ -91,13 +91,13 @@ def test_the_loss_of_the_closure_comes_back_and_has_a_gradient():
     assert (tensor < 1).all()
 
 
-def test_its_arguments_and_defaults_are_torchs():
+def test_arguments_and_defaults_equal_torchs():
     ours, torchs = (inspect.signature(optimizer).parameters for optimizer in (FusedNAdam, torch.optim.NAdam))
     assert set(torchs) - set(ours) == {"foreach", "capturable", "differentiable"}
     assert {name: ours[name].default for name in ours} == {name: torchs[name].default for name in ours}
 
 
-def test_it_is_for_the_cpu():
+def test_it_is_used_on_the_cpu_only():
     model = ReutersConv1D(num_words=10, length=12)
     assert type(model.configure_optimizers()["optimizer"]) is nadam_class(model) is FusedNAdam
     assert nadam_class(model.to("meta")) is torch.optim.NAdam

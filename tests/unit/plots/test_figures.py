@@ -1,4 +1,6 @@
-"""Figures: what they show agrees with scikit-learn, nothing is clipped or empty, shapes decide."""
+"""Figures: the values they show, and that no text is cut or overlaps another one."""
+
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,284 +13,229 @@ from sklearn.linear_model import LinearRegression as LeastSquares
 from sklearn.metrics import confusion_matrix
 from torch import nn
 
-from lightmodels import MNISTCNN, LightModel, LinearRegression, ReutersConv1D, RingDNN, figures
-from lightmodels import image_figures as image
-from lightmodels import plane_figures as plane
+from lightmodels import MNISTCNN, LightModel, LinearRegression, ReutersConv1D, RingDNN
 from lightmodels.metrics.history import History
+from lightmodels.plots import classification, defaults, images, plane, regression
 
 TOPICS = [f"commodity number {i} $5" for i in range(46)]
 
 
-def drawn(generator_seed=0):
-    return torch.Generator().manual_seed(generator_seed)
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def labels(classes, rows=500, seed=0):
-    """True classes, the low ones commoner, and predictions that are mostly right."""
-    true = (torch.rand(rows, generator=drawn(seed)).square() * classes).long()
-    predicted = torch.where(torch.rand(rows, generator=drawn(seed + 1)) < 0.8, true, true.flip(0))
-    return true, predicted
+def labels(classes, rows=500):
+    """True classes, the low ones more common, and predictions that are mostly correct."""
+    true = (randn(rows).abs() / 4 * classes).long().clamp_max(classes - 1)
+    return true, torch.where(randn(rows, seed=1) < 0.8, true, true.flip(0))
 
 
-def require_legible(figure, width=(500, 850)):
-    """Every axes shows something, and every text lies on the canvas, which has the size of a dashboard's."""
-    canvas, texts = FigureCanvasAgg(figure), []
-
-    def draw(text, *args, **kwargs):
-        texts.append(text)  # matplotlib makes more than it draws, such as ticks outside the limits
-        return original(text, *args, **kwargs)
-
-    original = Text.draw
+def boxes_of_drawn_texts(figure):
+    """Their boxes, a pixel narrower; matplotlib has more texts, such as labels of ticks out of range."""
+    draw, texts = Text.draw, set()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Text, "draw", draw)
-        canvas.draw()
-    box = figure.bbox
-    assert width[0] <= box.width <= width[1]
-    assert 120 <= box.height <= 900
-    assert figure.axes
-    for axes in figure.axes:
-        assert axes.has_data() or axes.get_label() == "<colorbar>"
-    texts = [text for text in texts if text.get_visible() and text.get_text()]
-    assert texts
-    for text in texts:
-        extent = text.get_window_extent(canvas.get_renderer())
-        assert min(extent.x0, extent.y0, box.width - extent.x1, box.height - extent.y1) >= -1, text
+        patch.setattr(Text, "draw", lambda text, *args: texts.add(text) or draw(text, *args))
+        FigureCanvasAgg(figure).draw()
+    shown = [text for text in texts if text.get_visible() and text.get_text()]
+    return {text: text.get_window_extent().padded(-0.5) for text in shown}
+
+
+def require_legible(*figures):
+    """Axes are not empty; no text, a footer included, is cut or overlaps a text or the axes of others."""
+    for figure in figures:
+        figure.supxlabel("epoch 5, best weights, validation data", fontsize=8)
+        boxes, (width, height) = boxes_of_drawn_texts(figure), figure.bbox.size
+        assert 450 <= width <= 850
+        assert 120 <= height <= 900
+        assert all(axes.has_data() or axes.get_label() == "<colorbar>" for axes in figure.axes)
+        for text, box in boxes.items():
+            assert min(*box.min, width - box.x1, height - box.y1) >= 0, text
+            assert not box.count_overlaps(axes.bbox for axes in figure.axes if axes is not text.axes), text
+        for first, second in combinations(boxes, 2):
+            slanted = first.get_rotation() % 90 and second.get_rotation() % 90  # only their boxes overlap
+            assert slanted or not boxes[first].overlaps(boxes[second]), (first, second)
 
 
 def counts_of(figure):
-    """The matrix of the numbers that are written in the first axes."""
-    axes = figure.axes[0]
-    size = len(axes.get_yticks())
-    matrix = np.zeros((size, size), dtype=int)
-    for text in axes.texts:
-        column, row = text.get_position()
-        matrix[row, column] = int(text.get_text())
-    return matrix
+    """The matrix of the numbers written in the first axes."""
+    cells = {text.get_position(): int(text.get_text()) for text in figure.axes[0].texts}
+    indices = range(len(figure.axes[0].get_yticks()))
+    return np.array([[cells.get((column, row), 0) for column in indices] for row in indices])
 
 
-@pytest.mark.parametrize("classes", [2, 5, 10, 13])
-def test_a_confusion_matrix_counts_as_scikit_learn_does(classes):
+@pytest.mark.parametrize("classes", [1, 2, 5, 10, 13])
+def test_confusion_matrix_equals_that_of_scikit_learn(classes):
     true, predicted = labels(classes)
-    figure = figures.confusion_matrix(true, predicted, [str(i) for i in range(classes)])
+    figure = classification.confusion_matrix(true, predicted, [str(i) for i in range(classes)])
     assert (counts_of(figure) == confusion_matrix(true, predicted, labels=range(classes))).all()
-    assert f"{float((true == predicted).float().mean()):.1%} of 500" in figure.axes[0].get_title()
-    require_legible(figure)
+    assert figure.get_suptitle() == f"Accuracy {100 * (true == predicted).float().mean():.1f} % (500 rows)"
+    require_legible(figure, classification.confusion_matrix(true, predicted, TOPICS[:classes]))
 
 
-def test_of_many_classes_the_commonest_are_named_and_the_others_counted():
+def test_of_many_classes_the_most_common_are_shown():
     true, predicted = labels(46)
-    figure = figures.confusion_matrix(true, predicted, TOPICS)
-    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    common = sorted(sorted(range(46), key=lambda i: -int((true == i).sum()))[:12])
-    assert names == [*(figures.short(TOPICS[i]) for i in common), "34 others"]
-    lumped = [
-        torch.tensor([common.index(i) if i in common else 12 for i in y.tolist()]) for y in (true, predicted)
-    ]
-    assert (counts_of(figure) == confusion_matrix(*lumped, labels=range(13))).all()
+    matrix = classification.confusion_matrix(true, predicted, TOPICS)
+    order = np.argsort(-torch.bincount(true, minlength=46).numpy(), kind="stable")
+    assert matrix.axes[0].get_yticklabels()[-1].get_text() == "34 others"
+    row = np.full(46, 12)
+    row[np.sort(order[:12])] = np.arange(12)
+    assert (counts_of(matrix) == confusion_matrix(row[true], row[predicted])).all()
+    accuracy = classification.class_accuracy(true, predicted, TOPICS)
+    recall = confusion_matrix(true, predicted, labels=range(46), normalize="true").diagonal()
+    assert [bar.get_width() for bar in accuracy.axes[0].patches] == pytest.approx(recall[order[:20]].tolist())
+    require_legible(matrix, accuracy)
+
+
+def test_regression_figures_show_at_most_2000_rows():
+    true, noise = randn(3_000, 1), randn(3_000, 1, seed=1)
+    figure = regression.predicted_against_true(true, true + noise, "price in $")
+    rows = torch.cat([true, true + noise, -noise], 1)[::2].numpy()
+    assert np.allclose(figure.axes[0].collections[0].get_offsets(), rows[:, :2])
+    assert (
+        figure.get_suptitle() == f"Root mean squared error {noise.square().mean() ** 0.5:.3g} (3,000 values)"
+    )
+    residuals = regression.residuals(true, true + noise)
+    assert np.allclose(residuals.axes[0].collections[0].get_offsets(), rows[:, 1:], atol=1e-5)
+    assert sum(bar.get_width() for bar in residuals.axes[1].patches) == 1_500
+    require_legible(figure, residuals)
+
+
+@pytest.mark.parametrize(("rows", "scale", "font"), [(50, 1e-9, 10), (50, 1e5, 10), (50, 1, 14), (1, 1, 10)])
+def test_long_numbers_and_names_large_fonts_and_a_single_row_have_room(rows, scale, font):
+    x, names, target = randn(rows, 4) * scale, ["a", "b", "a long feature name", "d"], "a long target name"
+    y, classes = x[:, 0] * 1_000, (x[:, 0] > 0).long()
+    history = [{"epoch": epoch, "train_loss": scale / epoch, "val_mae": -1 - scale} for epoch in range(1, 9)]
+    with rc_context({"font.size": font}):
+        require_legible(
+            classification.confusion_matrix(*labels(46, 10 * rows), TOPICS),
+            classification.class_accuracy(*labels(46, 10 * rows), TOPICS),
+            regression.fitted_lines(x, y, torch.ones(4), 0.0, names, target),
+            regression.residuals(y, x[:, 0], target),
+            regression.predicted_against_true(y, y + x[:, 1], target),
+            regression.weight_comparison(x.flatten(), -x.flatten(), TOPICS[: 4 * rows], "least squares"),
+            plane.classes_side_by_side(x[:, :2], classes, classes, TOPICS[:2], names[1:3]),
+            plane.decision_boundary(lambda grid: grid.sum(1).sigmoid(), x[:, :2], classes, TOPICS[:2]),
+            History(history[:rows]).plot(),
+        )
+
+
+def test_classes_side_by_side_mark_the_misclassified_points():
+    x, true = points(200)
+    left = x[:, 0] < 0
+    figure = plane.classes_side_by_side(x, true, (~left).long(), ["a", "b"])
+    shown = [part.get_offsets() for axes in figure.axes for part in axes.collections]
+    expected = x[true == 0], x[true == 1], x[left], x[~left], x[left == true]
+    assert all(np.allclose(*pair) for pair in zip(shown, expected, strict=True))
     require_legible(figure)
 
 
-def test_class_accuracy_has_a_bar_for_each_of_the_commonest():
-    true, predicted = labels(46)
-    figure = figures.class_accuracy(true, predicted, TOPICS)
-    matrix = confusion_matrix(true, predicted, labels=range(46))
-    order = np.argsort(-matrix.sum(1), kind="stable")[:20]
-    widths = [bar.get_width() for bar in figure.axes[0].patches]
-    assert widths == pytest.approx((matrix.diagonal() / matrix.sum(1).clip(1))[order].tolist())
-    require_legible(figure)
-
-
-def test_regressions_figures():
-    true = torch.randn(3_000, 1, generator=drawn())
-    predicted = true + 0.1 * torch.randn(3_000, 1, generator=drawn(1))
-    figure = figures.predicted_against_true(true, predicted, "price in $")
-    shown = figure.axes[0].collections[0].get_offsets()
-    assert len(shown) == 1_500  # of so many, every second one
-    assert np.allclose(shown[:, 1], predicted[::2, 0])
-    require_legible(figure)
-    figure = figures.residuals(true, predicted)
-    assert np.allclose(figure.axes[0].collections[0].get_offsets()[:, 1], (true - predicted)[::2, 0])
-    require_legible(figure)
-
-
-def test_figures_of_the_plane():
-    (x, true), names = points(200), ["outer $", "inner"]
-    require_legible(plane.classes_side_by_side(x, true, true.flip(0), names))
-    grid = plane.grid_over(x, steps=30)
-    assert (grid.min(0).values < x.min(0).values).all()
-    figure = plane.decision_boundary(grid, grid.sum(1).sigmoid(), x, true, names, radius=1.5)
-    require_legible(figure)
-    flat = plane.decision_boundary(grid, torch.full((900,), 0.2), x, true, names)
-    assert flat.axes[0].get_title() == "Decision boundary: one class everywhere"
-    require_legible(flat)
-
-
-def test_features_of_other_scales_fill_the_plane_too():
-    (x, true), names = points(50), ["a", "b"]
-    for scale in (1e5, 0.0):
-        stretched = x * torch.tensor([1.0, scale])
-        grid = plane.grid_over(stretched, steps=10)
-        figure = plane.decision_boundary(grid, grid[:, 0].sigmoid(), stretched, true, names)
-        require_legible(figure)
-        box = figure.axes[0].get_position()
-        assert min(box.width, box.height) > 0.4
-
-
-@pytest.mark.parametrize("scale", [1e-9, 1e-4, 1.0, 12_345.0, 1e12])
-def test_numbers_of_any_length_have_room(scale):
-    x = torch.randn(50, 4, generator=drawn()) * scale
-    y = x[:, 0] * 1_000
-    require_legible(plane.fitted_lines(x, y, torch.ones(4), 0.0, ["a", "b", "c", "d"], "target"))
-    require_legible(figures.residuals(y, x[:, 0]))
-    require_legible(figures.predicted_against_true(y, y + x[:, 1]))
-    require_legible(plane.weights_beside(x[0], x[1], ["a", "b", "c", "d"], "others"))
-    names = ["a", "b"]
-    require_legible(plane.classes_side_by_side(x[:, :2], (y > 0).long(), (y > 0).long(), names))
-    rows = [{"epoch": epoch, "train_loss": scale / epoch, "val_mae": 1 + scale} for epoch in range(1, 9)]
-    require_legible(History(rows).plot(), width=(400, 850))
-
-
-def test_a_large_font_has_room_too():
-    with rc_context({"font.size": 14}):
-        x, true = points(60)
-        require_legible(plane.classes_side_by_side(x, true, true, ["a", "b"]))
-        require_legible(figures.confusion_matrix(*labels(46), TOPICS))
-        require_legible(figures.residuals(x[:, 0], x[:, 1]))
-
-
-def test_the_plane_has_the_names_of_the_features():
-    model, (x, y) = RingDNN(), points(60)
-    for info, expected in (
-        ({"features": ["east $", "north"]}, [r"east \$", "north"]),
-        ({"features": ["only one"]}, ["x1", "x2"]),
-        ({}, ["x1", "x2"]),
-    ):
-        model.data_info = info
-        with torch.no_grad():
-            shown = model.figures((x, y[:, None].float()), model(x))
-        for figure in shown.values():
-            names = [figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()]
-            assert names == expected
+@pytest.mark.parametrize("scale", [1.0, 1e5, 0.0])
+def test_decision_boundary_is_where_the_probability_is_one_half(scale):
+    x, true = points(200)
+    x = x * torch.tensor([1.0, scale])
+    figure = plane.decision_boundary(lambda x: (3 * x[:, 0] - 1.5).sigmoid(), x, true, TOPICS[:2], radius=1.5)
+    axes = figure.axes[0]
+    assert np.allclose(axes.collections[1].get_paths()[0].vertices[:, 0], 0.5, atol=0.01)
+    assert np.hypot(*axes.lines[1].get_data()) == pytest.approx(1.5)
+    flat = plane.decision_boundary(lambda grid: 0.2 * torch.ones(len(grid), 1), x, true, ["a", "b"])
+    assert flat.get_suptitle() == "One class everywhere"
+    require_legible(figure, flat)
+    assert min(axes.get_position().size) > 0.4
 
 
 @pytest.mark.parametrize("features", [1, 2, 9])
 def test_fitted_lines_go_through_points_without_noise(features):
-    x, weights = torch.randn(50, features, generator=drawn()), torch.arange(1.0, features + 1)
-    figure = plane.fitted_lines(x, x @ weights + 3, weights, 3.0, [f"x{i}" for i in range(features)], "y")
+    x, weights = randn(50, features), torch.arange(1.0, features + 1)
+    figure = regression.fitted_lines(x, x @ weights + 3, weights, 3.0, TOPICS[:features], "y")
     assert len(figure.axes) == min(features, 6)
     for axes in figure.axes:
-        (line,), offsets = axes.lines, axes.collections[0].get_offsets()
-        (left, right), (low, high) = line.get_xdata(), line.get_ydata()
-        on_line = low + (offsets[:, 0] - left) / (right - left) * (high - low)
-        assert np.allclose(on_line, offsets[:, 1], atol=1e-4)
+        first, second = axes.collections[0].get_offsets().T
+        ends, heights = axes.lines[0].get_data()
+        assert list(ends) == pytest.approx([first.min(), first.max()])
+        assert np.allclose(np.interp(first, ends, heights), second, atol=1e-4)
     require_legible(figure)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3])
-def test_the_worst_images_are_the_most_confidently_wrong(channels):
-    images = torch.rand(40, channels, 12, 10, generator=drawn())
-    probabilities = torch.rand(40, 3, generator=drawn(1)).softmax(1)
-    true = torch.zeros(40).long()
-    figure = image.worst_images(images, true, probabilities, ["cat", "dog", "hippopotamus"])
-    sure, said = probabilities.max(1)
-    worst = sorted((float(sure[i]) for i in range(40) if said[i]), reverse=True)[:24]
-    shown = [float(text.get_text().split(" p ")[1]) for text in figure.axes[0].texts]
-    assert shown == pytest.approx(worst, abs=0.005)
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 12, 10), (2, 8, 64), (3, 64, 8)])
+def test_worst_images_are_those_misclassified_with_most_confidence(shape):
+    pictures, probabilities, true = randn(40, *shape), randn(40, 3, seed=1).softmax(1), torch.zeros(40).long()
+    figure = images.worst_images(pictures, true, probabilities, ["cat", "dog", "hippopotamus"])
+    confidence, predicted = probabilities.max(1)
+    worst = sorted((i for i in range(40) if predicted[i]), key=lambda i: -confidence[i])[:20]
+    assert [axes.get_title()[-6:] for axes in figure.axes] == [f"({confidence[i]:.2f})" for i in worst]
+    drawn = figure.axes[0].images[0].get_array().mean(2).flatten()
+    assert np.corrcoef(drawn, pictures[worst[0]].mean(0).flatten())[0, 1] > 0.999
+    correct = images.worst_images(pictures[:2], true[:2], torch.tensor([[0.9, 0.1], [0.6, 0.4]]), ["a", "b"])
+    assert correct.get_suptitle() == "0 of 2 images misclassified, least confident first"
+    assert correct.axes[0].get_title() == "true a\npredicted a (0.60)"
+    require_legible(figure, correct)
+
+
+@pytest.mark.parametrize("shape", [(70, 3, 5, 5), (10, 1, 3, 11), (1, 2, 3, 3), (5, 1, 1, 1)])
+def test_first_filters_show_each_kernel_in_its_place(shape):
+    weight = randn(*shape)
+    figure = images.first_filters(weight)
+    sheet = np.asarray(figure.axes[0].images[0].get_array())
+    for index, kernel in enumerate(weight.mean(1)[:64]):
+        top, left = index // 8 * (shape[2] + 1), index % 8 * (shape[3] + 1)
+        assert np.allclose(sheet[top : top + shape[2], left : left + shape[3]], kernel)
     require_legible(figure)
 
 
-def test_without_a_wrong_image_the_least_confident_are_shown():
-    figure = image.worst_images(torch.rand(2, 1, 8, 8), torch.tensor([0, 1]), torch.eye(2), ["a", "b"])
-    assert figure.axes[0].get_title() == "0 of 2 images are wrong, here the least confident"
-    require_legible(figure)
-
-
-def test_filters():
-    weight = torch.randn(70, 3, 5, 5)
-    figure = image.first_filters(weight)
-    assert np.allclose(figure.axes[0].images[0].get_array()[:5, :5], weight[0].mean(0))
-    require_legible(figure)
-
-
-def example(model_class):
-    """A batch, and the names of the figures that the model draws of it."""
-    if model_class is LinearRegression:
-        x = torch.randn(60, 2, generator=drawn())
-        return (x, x.sum(1, keepdim=True)), {"fitted_lines", "residuals", "weights"}
-    if model_class is RingDNN:
-        x, y = points(60)
-        return (x, y[:, None].float()), {"classes", "decision_boundary"}
-    if model_class is MNISTCNN:
-        batch = torch.rand(30, 1, 28, 28), torch.arange(30) % 10
-        return batch, {"confusion_matrix", "worst_images", "first_filters"}
-    return (torch.randint(3, 99, (30, 300)), torch.arange(30) % 46), {"confusion_matrix", "topic_accuracy"}
-
-
-@pytest.mark.parametrize("model_class", [LinearRegression, RingDNN, MNISTCNN, ReutersConv1D])
-def test_each_of_our_models_draws_its_own(model_class):
-    torch.manual_seed(0)
-    model, (batch, names) = model_class(), example(model_class)
-    with torch.inference_mode():
-        shown = model.eval().figures(batch, model(batch[0]))
-    assert set(shown) == names
-    for figure in shown.values():
-        require_legible(figure)
-
-
-def test_weights_stand_beside_those_of_scikit_learn():
-    (x, y), _ = example(LinearRegression)
-    y = y + torch.randn(60, 1, generator=drawn(5))
-    model = LinearRegression()
-    with torch.inference_mode():
-        heights = [bar.get_height() for bar in model.figures((x, y), model(x))["weights"].axes[0].patches]
-    exact = LeastSquares().fit(x, y)
-    assert heights[:3] == pytest.approx([*model.net.weight[0].tolist(), model.net.bias.item()])
-    assert heights[3:] == pytest.approx([*exact.coef_[0], exact.intercept_[0]], abs=1e-5)
-
-
-X2, X5, IMAGES = torch.randn(20, 2), torch.randn(20, 5), torch.rand(20, 3, 8, 8)
-WHOLE, ZERO_ONE, FLOATS = torch.arange(20) % 3, (torch.arange(20) % 2).float(), torch.randn(20)
-IMAGE_NET = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+X2, X5, IMAGES, FLOATS = randn(20, 2), randn(20, 5), randn(20, 1, 28, 28), randn(20, 1)
+IMAGE_NET = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
+INTEGERS, ZERO_ONE = torch.arange(20) % 3, (torch.arange(20) % 2).float()[:, None]
 
 
 @pytest.mark.parametrize(
-    ("net", "batch", "names"),
+    ("model", "batch", "names"),
     [
-        (nn.Linear(5, 3), (X5, WHOLE), {"confusion_matrix"}),
-        (nn.Linear(5, 3), (X5, torch.where(WHOLE == 1, -100, WHOLE)), {"confusion_matrix"}),
-        (nn.Linear(5, 3), (X5, torch.full((20,), -100)), set()),
-        (IMAGE_NET, (IMAGES, WHOLE), {"confusion_matrix", "worst_images"}),
-        (nn.Linear(5, 1), (X5, ZERO_ONE[:, None]), {"confusion_matrix"}),
-        (nn.Linear(2, 1), (X2, ZERO_ONE[:, None]), {"confusion_matrix", "decision_boundary"}),
-        (nn.Linear(2, 1), (X2, ZERO_ONE), {"confusion_matrix", "decision_boundary"}),
-        (nn.Linear(5, 1), (X5, FLOATS[:, None]), {"predicted_against_true"}),
-        (nn.Linear(5, 5), (X5, X5), {"predicted_against_true"}),
-        (nn.Linear(5, 3), (X5, FLOATS), set()),
-        (nn.Linear(5, 3), X5, set()),
-        (nn.Linear(5, 3), {"x": X5}, set()),
+        (nn.Linear(5, 3), (X5, INTEGERS), ["confusion_matrix"]),
+        (nn.Linear(5, 3), (X5, torch.where(INTEGERS == 1, -100, INTEGERS)), ["confusion_matrix"]),
+        (nn.Linear(5, 3), (X5, torch.full((20,), -100)), []),
+        (IMAGE_NET, (IMAGES, INTEGERS), ["confusion_matrix", "worst_images"]),
+        (nn.Linear(5, 1), (X5, ZERO_ONE), ["confusion_matrix"]),
+        (nn.Linear(2, 1), (X2, ZERO_ONE), ["confusion_matrix", "decision_boundary"]),
+        (nn.Linear(2, 1), (X2, ZERO_ONE[:, 0]), ["confusion_matrix", "decision_boundary"]),
+        (nn.Linear(5, 1), (X5, FLOATS), ["predicted_against_true"]),
+        (nn.Linear(5, 5), (X5, X5), ["predicted_against_true"]),
+        (nn.Linear(5, 3), (X5, FLOATS[:, 0]), []),
+        (nn.Linear(5, 3), {"x": X5}, []),
+        (LinearRegression(), (X2, FLOATS), ["fitted_lines", "residuals", "weights"]),
+        (RingDNN(), (X2, ZERO_ONE), ["classes", "decision_boundary"]),
+        (MNISTCNN(), (IMAGES, INTEGERS), ["confusion_matrix", "worst_images", "first_filters"]),
+        (ReutersConv1D(), (torch.full((20, 300), 5), INTEGERS), ["confusion_matrix", "topic_accuracy"]),
     ],
 )
-def test_defaults_follow_from_shapes(net, batch, names):
-    model = LightModel(net)
+def test_models_draw_the_figures_that_suit_the_shapes(model, batch, names):
+    model = model if isinstance(model, LightModel) else LightModel(model)
     with torch.inference_mode():
-        shown = model.figures(batch, model(batch[0] if isinstance(batch, tuple) else X5))
-    assert set(shown) == names
-    for figure in shown.values():
-        require_legible(figure)
+        shown = model.eval().figures(batch, model(batch[0] if isinstance(batch, tuple) else X5))
+    assert list(shown) == names
+    require_legible(*shown.values())
+
+
+def test_weights_are_compared_with_those_of_scikit_learn():
+    model, exact = LinearRegression(), LeastSquares().fit(X2, FLOATS[:, 0])
+    with torch.inference_mode():
+        bars = [bar.get_width() for bar in model.figures((X2, FLOATS), model(X2))["weights"].axes[0].patches]
+    learned = [*model.net.weight[0].tolist(), model.net.bias.item()]
+    assert bars == pytest.approx([*learned, *exact.coef_, exact.intercept_], abs=1e-5)
 
 
 def test_outputs_that_are_probabilities_already_are_not_squashed_again():
-    model = LightModel(nn.Sequential(nn.Linear(5, 1), nn.Sigmoid()))
-    with torch.no_grad():
-        outputs = model(X5)
-        figure = model.figures((X5, ZERO_ONE[:, None]), outputs)["confusion_matrix"]
-    assert (counts_of(figure) == confusion_matrix(ZERO_ONE, (outputs > 0.5).long())).all()
+    outputs = X5[:, :1].sigmoid()
+    figures = MNISTCNN().figures((IMAGES, INTEGERS), torch.eye(3)[INTEGERS.roll(1)])
+    figures |= LightModel().figures((X5, ZERO_ONE), outputs)
+    assert (counts_of(figures["confusion_matrix"]) == confusion_matrix(ZERO_ONE, outputs > 0.5)).all()
+    assert all(axes.get_title().endswith("(1.00)") for axes in figures["worst_images"].axes)
 
 
-def test_classes_have_the_names_that_the_data_have():
+@pytest.mark.parametrize(("names", "used"), [(["a $", "b"], True), (["a"], False)])
+def test_features_and_classes_have_the_names_in_the_data_info(names, used):
     model = Classifier()
-    x, y = points(20)
-    model.data_info = {"classes": ["below", "above"]}
-    with torch.no_grad():
-        figure = model.figures((x, y), model(x))["confusion_matrix"]
-    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["below", "above"]
+    model.data_info = {"features": names, "classes": names}
+    assert defaults.feature_names(model, 2) == (names if used else ["x1", "x2"])
+    figure = model.figures((X2, ZERO_ONE[:, 0].long()), X2)["confusion_matrix"]
+    expected = [r"a \$", "b"] if used else ["0", "1"]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == expected

@@ -1,88 +1,62 @@
-"""Sample texts: which are chosen, what they say, and that TensorBoard shows them as they are."""
+"""Text samples: which texts are selected, what is written of them, and that TensorBoard shows it as it is."""
 
 import html
 import re
-from pathlib import Path
 
 import pytest
 import torch
 from helpers.tiny_files import accepted, write_reuters
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugin_util import markdown_to_safe_html
 
 from datamodules.reuters import TOPICS, ReutersDataModule
-from lightmodels import ReutersConv1D, Trainer, load, sample_texts
+from lightmodels import ReutersConv1D
+from lightmodels.plots.text_samples import sample_report
 
 
-def shown(markdown):
-    """What a reader sees, without the layout."""
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", "", markdown_to_safe_html(markdown))).split())
-
-
-def test_the_first_of_different_classes_are_chosen_of_right_and_of_wrong_ones():
+def test_the_first_texts_of_different_classes_are_selected():
     true = torch.tensor([3, 3, 1, 3, 1, 2, 0, 2, 5])
-    right = torch.tensor([1, 0, 1, 1, 0, 0, 1, 1, 1]).bool()
-    assert sample_texts.chosen(true, right, 3) == [0, 2, 6, 1, 4, 5]
-    assert sample_texts.chosen(true, torch.ones(9).bool(), 2) == [0, 2]
-    assert sample_texts.chosen(true[:0], right[:0], 2) == []
+    predicted = torch.tensor([3, 4, 1, 3, 2, 3, 0, 2, 5])
+    x, words = torch.arange(9)[:, None], {i: str(i) for i in range(9)}
+    title, *parts = sample_report(x, true, torch.eye(6)[predicted], "abcdef", words).split("\n\n")
+    assert title == "Accuracy 66.7 % (6 of 9 texts). Correct and misclassified samples:"
+    assert parts[1::2] == ["> 0", "> 2", "> 6", "> 1", "> 4", "> 5"]
 
 
-def test_a_text_has_its_class_the_five_likeliest_and_its_first_words():
+def test_a_sample_has_the_true_class_the_five_most_probable_ones_and_the_first_words():
     likely = torch.tensor([[0.5, 0.2, 0.12, 0.08, 0.07, 0.03], [0.0, 0.9, 0.06, 0.04, 0.0, 0.0]])
-    words = [["word"] * 61, ["few", "words"]]
-    made = sample_texts.listed(words, [0, 2], likely, ["a", "b", "c", "d", "e", "f"])
-    first, beginning, second, few = made.split("\n\n")
-    assert first == "**right**, true **a**, said a 50.0%, b 20.0%, c 12.0%, d 8.0%, e 7.0%"
-    assert beginning == "> " + "word " * 60 + "…"
-    assert second.startswith("**wrong**, true **c**, said b 90.0%, c 6.0%, d 4.0%, ")
-    assert few == "> few words"
-
-
-def test_few_classes_are_all_shown():
-    made = sample_texts.listed([["x"]], [1], torch.tensor([[0.25, 0.75]]), ["no", "yes"])
-    assert made.splitlines()[0] == "**right**, true **yes**, said yes 75.0%, no 25.0%"
+    x, words = torch.tensor([[1] * 61, [0] * 59 + [2, 3]]), {1: "word", 2: "few", 3: "words"}  # 0 has no word
+    _, *parts = sample_report(x, torch.tensor([0, 2]), likely, "abcdef", words).split("\n\n")
+    assert parts[0] == "**correct**: true **a**, predicted a 50.0 %, b 20.0 %, c 12.0 %, d 8.0 %, e 7.0 %"
+    assert parts[2].startswith("**misclassified**: true **c**, predicted b 90.0 %, c 6.0 %, d 4.0 %, ")
+    assert parts[1::2] == ["> " + "word " * 60 + "…", "> few words"]
 
 
 @pytest.mark.parametrize(
     "word",
     [
-        "1. x", "23) x", "- y", "---", "+ y", "a\n---",
-        "*a*", "__b__", "`c`", "[d](e)", "<b>", "<script>x</script>", "&amp;", "a|b", "\\*", "![i](j)",
-        "<!--", "# h", "~~s~~", "&#42;", "$x$", "http:", "c\n\n# d", "> q",
+        "1. x", "23) x", "- y", "---", "+ y", "a\n---", "*a*", "__b__", "`c`", "[d](e)", "<b>", "a|b",
+        "<script>x</script>", "&amp;", "\\*", "![i](j)", "<!--", "# h", "~~s~~", "&#42;", "$x$", "http:",
+        "c\n\n# d", "> q",
     ],
 )  # fmt: skip
-def test_a_text_is_shown_as_it_is(word):
+def test_words_and_names_are_shown_as_they_are(word):
+    probabilities, words = torch.tensor([[0.25, 0.75]]), {0: word, 1: "after"}
+    report = sample_report(torch.tensor([[0, 1]]), torch.tensor([1]), probabilities, ["no", word], words)
+    shown = html.unescape(re.sub(r"<[^>]+>", "", markdown_to_safe_html(report)))
     line = " ".join(word.split())
-    assert shown(f"title\n\n> {sample_texts.beginning([word, 'after'])}") == f"title {line} after"
-    assert shown(f"**before {sample_texts.escaped(word)}** after") == f"before {line} after"
+    expected = f"samples: correct: true {line}, predicted {line} 75.0 %, no 25.0 % {line} after"
+    assert " ".join(shown.split()).endswith(expected)
 
 
-def test_the_wires_of_a_run_are_in_the_events_as_the_best_weights_see_them(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_reuters("files")
-    monkeypatch.setattr(ReutersDataModule, "files", accepted(ReutersDataModule.files, "files"))
-    data = ReutersDataModule("files")
-    Trainer(max_epochs=4, run_dir="run", gpus=0).fit(ReutersConv1D(**data.sizes), data)
-    found = EventAccumulator("run", size_guidance={"tensors": 0})
-    found.Reload()
-    events = found.Tensors("texts/wires/text_summary")
-    steps = -(-len(data.splits.train[0]) // 32)
-    assert [events[0].step, events[-1].step] == [steps, 4 * steps]
-    title, *parts = events[-1].tensor_proto.string_val[0].decode().split("\n\n")
-    x, y = data.splits.val
+def test_news_items_are_decoded(tmp_path, monkeypatch):
+    write_reuters(tmp_path)
+    monkeypatch.setattr(ReutersDataModule, "files", accepted(ReutersDataModule.files, tmp_path))
+    data = ReutersDataModule(str(tmp_path))
+    model, (x, y) = ReutersConv1D(**data.sizes), data.splits.val
+    model.data_info = data.info
     with torch.no_grad():
-        likely = load("run/checkpoints/best.ckpt").eval()(x).softmax(1)
-    right = likely.argmax(1) == y
-    assert title == f"{int(right.sum())} of {len(x)} texts are right. Some of both kinds:"
-    assert len(parts) == 2 * (min(3, len(y[right].unique())) + min(3, len(y[~right].unique())))
+        report = model.eval().texts((x, y), model(x))["news_items"]
     texts = [data.decode(row) for row in x]
-    for about, text in zip(parts[::2], parts[1::2], strict=True):
+    for about, text in zip(*[iter(report.split("\n\n")[1:])] * 2, strict=True):
         row = next(i for i, full in enumerate(texts) if full.startswith(text[2:].removesuffix(" …")))
-        verdict, topic = re.match(r"\*\*(\w+)\*\*, true \*\*([\w-]+)\*\*", about).groups()
-        assert (verdict, topic) == ("right" if right[row] else "wrong", TOPICS[y[row]])
-        best = likely[row].topk(5)
-        said = [f"{TOPICS[i]} {value:.1%}" for value, i in zip(best.values, best.indices, strict=True)]
-        assert [part.split()[0] for part in about.partition(", said ")[2].split(", ")] == [
-            part.split()[0] for part in said
-        ]
-    assert Path("run/projector/words.tsv").exists()
+        assert f"true **{TOPICS[y[row]]}**" in about

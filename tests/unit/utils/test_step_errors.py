@@ -1,4 +1,4 @@
-"""Bad input of a model ends in one clear line, in every stage in which it can come up."""
+"""Bad labels, indices and losses of a model end in one clear line, in every stage in which they can occur."""
 
 import pytest
 import torch
@@ -7,110 +7,54 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightmodels import LightModel, Trainer
-from lightmodels.bad_input import explained, require_gradient
 from lightmodels.data.tensor_loader import TensorLoader
+from lightmodels.utils.step_errors import explain_errors, require_gradient
 
 
 def trainer():
     return Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False)
 
 
-class Words(LightModel):
-    """Five words, three classes."""
-
-    def __init__(self):
-        super().__init__(nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(8, 3)))
-
-    def shared_step(self, batch):
-        return {"loss": F.cross_entropy(self(batch[0]), batch[1])}
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
-X, Y = torch.randint(5, (6, 2)), torch.randint(3, (6,))
-
-
-def changed(tensor, place, value):
-    tensor = tensor.clone()
-    tensor[place] = value
-    return tensor
-
-
-LABELS = "labels must be 0..2"
-WORDS = "embedding indices must be 0..4"
+WORDS, LABELS = torch.zeros(6, 2, dtype=torch.long), torch.zeros(6, dtype=torch.long)
+LABEL_7 = r"LightModel.shared_step: Target 7 is out of bounds \(labels must be 0..C-1, .*\)"
+WORD_5 = r"index out of range in self \(embedding indices must be 0..num_embeddings-1\)"
 
 
 @pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
-@pytest.mark.parametrize(
-    ("x", "y", "message"),
-    [
-        (X, changed(Y, 4, 7), f"Words.shared_step: label 7 in row 4 of the batch is out of range: {LABELS}"),
-        (
-            X,
-            changed(Y, 0, -1),
-            f"Words.shared_step: label -1 in row 0 of the batch is out of range: {LABELS}",
-        ),
-        (changed(X, (3, 1), 5), Y, f"embedding index 5 in row 3 of the batch is out of range: {WORDS}"),
-        (changed(X, (5, 0), -2), Y, f"embedding index -2 in row 5 of the batch is out of range: {WORDS}"),
-    ],
-)
-def test_values_out_of_range(stage, x, y, message):
-    if stage == "predict":
-        if "label" in message:
-            return  # no label is looked at
-        message = f"Words.forward: {message}"
-    with pytest.raises(ValueError, match=message) as caught:
-        getattr(trainer(), stage)(Words(), TensorLoader(x, y, batch_size=6))
-    assert len(str(caught.value).splitlines()) == 1
+def test_labels_and_indices_out_of_range(stage):
+    net = nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(8, 3))  # five words, three classes
+    model = LightModel.from_net(net, loss=F.cross_entropy)
+    function = "forward" if stage == "predict" else "shared_step"
+    with pytest.raises(ValueError, match=f"^LightModel.{function}: {WORD_5}$"):
+        getattr(trainer(), stage)(model, TensorLoader(WORDS + 5, LABELS, batch_size=6))
+    if stage != "predict":  # which looks at no label
+        with pytest.raises(ValueError, match=f"^{LABEL_7}$"):
+            getattr(trainer(), stage)(model, TensorLoader(WORDS, LABELS + 7, batch_size=6))
 
 
-def test_ignored_labels_and_a_single_row_are_looked_at_rightly():
-    with pytest.raises(ValueError, match="label 9 in row 2 of the batch"):
-        explained(F.cross_entropy, torch.randn(3, 4), torch.tensor([-100, 0, 9]))
-    with pytest.raises(ValueError, match="label 9 is out of range: labels must be"):
-        explained(F.cross_entropy, torch.randn(4), torch.tensor(9))
-
-
-def test_other_index_errors_stay_as_they_are():
+def test_other_index_errors_are_not_changed():
     with pytest.raises(IndexError, match="list index out of range"):
-        explained(lambda: [][0])
-
-
-class WithoutGradient(Classifier):
-    def __init__(self, change):
-        super().__init__()
-        self.change = change
-
-    def shared_step(self, batch):
-        values = super().shared_step(batch)
-        return {**values, "loss": self.change(values["loss"])}
+        explain_errors(lambda: [][0])
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            torch.Tensor.detach,
-            "'loss' of WithoutGradient.shared_step has no gradient: compute it from the net",
-        ),
-        (torch.Tensor.item, "'loss' of WithoutGradient.shared_step must be a tensor, got float"),
+        (torch.Tensor.detach, "'loss' of LightModel.shared_step has no gradient: compute it from the net"),
+        (torch.Tensor.item, "'loss' of LightModel.shared_step must be a tensor, got float"),
+        (None, "LightModel has nothing to train: none of its parameters requires a gradient"),
     ],
 )
 def test_a_loss_that_trains_nothing(change, message):
-    model, loader = WithoutGradient(change), TensorLoader(*points(10), batch_size=5)
+    loss = (lambda outputs, y: change(F.cross_entropy(outputs, y))) if change else F.cross_entropy
+    model = LightModel.from_net(nn.Linear(2, 2).requires_grad_(change is not None), loss=loss)
+    loader = TensorLoader(*points(10), batch_size=5)
     assert "val_loss" in trainer().validate(model, loader, verbose=False)[0]
     with pytest.raises(ValueError, match=message):
         trainer().fit(model, loader)
 
 
-def test_a_model_that_is_frozen_as_a_whole():
-    model = Classifier().requires_grad_(False)
-    with pytest.raises(ValueError, match="Classifier has nothing to train: none of its parameters requires"):
-        trainer().fit(model, TensorLoader(*points(10), batch_size=5))
-
-
-def test_who_optimizes_by_hand_may_return_any_loss():
+def test_manual_optimization_may_return_any_loss():
     model = Classifier()
     with pytest.raises(ValueError, match="has no gradient"):
         require_gradient(torch.ones(()), model)

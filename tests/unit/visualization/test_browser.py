@@ -40,7 +40,7 @@ PAGES = {
         "true\n10  colors",
     ],
     ("reuters", "projector"): ["words\n158x7", "Points:\n158\nDimension:\n7\n", "Search by\nlabel\n"],
-    ("reuters", "text"): ["texts/wires/text_summary", "24 texts are right", "true"],
+    ("reuters", "text"): ["texts/news_items/text_summary", "of 24 texts)", "true"],
 }
 
 

@@ -175,8 +175,8 @@ def test_the_digits_last_hidden_layer(monkeypatch):
     assert np.allclose(tile, ((x[last, 0] - low) / (high - low)).numpy(), atol=0.002)
 
 
-def test_the_commonest_words(monkeypatch):
-    monkeypatch.setattr("lightmodels.models.reuters_conv1d.COMMONEST", 20)
+def test_the_most_common_words(monkeypatch):
+    monkeypatch.setattr("lightmodels.models.reuters_conv1d.MOST_COMMON_WORDS", 20)
     data = tiny(ReutersDataModule, write_reuters, monkeypatch)
     model = ReutersConv1D(**data.sizes)
     trainer().fit(model, data)

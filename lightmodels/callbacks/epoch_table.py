@@ -1,15 +1,14 @@
-"""EpochTable: one aligned row an epoch, the best ones marked, and why training stopped early."""
+"""EpochTable: prints one aligned row per epoch, marks the best ones, and tells why training stopped early."""
 
 from collections.abc import Callable
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks.early_stopping import EarlyStopping, EarlyStoppingReason
-from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm, TQDMProgressBar
 
-from lightmodels import messages
-from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint
-from lightmodels.metrics.history import History, Row
-from lightmodels.terminal import ProgressLine, styled
+from lightmodels.callbacks.progress import ProgressLine
+from lightmodels.metrics.history import History, Row, best_epoch
+from lightmodels.utils.console import current_verbosity, styled
 
 HIDDEN = ("samples_per_second",)
 BEST = " *"
@@ -17,86 +16,80 @@ WIDTH = 9  # of a number: a sign and eight characters
 
 
 class EpochTable(pl.Callback):
-    """Prints one aligned row an epoch, the same in a terminal and in a log file.
+    """Prints one aligned row per epoch, the same in a terminal and in a log file.
 
-    A row that was the best so far ends with ``*``. In a terminal a line below the table says how far an
-    epoch of more than two seconds is.
+    A row that was the best so far ends with ``*``. Below the table, an epoch of more than two seconds shows
+    its progress, unless the trainer has a progress bar of its own.
 
     Args:
-        history: where the rows come from; rows that are there before training are not shown.
-        running_loss: gives the mean loss of the epoch so far, which may wait for the device.
+        history: holds the rows; rows that are there before training are not printed.
+        running_loss: returns the mean training loss so far, if known, without waiting for the device.
     """
 
-    def __init__(self, history: History, running_loss: Callable[[], float | None] | None = None) -> None:
+    def __init__(self, history: History, running_loss: Callable[[], float | None]) -> None:
         self.history = history
         self._running_loss = running_loss
         self._shown = len(history)
         self._columns: list[str] = []
         self._stops: list[tuple[int, int]] = []
-        self._progress = ProgressLine()
+        self._progress: ProgressLine | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._shown, self._stops = len(self.history), [_state(stop) for stop in early_stops(trainer)]
+        if self._may_print(trainer) and trainer.progress_bar_callback is None:
+            self._progress = ProgressLine(trainer, self._running_loss)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._show_rows(trainer)
-        self._progress.start()
-
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: object,
-        batch: object,
-        batch_idx: int,
-    ) -> None:
-        self._progress.counts(batch_idx)
-        if self._progress.due() and self._may_print(trainer):
-            loss = self._running_loss() if self._running_loss else None
-            self._progress.show(self.history.next_epoch, batch_idx + 1, trainer.num_training_batches, loss)
-
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: object,
-        batch: object,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if not self._progress.due():
-            return
-        training = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
-        if training and self._may_print(trainer):
-            self._progress.write(f"epoch {self.history.next_epoch}  validation step {batch_idx + 1}")
+        if self._progress:
+            self._progress.start_epoch(self.history.next_epoch)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop_progress()
         self._show_rows(trainer)
         for stop, before in zip(early_stops(trainer), self._stops, strict=True):
             if _state(stop) != before and self._may_print(trainer):  # not one of an earlier fit
-                print(reason_of(stop, trainer, self.history), flush=True)
+                _print(reason_of(stop, trainer, self.history), trainer)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
+        self._stop_progress()
         self._show_rows(trainer)
 
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._stop_progress()  # a Tuner ends its search with this hook alone
+
+    def _stop_progress(self) -> None:
+        if self._progress:
+            self._progress.stop()
+        self._progress = None
+
     def _may_print(self, trainer: pl.Trainer) -> bool:
-        return trainer.is_global_zero and messages.level() != "quiet"
+        return trainer.is_global_zero and current_verbosity() != "quiet"
 
     def _show_rows(self, trainer: pl.Trainer) -> None:
         """Prints what has been added since; a row is complete only when the next epoch starts."""
         rows, self._shown = self.history[self._shown :], len(self.history)
         if not self._may_print(trainer):
             return
-        self._progress.clear()
+        if self._progress:
+            self._progress.clear()
         best = best_epoch(trainer, self.history)
         for row in rows:
             if not set(row) <= {*self._columns, *HIDDEN}:
                 self._columns = columns_of(row, trainer.enable_validation)
-                print(styled(heading(self._columns), "bold"))
+                _print(styled(heading(self._columns), "bold"), trainer)
             mark = styled(BEST, "green") if row["epoch"] == best else ""
-            print(line(row, self._columns) + mark, flush=True)
+            _print(line(row, self._columns) + mark, trainer)
+
+
+def _print(text: str, trainer: pl.Trainer) -> None:
+    """Prints a line, above the bars of tqdm if there are any."""
+    if isinstance(trainer.progress_bar_callback, TQDMProgressBar):
+        Tqdm.write(text)
+    else:
+        print(text, flush=True)
 
 
 def columns_of(row: Row, validates: bool) -> list[str]:
@@ -137,12 +130,6 @@ def cell(name: str, value: float) -> str:
 
 def _width(name: str) -> int:
     return max(len(name), 5 if name == "epoch" else WIDTH)
-
-
-def best_epoch(trainer: pl.Trainer, history: History) -> int:
-    """The epoch whose weights are kept as the best; without our checkpoints, that of the least loss."""
-    kept = [callback for callback in trainer.callbacks if isinstance(callback, BestAndLastCheckpoint)]  # type: ignore[attr-defined]
-    return kept[0].best_epoch if kept else history.best_epoch
 
 
 def early_stops(trainer: pl.Trainer) -> list[EarlyStopping]:

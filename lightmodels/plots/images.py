@@ -1,0 +1,74 @@
+"""Figures of images: those that a classifier gets wrong, and the filters of its first layer."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightmodels.plots.style import new_figure, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS = 5
+MAX_IMAGES = 20
+MAX_FILTERS = 64
+
+
+def worst_images(images: Tensor, true: Tensor, probabilities: Tensor, names: Sequence[str]) -> "Figure":
+    """The misclassified images of highest confidence; without any, the images of lowest confidence.
+
+    Args:
+        images: shape ``(N, channels, height, width)``, of any range.
+        true: classes, shape ``(N,)``.
+        probabilities: of the classes, shape ``(N, classes)``.
+        names: of the classes.
+    """
+    confidence, predicted = probabilities.float().cpu().max(1)
+    wrong = predicted != true.cpu()
+    count = int(wrong.sum())
+    worst = torch.where(wrong, confidence, -confidence).argsort(descending=True, stable=True)
+    shown = worst[: min(MAX_IMAGES, count or MAX_IMAGES)].tolist()
+    order = "most confident first" if count else "least confident first"
+    title = f"{count:,} of {len(true):,} images misclassified, {order}"
+    height = 0.5 + 1.3 * min(1.2, images.shape[2] / images.shape[3])
+    size = 8.0, 0.6 + height * -(-len(shown) // COLUMNS)
+    figure, grid = new_figure(title, size, len(shown), COLUMNS)
+    for axes, i in zip(grid, shown, strict=True):
+        labels = [shorten(names[int(classes[i])], 8) for classes in (true, predicted)]
+        axes.imshow(to_rgb(images[i]).numpy())
+        axes.set(anchor="N")  # no gap under the caption, which constrained layout would take for its room
+        axes.set_axis_off()
+        axes.set_title(f"true {labels[0]}\npredicted {labels[1]} ({float(confidence[i]):.2f})", fontsize=8)
+    return figure
+
+
+def to_rgb(image: Tensor) -> Tensor:
+    """An image of any range as ``(height, width, 3)`` in 0..1; other than RGB, its channels' mean in grey."""
+    image = image.detach().float().cpu()
+    image = image if len(image) == 3 else image.mean(0, keepdim=True).expand(3, -1, -1)
+    low, high = image.min(), image.max()
+    return ((image - low) / (high - low).clamp_min(1e-12)).permute(1, 2, 0)
+
+
+def first_filters(weight: Tensor) -> "Figure":
+    """Up to 64 kernels of a convolution, negative weights in orange, positive ones in purple.
+
+    Args:
+        weight: shape ``(filters, channels, height, width)``; of several channels, their mean is drawn.
+    """
+    kernels = weight.detach().float().cpu()[:MAX_FILTERS].mean(1)
+    count, columns = len(kernels), min(8, len(kernels))
+    rows = -(-count // columns)
+    limit = float(kernels.abs().max()) or 1.0
+    # One image of all kernels with a gap of a pixel: faster to draw than one for each.
+    tiles = F.pad(kernels, (0, 1, 0, 1, 0, rows * columns - count), value=float("nan"))
+    sheet = tiles.reshape(rows, columns, *tiles.shape[1:]).transpose(1, 2).flatten(2).flatten(0, 1)[:-1, :-1]
+    size = (7.0, 1.2 + 5.4 * sheet.shape[0] / sheet.shape[1])
+    figure, (axes,) = new_figure(f"{count} filters of the first layer", size)
+    image = axes.imshow(sheet.numpy(), cmap="PuOr", vmin=-limit, vmax=limit)
+    figure.colorbar(image, ax=axes, label="weight")
+    axes.set_axis_off()
+    return figure

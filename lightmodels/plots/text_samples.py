@@ -1,0 +1,53 @@
+"""Samples of texts with their predicted classes, as Markdown."""
+
+import re
+from collections.abc import Sequence
+
+from torch import Tensor
+
+MAX_WORDS = 60  # of a text
+MARKUP = {ord(sign): f"&#{ord(sign)};" for sign in "\\`*_[]{}<>&|!#~"}  # Markdown's, and HTML's
+
+
+def sample_report(
+    x: Tensor, true: Tensor, probabilities: Tensor, names: Sequence[str], words: dict[int, str]
+) -> str:
+    """The accuracy, then up to three correct and three misclassified texts with the most probable classes.
+
+    Args:
+        x: tokens of the texts, shape ``(N, length)``.
+        true: their classes, shape ``(N,)``.
+        probabilities: of the classes, shape ``(N, classes)``.
+        names: of the classes.
+        words: the word of each token; tokens without one are left out.
+    """
+    correct = probabilities.argmax(1) == true
+    accuracy = f"Accuracy {100 * float(correct.float().mean()):.1f} %"
+    parts = [
+        f"{accuracy} ({int(correct.sum()):,} of {len(true):,} texts). Correct and misclassified samples:"
+    ]
+    for row in [*_first_of_each_class(true, correct)[:3], *_first_of_each_class(true, ~correct)[:3]]:
+        values, classes = probabilities[row].topk(min(5, len(names)))
+        top = [
+            f"{_escape(names[i])} {100 * p:.1f} %"
+            for p, i in zip(values.tolist(), classes.tolist(), strict=True)
+        ]
+        verdict = "correct" if correct[row] else "misclassified"
+        parts.append(f"**{verdict}**: true **{_escape(names[int(true[row])])}**, predicted {', '.join(top)}")
+        text = [words[token] for token in x[row].tolist() if token in words]
+        parts.append(f"> {_escape(' '.join(text[:MAX_WORDS]))}{' …' if len(text) > MAX_WORDS else ''}")
+    return "\n\n".join(parts)  # TensorBoard does not lay out tables well
+
+
+def _first_of_each_class(true: Tensor, mask: Tensor) -> list[int]:
+    """The first row of each class among the rows of the mask, in the order of the rows."""
+    first: dict[int, int] = {}
+    for row in mask.nonzero().flatten().tolist():
+        first.setdefault(int(true[row]), row)
+    return list(first.values())
+
+
+def _escape(text: str) -> str:
+    """The text on one line, with all characters escaped that Markdown or HTML would interpret."""
+    line = " ".join(text.split()).translate(MARKUP)
+    return re.sub(r"^(\d*)([-+=.)])", lambda at: f"{at[1]}&#{ord(at[2])};", line)  # could begin a list

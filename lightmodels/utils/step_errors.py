@@ -1,0 +1,46 @@
+"""One-line errors for what is wrong with a step's labels, indices or loss."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+HINTS = {  # how torch's message starts -> what it does not tell
+    "Target ": "labels must be 0..C-1, where C is the number of outputs",
+    "index out of range in self": "embedding indices must be 0..num_embeddings-1",
+}
+
+
+def explain_errors(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Calls a model's step, or the model, and returns what it returns.
+
+    Raises:
+        ValueError: a label or the index of an embedding is out of range (on a CPU, where torch reports it).
+    """
+    try:
+        return function(*args, **kwargs)
+    except IndexError as error:
+        for start, hint in HINTS.items():
+            if str(error).startswith(start):
+                raise ValueError(f"{name_of(function)}: {str(error).rstrip('.')} ({hint})") from error
+        raise
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """``Model.shared_step`` for that step of a ``Model``, also if it is inherited."""
+    owner = type(getattr(function, "__self__", function)).__name__
+    return f"{owner}.{getattr(function, '__name__', 'forward')}"
+
+
+def require_gradient(loss: Any, model: pl.LightningModule) -> None:
+    """Raises ValueError if automatic optimization could not train the model with this loss."""
+    if not model.automatic_optimization or (isinstance(loss, Tensor) and loss.requires_grad):
+        return
+    name = type(model).__name__
+    if not isinstance(loss, Tensor):
+        raise ValueError(f"'loss' of {name}.shared_step must be a tensor, got {type(loss).__name__}")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"{name} has nothing to train: none of its parameters requires a gradient")
+    detached = "compute it from the net's outputs, without detach() or torch.no_grad()"
+    raise ValueError(f"'loss' of {name}.shared_step has no gradient: {detached}")
