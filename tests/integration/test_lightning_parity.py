@@ -1,4 +1,4 @@
-"""The fast loops do what Lightning's loops do, with every option of the loops, hook by hook and bit by bit."""
+"""The fast loops do what Lightning's do, with every option of the loops, hook by hook and bit by bit."""
 
 import contextlib
 import functools
@@ -17,6 +17,7 @@ from pytorch_lightning.loggers.logger import Logger
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lightmodels import LightModel, Trainer
+from lightmodels.callbacks import best_and_last
 from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.loops import fast_path
 from lightmodels.utils import lightning_internals
@@ -48,17 +49,6 @@ class Plateau(Classifier):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
-class PlateauOfSteps(Plateau):
-    interval = "step"
-
-
-class Lbfgs(Classifier):
-    """An optimizer that evaluates the loss several times in a step."""
-
-    def configure_optimizers(self):
-        return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=4)
-
-
 class HalvesGradients(torch.optim.SGD):
     """Keeps half of each gradient for the next step, and evaluates the loss where gradients are off."""
 
@@ -74,11 +64,6 @@ class HalvesGradients(torch.optim.SGD):
                 parameter.grad.mul_(0.5)
 
 
-class KeepsGradients(Classifier):
-    def configure_optimizers(self):
-        return HalvesGradients(self.parameters(), lr=0.1)
-
-
 class Logs(OneCycle):
     """Logs a value of its own in each step."""
 
@@ -86,11 +71,6 @@ class Logs(OneCycle):
         values = super().shared_step(batch)
         self.log("own", values["loss"].detach(), on_step=True, on_epoch=True)
         return values
-
-
-class ChangesWeights(OneCycle):
-    def on_train_batch_end(self, outputs, batch, batch_idx):
-        self.net[0].bias.data.mul_(0.9 if batch_idx % 2 else 1.0)
 
 
 class Stops(OneCycle):
@@ -115,33 +95,6 @@ class Manual(OneCycle):
         return loss
 
 
-class DoublesLoss(OneCycle):
-    def backward(self, loss):
-        super().backward(loss * 2)
-
-
-class SkipsRest(OneCycle):
-    def on_train_batch_start(self, batch, batch_idx):
-        return -1 if batch_idx == 2 else None
-
-
-class ScalesInputs(OneCycle):
-    def on_after_batch_transfer(self, batch, dataloader_idx):
-        return batch[0] * 2, batch[1]
-
-
-class HalvesLoss(OneCycle):
-    def training_step(self, batch, batch_idx):
-        return super().training_step(batch, batch_idx) * 0.5
-
-
-class ClipsInHook(OneCycle):
-    """Clips as Lightning's manual shows, without an option of the Trainer."""
-
-    def configure_gradient_clipping(self, optimizer, gradient_clip_val, gradient_clip_algorithm):
-        self.clip_gradients(optimizer, 0.01, "norm")
-
-
 class ZerosGradients(pl.Callback):
     def on_after_backward(self, trainer, model):
         model.net[0].weight.grad.zero_()
@@ -153,10 +106,8 @@ class Rows(IterableDataset):
 
 
 def tensor_loaders():
-    return {
-        "train_dataloaders": TensorLoader(*points(), batch_size=25, shuffle=True),
-        "val_dataloaders": TensorLoader(*points(31, 1), batch_size=9),
-    }
+    train = TensorLoader(*points(), batch_size=25, shuffle=True)
+    return {"train_dataloaders": train, "val_dataloaders": TensorLoader(*points(31, 1), batch_size=9)}
 
 
 def torch_loaders():
@@ -169,15 +120,20 @@ def unsized_loaders():
     return tensor_loaders() | {"train_dataloaders": DataLoader(Rows(), 20)}
 
 
-def datamodule():
-    return {"datamodule": Points(batch_size=10)}
+def model_with(base=OneCycle, **attributes):
+    return type("Own", (base,), attributes)
 
 
+Lbfgs = model_with(Classifier, configure_optimizers=lambda self: torch.optim.LBFGS(self.parameters(), lr=0.1))
+KeepsGradients = model_with(configure_optimizers=lambda self: HalvesGradients(self.parameters(), lr=0.1))
+ChangesWeights = model_with(
+    on_train_batch_end=lambda self, outputs, batch, batch_idx: self.net[0].bias.data.mul_(1 - 0.1 * batch_idx)
+)
 RUNS = {  # model, options, data
     "metrics": (ManyMetrics, {}),
     "schedules": (Schedules, {"max_epochs": 4}),
     "plateau": (Plateau, {"max_epochs": 4}),
-    "plateau of steps": (PlateauOfSteps, {}),
+    "plateau of steps": (model_with(Plateau, interval="step"), {}),
     "lbfgs": (Lbfgs, {}),
     "logs": (Logs, {"log_every_n_steps": 2}),
     "changes weights": (ChangesWeights, {}),
@@ -199,22 +155,25 @@ RUNS = {  # model, options, data
     "stops after min_epochs": (Stops, {"min_epochs": 3, "max_epochs": 4}),
     "overfits": (OneCycle, {"overfit_batches": 2}),
     "fast_dev_run": (OneCycle, {"fast_dev_run": 2}),
-    "reloads": (OneCycle, {"reload_dataloaders_every_n_epochs": 2, "max_epochs": 4}, datamodule),
+    "reloads": (OneCycle, {"reload_dataloaders_every_n_epochs": 1}, lambda: {"datamodule": Points()}),
     "several loaders": (OneCycle, {}, torch_loaders),
     "unsized": (Classifier, {"limit_train_batches": 4, "max_steps": 12}, unsized_loaders),
 }
 SLOW_RUNS = {  # with what keeps them from the fast path
     "accumulate_grad_batches=2": (OneCycle, {"accumulate_grad_batches": 2}),
     "Manual, which is not a LightModel with automatic optimization": (Manual, {}),
-    "DoublesLoss.backward": (DoublesLoss, {}),
-    "SkipsRest.on_train_batch_start": (SkipsRest, {}),
-    "ScalesInputs.on_after_batch_transfer": (ScalesInputs, {}),
-    "HalvesLoss.training_step": (HalvesLoss, {}),
-    "ClipsInHook.configure_gradient_clipping": (ClipsInHook, {}),
     "ZerosGradients.on_after_backward": (OneCycle, {"callbacks": [ZerosGradients()]}),
     "a profiler": (OneCycle, {"profiler": "simple"}),
     "precision 64-true": (OneCycle, {"precision": "64-true"}),
 }
+SLOW_HOOKS = {
+    "backward": lambda self, loss: OneCycle.backward(self, loss * 2),
+    "on_train_batch_start": lambda self, batch, batch_idx: -1 if batch_idx == 2 else None,
+    "on_after_batch_transfer": lambda self, batch, dataloader_idx: (batch[0] * 2, batch[1]),
+    "training_step": lambda self, batch, batch_idx: OneCycle.training_step(self, batch, batch_idx) * 0.5,
+    "configure_gradient_clipping": lambda self, optimizer, **_: self.clip_gradients(optimizer, 0.01, "norm"),
+}
+SLOW_RUNS |= {f"Own.{name}": (model_with(**{name: hook}), {}) for name, hook in SLOW_HOOKS.items()}
 ALL_RUNS = RUNS | SLOW_RUNS
 
 
@@ -263,15 +222,15 @@ for hook_name in CALLBACK_HOOKS - set(fast_path.STEP_HOOKS):
 def recorded(model_class, recorder):
     """A subclass whose hooks are recorded."""
 
-    def model_hook(name):
+    def model_hook(name, inherited):
         def hook(self, *args, **kwargs):
             recorder.record("model", name, self.trainer, args)
-            return getattr(super(subclass, self), name)(*args, **kwargs)
+            return inherited(self, *args, **kwargs)
 
         return hook
 
-    subclass = type(model_class.__name__, (model_class,), {name: model_hook(name) for name in MODEL_HOOKS})
-    return subclass
+    hooks = {name: model_hook(name, getattr(model_class, name)) for name in MODEL_HOOKS}
+    return type(model_class.__name__, (model_class,), hooks)
 
 
 @functools.cache
@@ -290,18 +249,19 @@ def run(kind, loops="fast"):
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
+        patch.setattr(
+            best_and_last, "MIN_SECONDS_BETWEEN_SAVES", 0
+        )  # so that speed does not matter
         if loops == "plain":
             options.pop("save_every_n_steps", None)
-            quiet = dict.fromkeys(
-                ("enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False
-            )
-            trainer = pl.Trainer(accelerator="cpu", **quiet, **options)
+            parts = ("progress_bar", "model_summary", "checkpointing")
+            options |= {f"enable_{part}": False for part in parts}
+            trainer = pl.Trainer(accelerator="cpu", **options)
         else:
             if loops == "lightning":
                 patch.setattr(lightning_internals, "missing", lambda trainer: ["a name"])
-            steps = 1 if loops in ("fast", "lightning") else loops
-            run_dir = f"{folder}/run"
-            trainer = Trainer(gpus=0, figures=False, run_dir=run_dir, steps_per_execution=steps, **options)
+            options["steps_per_execution"] = 1 if loops in ("fast", "lightning") else loops
+            trainer = Trainer(gpus=0, figures=False, run_dir=f"{folder}/run", **options)
         trainer.fit(model, **(data[0] if data else tensor_loaders)())
         paths = sorted(Path(folder).rglob("*.ckpt"))
         checkpoints = {path.name: torch.load(path, weights_only=True) for path in paths}
@@ -319,8 +279,8 @@ def run(kind, loops="fast"):
 def table(text):
     """The epochs' lines without the seconds."""
     lines = [line.split() for line in text.splitlines() if line.split()]
-    header = next((line for line in lines if line[0] == "epoch"), [])
-    return [line[: header.index("seconds")] for line in lines] if header else lines
+    (header,) = [line for line in lines if line[0] == "epoch"] or [["seconds"]]
+    return [line[: header.index("seconds")] for line in lines]
 
 
 def leaves(value, path=""):

@@ -1,4 +1,4 @@
-"""Unusual models, data and callbacks end, if compiled, where training as it is ends."""
+"""Unusual models, data and callbacks: compiled training reaches the results of eager training."""
 
 import copy
 import math
@@ -8,7 +8,15 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from helpers.models import Classifier, OneCycle, points
-from test_step_compiler import agree, fitted, in_an_empty_directory, loaders, quick, way  # noqa: F401
+from test_step_compiler import (  # noqa: F401
+    assert_close,
+    assert_equal,
+    compiled_part,
+    eager_backend,
+    fitted,
+    in_an_empty_directory,
+    loaders,
+)
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, IterableDataset
@@ -16,11 +24,11 @@ from torch.utils.data import DataLoader, IterableDataset
 from lightmodels import Trainer
 from lightmodels.data.tensor_loader import TensorLoader
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("eager_backend")
 
 
 class StopsLearning(Classifier):
-    """A group whose rate is zero, with rows that no batch uses."""
+    """A group with a learning rate of zero, with rows that no batch uses."""
 
     def __init__(self):
         super().__init__()
@@ -58,7 +66,7 @@ class OwnSchedule(OneCycle):
 
 
 class Reassigns(Classifier):
-    """A running mean that is another tensor after each step."""
+    """A running mean that is a new tensor after each step."""
 
     def __init__(self):
         super().__init__()
@@ -81,7 +89,7 @@ class GivesParameter(Classifier):
 
 
 class Outside(Classifier):
-    """Has a parameter that is no parameter of the model."""
+    """Trains a parameter that is not the model's."""
 
     def configure_optimizers(self):
         self.others = [nn.Parameter(torch.ones(2))]
@@ -93,7 +101,7 @@ class Outside(Classifier):
 
 
 class Late(Classifier):
-    """A layer that takes part from the second epoch on."""
+    """Uses a layer from the second epoch on."""
 
     def __init__(self):
         super().__init__()
@@ -107,18 +115,18 @@ class Late(Classifier):
 @pytest.mark.parametrize(
     ("model_class", "expected", "execution"),
     [
-        (StopsLearning, "whole", 1), (HookedWeight, "net", 1), (Cycles, None, 2), (OwnSchedule, "whole", 2),
-        (Reassigns, "whole", 2), (GivesParameter, "whole", 2), (Outside, "net", 1), (Late, "net", 1),
+        (StopsLearning, "step", 1), (HookedWeight, "forward", 1), (Cycles, None, 2), (OwnSchedule, "step", 2),
+        (Reassigns, "step", 2), (GivesParameter, "step", 2), (Outside, "forward", 1), (Late, "forward", 1),
     ],
 )  # fmt: skip
-def test_models(model_class, expected, execution):
+def test_unusual_models(model_class, expected, execution):
     compiled = fitted(model_class, compile=True, steps_per_execution=execution)
-    assert way(compiled) == expected or expected is None
-    agree(compiled, fitted(model_class), rtol=1e-4, atol=1e-5)
+    assert compiled_part(compiled) == expected or expected is None
+    assert_close(compiled, fitted(model_class))
 
 
 class AtStep(pl.Callback):
-    """Does something after a step in the middle of the second epoch."""
+    """Acts after a step in the middle of the second epoch."""
 
     runs_every_step = True
 
@@ -148,10 +156,10 @@ def adds(trainer, model):
 
 
 @pytest.mark.parametrize("what", [replaces, freezes, forgets, adds])
-def test_callbacks_that_change_what_is_trained(what):
+def test_callbacks_may_change_what_is_trained(what):
     compiled = fitted(Classifier, callbacks=[AtStep(what)], compile=True)
-    usual = fitted(Classifier, callbacks=[AtStep(what)])
-    agree(compiled, usual, rtol=1e-4, atol=1e-5)
+    eager = fitted(Classifier, callbacks=[AtStep(what)])
+    assert_close(compiled, eager)
 
 
 def clips(trainer, model):
@@ -163,15 +171,15 @@ def counts_forwards(trainer, model):
 
 
 @pytest.mark.parametrize("what", [clips, counts_forwards])
-def test_what_begins_with_a_later_epoch(what):
+def test_hooks_and_clipping_may_begin_in_a_later_epoch(what):
     class Begins(pl.Callback):
         def on_train_epoch_start(self, trainer, model):
             if trainer.current_epoch == 2:
                 what(trainer, model)
 
     compiled = fitted(Classifier, callbacks=[Begins()], compile=True)
-    assert way(compiled) == "net"
-    agree(compiled, fitted(Classifier, callbacks=[Begins()]), rtol=1e-4, atol=1e-5)
+    assert compiled_part(compiled) == "forward"
+    assert_close(compiled, fitted(Classifier, callbacks=[Begins()]))
 
 
 class Rows(IterableDataset):
@@ -181,7 +189,7 @@ class Rows(IterableDataset):
 
 
 class Short:
-    """Says that it has twelve batches, and has seven."""
+    """Has seven batches, but a length of twelve."""
 
     batch_size = 20
 
@@ -196,28 +204,28 @@ class Short:
 @pytest.mark.parametrize(
     "loader", [lambda: DataLoader(Rows(), batch_size=20), Short], ids=["unsized", "short"]
 )
-def test_no_batch_is_lost_where_a_loader_has_fewer_than_a_graph_takes(loader):
+def test_no_batch_is_lost_where_a_loader_ends_inside_an_execution(loader):
     def data():
         return {"train_dataloaders": loader(), "val_dataloaders": TensorLoader(*points(31, 1), batch_size=9)}
 
-    usual = fitted(Classifier, data)
+    eager = fitted(Classifier, data)
     compiled = fitted(Classifier, data, compile=True, steps_per_execution=4)
-    assert compiled.trainer.global_step == usual.trainer.global_step
-    agree(compiled, usual, rtol=1e-4, atol=1e-5)
+    assert compiled.trainer.global_step == eager.trainer.global_step
+    assert_close(compiled, eager)
 
 
-def test_other_sizes_than_the_loader_says_are_told(capsys):
+def test_batches_of_another_size_than_the_loader_says_are_compiled_too():
     def data():
-        x, y = points(120)
         loader = Short()
         loader.batch_size = 30
-        return {"train_dataloaders": loader, "val_dataloaders": TensorLoader(x, y, batch_size=9)}
+        return {"train_dataloaders": loader, "val_dataloaders": TensorLoader(*points(31, 1), batch_size=9)}
 
-    assert way(fitted(Classifier, data, compile=True)) == "net"
-    assert "batches of 20 rows where the loader says 30" in capsys.readouterr().out
+    compiled = fitted(Classifier, data, compile=True)
+    assert compiled_part(compiled) == "step"
+    assert_close(compiled, fitted(Classifier, data))
 
 
-def test_checkpointed_layers_are_trained_and_the_next_training_too():
+def test_activation_checkpointing_trains_and_so_does_the_next_fit():
     class Checkpointed(Classifier):
         def shared_step(self, batch):
             x, y = batch
@@ -227,10 +235,10 @@ def test_checkpointed_layers_are_trained_and_the_next_training_too():
                 "acc": (logits.argmax(1) == y).float().mean(),
             }
 
-    agree(fitted(Checkpointed, compile=True), fitted(Checkpointed), rtol=1e-4, atol=1e-5)
+    assert_close(fitted(Checkpointed, compile=True), fitted(Checkpointed))
 
 
-def test_a_copy_that_a_callback_makes_computes_with_its_own_weights():
+def test_a_copy_made_by_a_callback_computes_with_its_own_weights():
     copies = []
 
     class Copies(pl.Callback):
@@ -238,27 +246,26 @@ def test_a_copy_that_a_callback_makes_computes_with_its_own_weights():
             copies[:] = [copy.deepcopy(model)]
 
     model = fitted(Classifier, callbacks=[Copies()], compile=True, gradient_clip_val=1.0)
-    assert way(model) == "net"
+    assert compiled_part(model) == "forward"
     x = points()[0]
     for parameter in copies[0].parameters():
         parameter.data.zero_()
     assert not copies[0](x).any()
-    pickle.loads(pickle.dumps(model.trainer.fit_loop.epoch_loop.compiled))
+    pickle.loads(pickle.dumps(model.trainer.fit_loop.epoch_loop.compiler))
 
 
-def test_a_resumed_run_goes_on_in_the_way_that_it_had(capsys):
+def test_a_resumed_run_compiles_the_same_part(capsys):
     fitted(Late, compile=True, run_dir="run", max_epochs=2)
-    assert "the net alone is compiled" in capsys.readouterr().out
+    assert "only the model's forward is compiled" in capsys.readouterr().out
     resumed = Late()
     trainer = Trainer(max_epochs=3, gpus=0, figures=False, logger=False, compile=True)
     trainer.fit(resumed, **loaders(), ckpt_path="run/checkpoints/last.ckpt")
-    assert way(resumed) == "net"
+    assert compiled_part(resumed) == "forward"
     whole = fitted(Late, compile=True)
-    for mine, theirs in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True):
-        assert torch.equal(mine, theirs)
+    assert_equal(resumed, whole)
 
 
-def test_a_label_out_of_range_is_told_as_without_a_graph():
+def test_a_label_out_of_range_is_explained_as_without_a_graph():
     x, y = points()
     y[60] = 7
     with pytest.raises(Exception, match=r"Classifier\.shared_step: Target 7 is out of bounds"):
