@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+from helpers.fits import Rows, loaders, model_with
 from helpers.models import Classifier, ManyMetrics, OneCycle, Points, points
 from pytorch_lightning.loggers.logger import Logger
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightmodels import LightModel, Trainer
 from lightmodels.callbacks import best_and_last
-from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.loops import fast_path
 from lightmodels.utils import lightning_internals
 
@@ -49,7 +49,7 @@ class Plateau(Classifier):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
-class HalvesGradients(torch.optim.SGD):
+class Halves(torch.optim.SGD):
     """Keeps half of each gradient for the next step, and evaluates the loss where gradients are off."""
 
     @torch.no_grad()
@@ -100,16 +100,6 @@ class ZerosGradients(pl.Callback):
         model.net[0].weight.grad.zero_()
 
 
-class Rows(IterableDataset):
-    def __iter__(self):
-        return zip(*points(), strict=True)
-
-
-def tensor_loaders():
-    train = TensorLoader(*points(), batch_size=25, shuffle=True)
-    return {"train_dataloaders": train, "val_dataloaders": TensorLoader(*points(31, 1), batch_size=9)}
-
-
 def torch_loaders():
     val = [DataLoader(TensorDataset(*points(31, seed)), 9) for seed in (1, 2)]
     train = DataLoader(TensorDataset(*points()), 20, shuffle=True)
@@ -117,18 +107,12 @@ def torch_loaders():
 
 
 def unsized_loaders():
-    return tensor_loaders() | {"train_dataloaders": DataLoader(Rows(), 20)}
+    return loaders() | {"train_dataloaders": DataLoader(Rows(), 20)}
 
 
-def model_with(base=OneCycle, **attributes):
-    return type("Own", (base,), attributes)
-
-
-Lbfgs = model_with(Classifier, configure_optimizers=lambda self: torch.optim.LBFGS(self.parameters(), lr=0.1))
-KeepsGradients = model_with(configure_optimizers=lambda self: HalvesGradients(self.parameters(), lr=0.1))
-ChangesWeights = model_with(
-    on_train_batch_end=lambda self, outputs, batch, batch_idx: self.net[0].bias.data.mul_(1 - 0.1 * batch_idx)
-)
+Lbfgs = model_with(Classifier, configure_optimizers=lambda self: torch.optim.LBFGS(self.parameters(), 0.1))
+KeepsGradients = model_with(OneCycle, configure_optimizers=lambda self: Halves(self.parameters(), 0.1))
+ChangesWeights = model_with(OneCycle, on_train_batch_end=lambda self, *_: self.net[0].bias.data.mul_(0.9))
 RUNS = {  # model, options, data
     "metrics": (ManyMetrics, {}),
     "schedules": (Schedules, {"max_epochs": 4}),
@@ -173,7 +157,7 @@ SLOW_HOOKS = {
     "training_step": lambda self, batch, batch_idx: OneCycle.training_step(self, batch, batch_idx) * 0.5,
     "configure_gradient_clipping": lambda self, optimizer, **_: self.clip_gradients(optimizer, 0.01, "norm"),
 }
-SLOW_RUNS |= {f"Own.{name}": (model_with(**{name: hook}), {}) for name, hook in SLOW_HOOKS.items()}
+SLOW_RUNS |= {f"Own.{name}": (model_with(OneCycle, **{name: hook}), {}) for name, hook in SLOW_HOOKS.items()}
 ALL_RUNS = RUNS | SLOW_RUNS
 
 
@@ -188,9 +172,7 @@ class Recorder(pl.Callback, Logger):
     def record(self, owner, name, trainer, args):
         seen = {
             "hook": f"{owner} {name}",
-            "step": trainer.global_step,
-            "epoch": trainer.current_epoch,
-            "stage": str(trainer.state.stage),
+            "at": (trainer.current_epoch, trainer.global_step, str(trainer.state.stage)),
             "loops": trainer.fit_loop.state_dict(),
             "flags": (trainer.is_last_batch, trainer.should_stop, trainer.sanity_checking),
             "values": {key: value.item() for key, value in trainer.callback_metrics.items()},
@@ -249,9 +231,7 @@ def run(kind, loops="fast"):
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
-        patch.setattr(
-            best_and_last, "MIN_SECONDS_BETWEEN_SAVES", 0
-        )  # so that speed does not matter
+        patch.setattr(best_and_last, "MIN_SECONDS_BETWEEN_SAVES", 0)  # so that speed does not matter
         if loops == "plain":
             options.pop("save_every_n_steps", None)
             parts = ("progress_bar", "model_summary", "checkpointing")
@@ -262,7 +242,7 @@ def run(kind, loops="fast"):
                 patch.setattr(lightning_internals, "missing", lambda trainer: ["a name"])
             options["steps_per_execution"] = 1 if loops in ("fast", "lightning") else loops
             trainer = Trainer(gpus=0, figures=False, run_dir=f"{folder}/run", **options)
-        trainer.fit(model, **(data[0] if data else tensor_loaders)())
+        trainer.fit(model, **(data[0] if data else loaders)())
         paths = sorted(Path(folder).rglob("*.ckpt"))
         checkpoints = {path.name: torch.load(path, weights_only=True) for path in paths}
     return {

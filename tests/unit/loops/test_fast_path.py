@@ -5,34 +5,12 @@ import sys
 import pytest
 import pytorch_lightning as pl
 import torch
+from helpers.fits import assert_equal, fitted, loaders
 from helpers.models import OneCycle, points
 
 from lightmodels import Trainer
 from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.utils import lightning_internals
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def loaders():
-    return {
-        "train_dataloaders": TensorLoader(*points(), batch_size=25, shuffle=True),
-        "val_dataloaders": TensorLoader(*points(31, 1), batch_size=9),
-    }
-
-
-def fitted(ckpt_path=None, **options):
-    pl.seed_everything(7, verbose=False)
-    model = OneCycle()
-    Trainer(max_epochs=3, gpus=0, figures=False, **options).fit(model, **loaders(), ckpt_path=ckpt_path)
-    return model
-
-
-def assert_equal(one, other):
-    assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
 
 
 def test_a_run_interrupted_between_executions_resumes_with_other_ones():
@@ -41,11 +19,11 @@ def test_a_run_interrupted_between_executions_resumes_with_other_ones():
             if trainer.global_step == 8:
                 raise RuntimeError("interrupted")
 
-    whole = fitted()
+    whole = fitted(OneCycle)
     with pytest.raises(RuntimeError, match="interrupted"):
-        fitted(run_dir="run", save_every_n_steps=1, steps_per_execution=3, callbacks=[Interrupts()])
+        fitted(OneCycle, run_dir="run", save_every_n_steps=1, steps_per_execution=3, callbacks=[Interrupts()])
     assert torch.load("run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 5
-    resumed = fitted("run/checkpoints/last.ckpt", steps_per_execution=2)
+    resumed = fitted(OneCycle, ckpt_path="run/checkpoints/last.ckpt", steps_per_execution=2)
     assert_equal(resumed, whole)
 
 
@@ -53,20 +31,21 @@ def test_a_run_interrupted_between_executions_resumes_with_other_ones():
 def test_a_run_resumed_after_any_step_validates_as_in_lightnings_loops(options, monkeypatch):
     """Lightning's ModelCheckpoint, unlike ours, also saves right before a validation."""
     saves = pl.callbacks.ModelCheckpoint("all", "{step}", save_top_k=-1, every_n_train_steps=1)
-    fitted(run_dir="run", callbacks=[saves], **options)
+    fitted(OneCycle, run_dir="run", callbacks=[saves], **options)
     runs = []
     for missing in ([], ["a name"]):
         monkeypatch.setattr(lightning_internals, "missing", lambda trainer, missing=missing: missing)
-        runs.append([fitted(f"all/step={step}.ckpt", **options) for step in (4, 5, 6, 7)])
+        runs.append([fitted(OneCycle, ckpt_path=f"all/step={step}.ckpt", **options) for step in (4, 5, 6, 7)])
     for fast, slow in zip(*runs, strict=True):
         assert_equal(fast, slow)
         assert [row["val_loss"] for row in fast.history] == [row["val_loss"] for row in slow.history]
 
 
-def test_a_loss_that_is_not_finite_is_reported_at_its_step():
+@pytest.mark.parametrize("options", [{"steps_per_execution": 5}, {"compile": True}])
+def test_a_loss_that_is_not_finite_is_reported_at_its_step(options, eager_backend):
     x, y = points()
     x[60] = float("nan")
-    trainer = Trainer(max_epochs=1, gpus=0, run_dir="run", steps_per_execution=5)
+    trainer = Trainer(max_epochs=1, gpus=0, run_dir="run", **options)
     message = "epoch 1, step 3: the features of row 60 of the training set"
     with pytest.raises(FloatingPointError, match=message):
         trainer.fit(OneCycle(), TensorLoader(x, y, batch_size=25))
@@ -81,20 +60,18 @@ def test_an_invalid_number_of_steps_is_refused(steps):
 def test_validation_across_epochs_goes_on_after_an_epoch_that_was_cut_short(monkeypatch):
     class Steps(pl.Callback):
         def on_validation_end(self, trainer, model):
-            steps.append(trainer.global_step)
+            steps[-1].append(trainer.global_step)
 
-    options = {"check_val_every_n_epoch": None, "val_check_interval": 5, "logger": False}
-    found = []
+    steps = []
     for missing in ([], ["a name"]):
-        steps = []
+        steps.append([])
         monkeypatch.setattr(lightning_internals, "missing", lambda trainer, missing=missing: missing)
-        trainer = Trainer(max_steps=8, gpus=0, callbacks=[Steps()], enable_checkpointing=False, **options)
-        trainer.fit(OneCycle(), **loaders())
+        options = {"check_val_every_n_epoch": None, "val_check_interval": 5, "max_steps": 8}
+        trainer = fitted(OneCycle, max_epochs=-1, callbacks=[Steps()], **options).trainer
         trainer.fit_loop.epoch_loop.max_steps = 18
         trainer.fit(trainer.lightning_module, **loaders())
-        found.append(steps)
-    assert found[0] == found[1]
-    assert len(found[0]) > 1
+    assert steps[0] == steps[1]
+    assert len(steps[0]) > 1
 
 
 def count_calls(work):
@@ -126,24 +103,24 @@ def bare_loop_of(rows):
     model, (x, y) = OneCycle(), points(rows)
     optimizer = torch.optim.Adam(model.net.parameters())
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    batches = [(x[start : start + 10], y[start : start + 10]) for start in range(0, rows, 10)]
 
-    def batch(start):
-        logits = model.net(x[start : start + 10])
-        target = y[start : start + 10]
-        return torch.nn.functional.cross_entropy(logits, target), (logits.argmax(1) == target).float().mean()
+    def values(x, y):
+        logits = model.net(x)
+        return torch.nn.functional.cross_entropy(logits, y), (logits.argmax(1) == y).float().mean()
 
     def work():
         sums = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
-        for start in range(0, rows, 10):
-            loss, acc = batch(start)
+        for batch in batches:
+            loss, acc = values(*batch)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             scheduler.step()
             sums[0].add_(torch.stack([loss, acc]).detach())
         with torch.no_grad():
-            for start in range(0, rows, 10):
-                sums[1].add_(torch.stack(batch(start)))
+            for batch in batches:
+                sums[1].add_(torch.stack(values(*batch)))
 
     return work
 
