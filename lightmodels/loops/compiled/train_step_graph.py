@@ -92,8 +92,8 @@ class CompiledTrainStep:
 
     def _is_remainder(self, batch: Any) -> bool:
         """Whether a batch is the last of its epoch and has another size than the loader's."""
-        loader = self.trainer.train_dataloader if self.trainer.is_last_batch else None
-        size = getattr(loader, "batch_size", None)
+        last = self.trainer.is_last_batch
+        size = getattr(self.trainer.train_dataloader, "batch_size", None) if last else None
         with suppress(ValueError):  # a batch whose size is unknown
             return isinstance(size, int) and batch_size(batch) != size
         return False
