@@ -3,6 +3,7 @@
 from lightmodels.utils.fast_import import gc_paused
 
 with gc_paused():
+    from lightmodels.core.embedding import Embedding
     from lightmodels.core.light_model import LightModel
     from lightmodels.core.loading import load
     from lightmodels.core.summary import summary
@@ -12,7 +13,6 @@ with gc_paused():
     from lightmodels.models.mnist_cnn import MNISTCNN
     from lightmodels.models.reuters_conv1d import ReutersConv1D
     from lightmodels.models.ring_dnn import RingDNN
-    from lightmodels.projector import Embedding
     from lightmodels.trainer.repeated_fits import cross_validate, fit_seeds
     from lightmodels.trainer.trainer import Trainer
 

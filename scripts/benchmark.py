@@ -14,7 +14,6 @@ from benchmarks.job import BenchmarkError, Job
 
 from lightmodels.cli.exit_codes import OutputError, Parser, UsageError, run
 from lightmodels.cli.tasks import TASKS
-from lightmodels.data.remote_files import find
 
 PARTS = ("loops", "startup", "jobs", "features", "scale")
 
@@ -91,7 +90,7 @@ def check(options: Namespace) -> None:
         raise UsageError(f"--json {options.json}: no such directory")
     for task in options.tasks:
         files = getattr(TASKS[task][1], "files", {})
-        if any(find(file, options.data_dir) is None for file in files.values()):
+        if any(file.find(options.data_dir) is None for file in files.values()):
             others = ",".join(name for name in TASKS if not hasattr(TASKS[name][1], "files"))
             raise UsageError(f"--data_dir {options.data_dir}: no files of {task} there (or --tasks {others})")
 

@@ -29,7 +29,8 @@ DRAWING = {
 def no_figures(request, monkeypatch):
     """Draws figures, which take longer than the small trainings of tests, in the tests of figures only."""
     if request.module.__name__ not in DRAWING:
-        monkeypatch.setattr("lightmodels.pictures.Pictures.on_train_start", lambda *_: None)
+        logger = "lightmodels.visualization.figure_callback.FigureLogger"
+        monkeypatch.setattr(f"{logger}.on_train_start", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from torch import Tensor
 from datamodules import tokens
 from datamodules.digit_images import read_digit
 from lightmodels.cli.exit_codes import UsageError
-from lightmodels.data.remote_files import DataError, reason
+from lightmodels.data.remote_files import DataError, one_line
 
 SHOWN = 40  # characters of a text in a message or table
 LARGEST = torch.finfo(torch.float32).max
@@ -130,7 +130,7 @@ def _content(path: str) -> str:
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text") from error
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {reason(error)}") from error
+        raise UsageError(f"{path} cannot be read: {one_line(error)}") from error
 
 
 def _named(source: Source, make: Callable[..., Any], *arguments: Any) -> Any:

@@ -23,11 +23,11 @@ from lightmodels.cli.resume_flags import probe, record
 from lightmodels.cli.run_report import ending, headline, metrics, write_history, write_metrics, writing
 from lightmodels.cli.tasks import TASKS
 from lightmodels.cli.train_flags import PLAIN_DATA, Parser, dump, parse, typed
-from lightmodels.dashboard import Dashboard
-from lightmodels.data.remote_files import RemoteFile, find
+from lightmodels.data.remote_files import RemoteFile
 from lightmodels.data.tensor_datamodule import TensorDataModule
 from lightmodels.trainer.repeated_fits import RepeatedFits
 from lightmodels.utils import console, distributed
+from lightmodels.visualization.tensorboard_callback import TensorBoardCallback
 
 
 def main(argv: Sequence[str]) -> None:
@@ -89,14 +89,13 @@ def train(options: Namespace, parser: Parser) -> dict[str, float]:
             record(run_dir, dump(parser, options))
         introduce(options, model, data, trainer)
     torchrun_restart.connect(trainer.strategy.root_device)
-    with trainer.drawing_on():
-        fit(trainer, model, data, options.resume)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
-        tested: dict[str, float] = (trainer.test(model, datamodule=data, verbose=False) or [{}])[0]
-        if first:
-            write_metrics(run_dir, metrics(trainer, model, options.seed, tested))
-            print(ending(trainer, tested, len(model.history)), flush=True)
+    fit(trainer, model, data, options.resume)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    tested: dict[str, float] = (trainer.test(model, datamodule=data, verbose=False) or [{}])[0]
+    if first:
+        write_metrics(run_dir, metrics(trainer, model, options.seed, tested))
+        print(ending(trainer, tested, len(model.history)), flush=True)
     return tested
 
 
@@ -134,7 +133,7 @@ def make_data(options: Namespace, fetch: bool = True) -> TensorDataModule:
 def lacks_files(data: TensorDataModule) -> bool:
     """Whether a data module has files that are not there yet."""
     files: Mapping[str, RemoteFile] = getattr(data, "files", {})
-    return any(find(file, getattr(data, "data_dir", "")) is None for file in files.values())
+    return any(file.find(getattr(data, "data_dir", "")) is None for file in files.values())
 
 
 def make_model(options: Namespace, parser: Parser, data: TensorDataModule) -> LightModel:
@@ -150,7 +149,7 @@ def make_trainer(options: Namespace, parser: Parser) -> Trainer:
     plain = ("gpus", "tpu_cores", "max_epochs", "run_dir", "save_every_n_steps")
     arguments = {name: options[name] for name in plain} | typed(parser, options, "trainer")
     callbacks: list[pl.Callback] = [OverrideOptimizerOptions()] if options.override else []
-    callbacks.append(Dashboard(histograms=options.histograms))
+    callbacks.append(TensorBoardCallback(histograms=options.histograms))
     with refuses("--trainer", list(inspect.signature(Trainer).parameters), plain):
         return Trainer(default_root_dir=f"runs/{options.task}", callbacks=callbacks, **arguments)
 

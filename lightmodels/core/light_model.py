@@ -18,12 +18,12 @@ from lightmodels.callbacks.terminate_on_nan import TerminateOnNaN
 from lightmodels.checkpointing import plain_data
 from lightmodels.checkpointing.weights import check_compatible
 from lightmodels.core.batch_trainer import BatchTrainer
+from lightmodels.core.embedding import Embedding
 from lightmodels.core.net_spec import Loss, MetricLike, NetSpec, OptimizerLike
 from lightmodels.metrics.history import History
 from lightmodels.metrics.stage_metrics import EpochRecord, StageMetrics
 from lightmodels.optim.lr_schedules import attached_trainer, current_lr
 from lightmodels.plots.defaults import default_figures
-from lightmodels.projector import Embedding
 from lightmodels.utils import distributed, lightning_internals
 from lightmodels.utils.batch import batch_size, forward_arguments, run_step, values_and_size
 from lightmodels.utils.preserve import eval_mode, get_rng_state, set_rng_state
@@ -145,7 +145,7 @@ class LightModel(pl.LightningModule):
     # What a Trainer draws and writes of the model
 
     def figures(self, batch: Any, outputs: Any) -> "dict[str, Figure]":
-        """Figures by name; drawn in evaluation mode after some epochs, and of the best weights at the end.
+        """The figures to draw, by name; a Trainer calls it in evaluation mode, on its first process only.
 
         Args:
             batch: up to 2,000 rows of the validation data.
@@ -154,11 +154,11 @@ class LightModel(pl.LightningModule):
         return default_figures(self, batch, outputs)
 
     def texts(self, batch: Any, outputs: Any) -> dict[str, str]:
-        """Markdown texts by name, of the same rows and at the same times as ``figures``."""
+        """Markdown texts to show, by name; called as ``figures`` is."""
         return {}
 
     def embeddings(self, batch: Any, outputs: Any) -> dict[str, Embedding]:
-        """Points for TensorBoard's projector by name, of the same rows and the best weights only."""
+        """Points for TensorBoard's projector, by name; called as ``figures`` is, with the best weights."""
         return {}
 
     # Batch by batch, without a Trainer

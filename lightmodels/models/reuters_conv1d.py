@@ -7,12 +7,12 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightmodels.core.embedding import Embedding
 from lightmodels.core.light_model import LightModel
 from lightmodels.metrics.epoch_means import MetricValue
 from lightmodels.optim import fused as fused_optimizers
 from lightmodels.optim.lr_schedules import one_cycle
 from lightmodels.plots import classification, defaults, text_samples
-from lightmodels.projector import Embedding
 from lightmodels.utils import argument_checks
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""Figures, texts, embeddings and run facts, to files and TensorBoard."""
+"""Figures, texts, embeddings and run facts, in files and in TensorBoard."""

@@ -99,7 +99,7 @@ def check(task, root, program):
 
 
 def test_without_data_files_made_rows_are_compared(run, monkeypatch, root):
-    monkeypatch.setattr("lightmodels.data.remote_files.find", lambda *_: None)
+    monkeypatch.setattr("lightmodels.data.remote_files.RemoteFile.find", lambda *_: None)
     ended = run("mnist", "--format", "torch_export")
     assert ended.code == 0
     assert "on made rows (no data files are here: --data_dir)" in ended.out

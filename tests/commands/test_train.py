@@ -144,7 +144,7 @@ def test_short_flags_stand_for_the_trainers(train):
     assert (chosen["compile"], chosen["precision"], chosen["steps_per_execution"]) == (True, "bf16-mixed", 4)
     assert train("--compile=false", "--print_config").code == 0
     ended = train("--tf32", "--gpus", 0)
-    assert (ended.code, ended.err) == (2, "train.py: --trainer.tf32 needs a GPU, and this trains on cpu\n")
+    assert (ended.code, ended.err) == (2, "train.py: --trainer.tf32 needs a CUDA GPU, got cpu\n")
 
 
 def test_help_names_every_flag(train):
@@ -176,7 +176,7 @@ BAD = [
     (["--seed", 2**32], "--seed must be below 2**32, got 4294967296"),
     (["--tas", "linear"], "unknown flag --tas; did you mean --task?"),
     (["--config", "tasks.yaml"], "--task must be one of linear, ring, mnist, reuters, got ['ring']"),
-    (["--trainer.limit_train_batches", "0"], "--trainer: not a single step was made: max_epochs="),
+    (["--trainer.limit_train_batches", "0"], "--trainer: no optimizer step was made: max_epochs="),
     (["--trainer.val_check_interval", "1000"], "--trainer: `val_check_interval` (1000) must be less than"),
     (["--trainer.patience", "-1"], "--trainer.patience must not be negative, got -1"),
     (["--save_every_n_steps", "0"], "--save_every_n_steps must be at least 1, got 0"),
@@ -185,22 +185,22 @@ BAD = [
     (["--data.batch_size", 2.5], "--data.batch_size must be a whole number, got 2.5"),
     (["--data.val_fraction", 1], "--data.val_fraction must be between 0 and 1, got 1.0"),
     (["--data.num_rows", 1], "--data.val_fraction must leave rows for training and for validation"),
-    (["--gpus", 99], "--gpus=99 asks for more than is present: there"),
-    (["--gpus", "two"], "--gpus must be a count, -1 for all, or numbers like 0,1, got 'two'"),
-    (["--gpus", 1, "--tpu_cores", 1], "--gpus cannot be given together with tpu_cores"),
-    (["--gpus", 0, "--trainer.accelerator", "cpu"], "--gpus was given together with accelerator"),
-    (["--tpu-cores", 1], "--tpu_cores=1 asks for more than is present: there are 0 TPU cores here"),
+    (["--gpus", 99], "--gpus=99 requested, but "),
+    (["--gpus", "two"], "--gpus must be a number, -1 for all, or indices like 0,1, got 'two'"),
+    (["--gpus", 1, "--tpu_cores", 1], "--gpus cannot be combined with tpu_cores"),
+    (["--gpus", 0, "--trainer.accelerator", "cpu"], "--gpus cannot be combined with accelerator"),
+    (["--tpu-cores", 1], "--tpu_cores=1 requested, but no TPU core is available"),
     (["--trainer.precision", "8"], "--trainer.precision must be"),
     (["--trainer.mode", "least"], "--trainer.mode must be one of ['min', 'max'], got least"),
     (["--trainer.accelerator", "abacus"], "--trainer: You selected an invalid accelerator name"),
-    (["--trainer.monitor", "val_f1"], "--trainer.monitor 'val_f1' is not among the values of an epoch"),
+    (["--trainer.monitor", "val_f1"], "--trainer.monitor 'val_f1' is not available; the metrics"),
     (["--config", "none.yaml"], "--config none.yaml cannot be read (No such file or directory)"),
     (["--config", "list.yaml"], "--config list.yaml holds no options"),
     (["--config", "broken.yaml"], "--config broken.yaml is no YAML file"),
     (["--config", "odd.yaml"], "odd"),
-    (["--run_dir", "used"], "used: the directory is not empty: name a new one, or resume its run"),
-    (["--run_dir", "list.yaml"], "list.yaml: is no directory"),
-    (["--run_dir", "list.yaml/run"], "list.yaml/run: the run directory cannot be made (Not a directory)"),
+    (["--run_dir", "used"], "used: the directory is not empty; choose a new one, or resume its run"),
+    (["--run_dir", "list.yaml"], "list.yaml: not a directory"),
+    (["--run_dir", "list.yaml/run"], "list.yaml/run: cannot create the run directory (Not a directory)"),
     (["--resume", "last"], "--resume last: nothing to resume, there is no run in runs/ring"),
     (["--resume", "none.ckpt"], "--resume none.ckpt: nothing to resume, there is no none.ckpt"),
 ]  # fmt: skip

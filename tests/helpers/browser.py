@@ -1,4 +1,4 @@
-"""A TensorBoard on this machine, and a browser to look at it."""
+"""TensorBoard's reader of event files, a TensorBoard on this machine, and a browser to look at it."""
 
 import re
 import shutil
@@ -7,6 +7,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+
+def events(run_dir: Any = "run") -> Any:
+    """All that TensorBoard finds in the event files of a run."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    kinds = ("scalars", "tensors", "histograms", "images")
+    found = EventAccumulator(str(run_dir), size_guidance=dict.fromkeys(kinds, 0))
+    found.Reload()
+    return found
 
 
 def lacking() -> str | None:

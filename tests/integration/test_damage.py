@@ -25,11 +25,11 @@ from lightmodels.checkpointing.files import (
     CheckpointError,
     link_checkpoint,
     load_checkpoint,
-    remove_temporary_files,
     save_checkpoint,
 )
 from lightmodels.cli import train
 from lightmodels.trainer.run_directory import RunDirectoryError, probe
+from lightmodels.utils.atomic_file import remove_leftovers
 
 SMALL = ("--max_epochs", "1", "--data.num_rows", "200", "--data.test_rows", "50")
 LAST, BEST = Path("run/checkpoints/last.ckpt"), Path("run/checkpoints/best.ckpt")
@@ -95,10 +95,11 @@ def test_a_kill_while_saving_leaves_a_whole_checkpoint_that_is_not_older(elsewhe
 
 
 def test_only_what_a_killed_save_has_left_is_swept():
-    names = [".last.ckpt.0a1b.tmp", ".best.ckpt.0a1b.tmp", "last.ckpt", "notes.tmp", ".hidden"]
+    left = [f".{name}.ckpt.{'0a1b' * 8}.tmp" for name in ("last", "best")]
+    names = [*left, "last.ckpt", "notes.tmp", ".hidden"]
     for name in names:
         Path(name).touch()
-    remove_temporary_files(Path())
+    remove_leftovers(Path(), "*.ckpt")
     assert sorted(path.name for path in Path().iterdir()) == sorted(names[2:])
 
 
@@ -282,10 +283,10 @@ def test_results_that_cannot_be_written_are_no_success(capfd, run):
     assert len(load_checkpoint(LAST)["history"]["rows"]) == 2
 
 
-def test_a_picture_that_cannot_be_written_is_a_warning(capfd, run):
+def test_figures_that_cannot_be_written_are_warnings(capfd, run):
     shutil.rmtree(run / "figures")
     (run / "figures").write_text("in the way")
-    with pytest.warns(RuntimeWarning, match="figures could not be drawn: .* File exists"):
+    with pytest.warns(RuntimeWarning, match="figure 'classes' could not be drawn: .* File exists"):
         ended = command(capfd, "train", "--resume", "last", "--run_dir", "run", "--max_epochs", 2)
     assert ended.code == 0
     assert len(load_checkpoint(LAST)["history"]["rows"]) == 2
@@ -361,7 +362,7 @@ def test_a_place_without_room_for_a_run_is_told_before_data_are_loaded(capfd, mo
     ended = command(capfd, "train", "--task", "mnist", "--data_dir", "no data here", *place)
     assert (ended.code, ended.out) == (2, "")
     told = run_dir or "runs/mnist"
-    assert ended.err == f"train.py: {told}: the run directory cannot be made (Not a directory)\n"
+    assert ended.err == f"train.py: {told}: cannot create the run directory (Not a directory)\n"
 
 
 @pytest.fixture
@@ -382,6 +383,6 @@ def test_a_place_that_cannot_be_written_is_told(no_root):
     no_root()
     probe(Path("open/a/run"))
     for run_dir in ("locked", "locked/run", "locked/a/run", "closed/a/run"):
-        with pytest.raises(RunDirectoryError, match=rf"^{run_dir}: .* cannot be made \(Permission denied\)"):
+        with pytest.raises(RunDirectoryError, match=rf"^{run_dir}: cannot create .* \(Permission denied\)"):
             probe(Path(run_dir))
     assert not list(Path("open").iterdir())

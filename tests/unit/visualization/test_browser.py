@@ -34,12 +34,13 @@ PAGES = {
     ("ring", "text"): ["RingDNN, 61 parameters", "fingerprint"],
     ("ring", "hparams"): ["batch_size", "num_rows", "summary/best_val_loss", "summary/final_val_acc"],
     ("mnist", "projector"): [
-        "last_hidden_layer\n17x32",
+        "last_hidden_layer:0000",
+        "17x32",
         "Points:\n17\nDimension:\n32\n",
         "Label by\ntrue\npredicted",
         "true\n10  colors",
     ],
-    ("reuters", "projector"): ["words\n158x7", "Points:\n158\nDimension:\n7\n", "Search by\nlabel\n"],
+    ("reuters", "projector"): ["words:0000", "158x7", "Points:\n158\nDimension:\n7\n", "Search by\nlabel\n"],
     ("reuters", "text"): ["texts/news_items/text_summary", "of 24 texts)", "true"],
 }
 

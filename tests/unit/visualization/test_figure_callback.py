@@ -1,235 +1,171 @@
-"""Pictures: when they are drawn and where they go; training is the same with them and without."""
+"""FigureLogger: when figures are drawn and where they go; training is the same with and without them."""
 
-import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers.models import Classifier, OneCycle, Points, points
+from helpers.browser import events
+from helpers.models import Classifier, ManyMetrics, Points, points
+from matplotlib import pyplot
 from matplotlib.figure import Figure
 from PIL import Image
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.demos.boring_classes import BoringModel
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightmodels import Trainer, sample
-from lightmodels.budget import Budget
+from lightmodels import Trainer
 from lightmodels.data.tensor_loader import TensorLoader
-from lightmodels.pictures import Pictures
-from lightmodels.projector import Embedding
-from lightmodels.snapshot import Snapshot
+from lightmodels.visualization import figure_callback, render, validation_sample
+from lightmodels.visualization.figure_callback import FigureLogger
+from lightmodels.visualization.validation_sample import ValidationSample
 
 CLOCKS = ("seconds", "samples_per_second")
+BARE = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
 
 
 @pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def no_limit(monkeypatch):
+    monkeypatch.setattr(figure_callback, "MAX_SHARE", float("inf"))
 
 
-def loaders(batch_size=25):
-    train = TensorLoader(*points(103), batch_size=batch_size, shuffle=True)
-    return train, TensorLoader(*points(31, 1), batch_size=9)
+@pytest.fixture
+def footers(monkeypatch):
+    """The footers of all figures but the history's."""
+    drawn, to_image = [], render.to_image
+    monkeypatch.setattr(render, "to_image", lambda *args: drawn.append(args[1]) or to_image(*args))
+    monkeypatch.setattr(render.Renderer, "render_history", lambda renderer: None)
+    return drawn
+
+
+def loaders():
+    return TensorLoader(*points(103), batch_size=25, shuffle=True), TensorLoader(*points(31, 1), batch_size=9)
 
 
 def trainer(**options):
-    return Trainer(**{"max_epochs": 2, "run_dir": "run", "gpus": 0, **options})
+    return Trainer(**{"max_epochs": 2, "run_dir": "run", "accelerator": "cpu", **options})
 
 
-def images(tag):
-    events = EventAccumulator("run", size_guidance={"images": 0})
-    events.Reload()
-    return events.Images(f"figures/{tag}")
+def files():
+    return {path.name for path in Path("run/figures").glob("*")}
+
+
+def line():
+    figure = Figure(figsize=(2, 1))
+    figure.add_subplot().plot([0, 1])
+    return figure
 
 
 class Watched(Classifier):
-    """Writes down when it draws, and draws something small."""
+    """Records when it draws, and with which weights."""
 
     def __init__(self) -> None:
         super().__init__(dropout=0.3)
         self.drawn = []
 
     def figures(self, batch, outputs):
-        self.drawn.append(
-            (self.trainer.current_epoch, self.training, len(batch[0]), self.net[0].weight.clone())
-        )
-        figure = Figure(figsize=(1, 1))
-        figure.add_subplot().plot([0, 1])
-        return {"line": figure}
+        epoch, weights = self.trainer.current_epoch, self.net[0].weight.clone()
+        self.drawn.append((epoch, self.training, len(batch[0]), weights))
+        return {"line": line()}
 
 
 class GetsWorse(Watched):
-    """Best after the first epoch."""
+    """Is best after the first epoch."""
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.01, maximize=True)
 
 
-@pytest.fixture
-def no_budget(monkeypatch):
-    monkeypatch.setattr("lightmodels.pictures.SHARE", float("inf"))
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """Draws in this process, where tests can watch, as it is where processes cannot be copied."""
-    monkeypatch.setattr("lightmodels.snapshot.can_fork", lambda: False)
-
-
-@pytest.fixture(params=["copy", "here"])
-def anywhere(request):
-    if request.param == "here":
-        request.getfixturevalue("here")
-
-
-def test_a_users_own_model_gets_pictures_in_tensorboard_and_in_files():
+def test_figures_go_to_png_files_and_to_tensorboard():
     trainer().fit(Classifier(), *loaders())
-    content = Path("run/figures/confusion_matrix.png").read_bytes()
-    events = images("confusion_matrix")
-    assert [event.step for event in events] == [5, 10]
-    assert events[-1].encoded_image_string == content
-    assert Image.open("run/figures/confusion_matrix.png").size == (events[-1].width, events[-1].height)
-    assert {path.name for path in Path("run/figures").iterdir()} == {"confusion_matrix.png", "history.png"}
-    assert [event.step for event in images("history")] == [10]
+    found = events().Images("figures/confusion_matrix")
+    assert [event.step for event in found] == [5, 10]
+    with Image.open("run/figures/confusion_matrix.png") as file:
+        logged = Image.open(BytesIO(found[-1].encoded_image_string))
+        assert np.array_equal(np.asarray(file), np.asarray(logged))
+    assert files() == {"confusion_matrix.png", "history.png"}
+    assert [event.step for event in events().Images("figures/history")] == [10]
 
 
-def test_they_are_drawn_at_growing_intervals_and_at_the_end(no_budget, here):
+def test_figures_are_drawn_at_growing_intervals_and_at_the_end(footers):
     model = Watched()
     trainer(max_epochs=10).fit(model, *loaders())
     assert [epoch for epoch, *_ in model.drawn] == [1, 2, 4, 8, 10]
     assert all(not training and rows == 31 for _, training, rows, _ in model.drawn)
-    assert [event.step for event in images("line")] == [5, 10, 20, 40, 50]
+    assert [event.step for event in events().Images("figures/line")] == [5, 10, 20, 40, 50]
+    assert footers[:4] == [f"epoch {epoch}, current weights" for epoch in (1, 2, 4, 8)]
 
 
-@pytest.fixture
-def no_time(monkeypatch):
-    monkeypatch.setattr("lightmodels.pictures.SHARE", 0.0)
-
-
-class Remembers(pl.Callback):
-    """The weights after each epoch, by optimizer step."""
-
-    def __init__(self):
-        self.weights = {}
-
-    def on_train_epoch_end(self, trainer, pl_module):
-        self.weights[trainer.global_step] = pl_module.net[0].weight.detach().clone()
-
-
-@pytest.mark.parametrize(("epochs", "steps"), [(1, [5]), (2, [5, 10]), (5, [5, 20, 25]), (20, [5, 80, 100])])
-def test_without_time_to_spare_weights_are_kept_and_drawn_at_the_end(epochs, steps, no_time, here):
-    pl.seed_everything(3, verbose=False)
-    model, remembers = GetsWorse(), Remembers()
-    trainer(max_epochs=epochs, callbacks=[remembers]).fit(model, *loaders())
-    assert [epoch for epoch, *_ in model.drawn] == [epochs] * len(steps)
-    assert [event.step for event in images("line")] == steps
-    for step, (*_, drawn) in zip([*steps[:-1], 5], model.drawn, strict=True):  # at last the best, the first
-        assert torch.equal(drawn, remembers.weights[step])
-    assert torch.equal(model.net[0].weight, remembers.weights[epochs * 5])
-
-
-def test_kept_weights_are_logged_at_their_steps_and_the_files_are_the_bests(no_time, anywhere):
-    class Shows(Classifier):
-        def texts(self, batch, outputs):
-            return {"weight": f"{self.net[0].weight[0, 0].item():.9f}"}
-
-    remembers, model = Remembers(), Shows()
-    trainer(max_epochs=3, callbacks=[remembers]).fit(model, *loaders())
-    events = images("confusion_matrix")
-    assert [event.step for event in events] == [5, 10, 15]
-    assert Path("run/figures/confusion_matrix.png").read_bytes() == events[-1].encoded_image_string
-    assert [event.step for event in images("history")] == [15]
-    reader = EventAccumulator("run", size_guidance={"tensors": 0})
-    reader.Reload()
-    texts = reader.Tensors("texts/weight/text_summary")
-    said = {event.step: event.tensor_proto.string_val[0].decode() for event in texts}
-    assert list(said) == [5, 10, 15]
-    assert all(said[step] == f"{remembers.weights[step][0, 0].item():.9f}" for step in (5, 10))
-
-
-def test_large_weights_are_not_kept_and_what_is_due_waits_for_time(monkeypatch, here):
-    monkeypatch.setattr("lightmodels.kept_weights.MOST_BYTES", 100)
-    affords = iter([False, False, True, True, False])
-    monkeypatch.setattr("lightmodels.budget.Budget.affords", lambda self, share: next(affords))
-    model = Watched()
-    trainer(max_epochs=6).fit(model, *loaders())
-    assert [epoch for epoch, *_ in model.drawn] == [3, 4, 6]
-
-
-def test_kept_weights_are_drawn_in_their_order_as_soon_as_there_is_time(monkeypatch, here):
-    affords = iter([False, False, True, True, True, True])
-    monkeypatch.setattr("lightmodels.budget.Budget.affords", lambda self, share: next(affords))
-    model = Watched()
-    trainer(max_epochs=7).fit(model, *loaders())
-    assert [epoch for epoch, *_ in model.drawn] == [3, 4, 5, 7]
-    assert [event.step for event in images("line")] == [5, 10, 20, 35]
-
-
-def test_the_budget_counts_waiting_and_the_copies_seconds(monkeypatch):
+@pytest.mark.parametrize(
+    ("cost", "epochs"), [(0.01, [1, 2, 4, 8, 16, 20]), (0.3, [1, 8, 16, 20]), (3.0, [1, 20])]
+)
+def test_drawing_takes_a_twentieth_of_the_training_time(cost, epochs, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("lightmodels.budget.perf_counter", lambda: now[0])
-    budget = Budget()
-    now[0] += 5.99
-    assert not budget.affords(0.05)  # the first is thought to cost 0.3 seconds
-    now[0] += 0.02
-    assert budget.affords(0.05)
-    with budget.waiting():
-        now[0] += 0.1
-    budget.beside, budget.drawn = 0.4, 2  # 0.5 seconds for two, so that 15 are needed for a third
-    now[0] += 8.98
-    assert not budget.affords(0.05)
-    now[0] += 0.02
-    assert budget.affords(0.05)
+    monkeypatch.setattr(figure_callback, "MAX_SHARE", 0.05)
+    monkeypatch.setattr(figure_callback, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])  # for the history's rows
 
+    class Timed(Watched):
+        def shared_step(self, batch):
+            now[0] += 0.2 if self.training else 0
+            return super().shared_step(batch)
 
-def test_a_copy_tells_its_own_seconds():
-    def work():
-        end = time.process_time() + 0.2
-        while time.process_time() < end:
-            pass
-        return "done"
-
-    snapshot = Snapshot(work)
-    assert snapshot.result() == "done"
-    assert 0.2 <= snapshot.seconds < 1
-
-
-def test_the_copies_seconds_are_charged_to_the_training(no_budget):
-    class Busy(Watched):
         def figures(self, batch, outputs):
-            end = time.process_time() + 0.2
-            while time.process_time() < end:
-                pass
+            now[0] += cost
             return super().figures(batch, outputs)
 
-    run = trainer(max_epochs=2)
-    run.fit(Busy(), *loaders())
-    (pictures,) = [each for each in run.callbacks if isinstance(each, Pictures)]
-    assert pictures._budget.drawn == 2
-    assert pictures._budget.beside >= 0.4
+    model = Timed()
+    history = trainer(max_epochs=20).fit(model, *loaders())
+    assert [epoch for epoch, *_ in model.drawn] == epochs
+    assert history["seconds"] == pytest.approx([1.0] * 20)  # five steps, without the drawing
+    assert history["samples_per_second"] == pytest.approx([103.0] * 20)
 
 
-def test_the_last_are_of_the_best_weights_and_the_model_keeps_its_own(here):
+def test_the_last_figures_show_the_best_weights_and_the_model_keeps_its_own(footers):
     pl.seed_everything(3, verbose=False)
     model = GetsWorse()
     trainer(max_epochs=3).fit(model, *loaders())
     (*_, after_one), *_, (*_, at_the_end) = model.drawn
     assert torch.equal(after_one, at_the_end)
-    assert not torch.equal(model.net[0].weight, at_the_end)
+    assert footers[-1] == "epoch 1, best weights"
     last = torch.load("run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(last[name], value) for name, value in model.state_dict().items())
+    assert not torch.equal(model.net[0].weight, at_the_end)
 
 
-def test_the_sample_is_the_first_rows_of_the_validation_data(monkeypatch, here):
-    monkeypatch.setattr(sample, "MOST_ROWS", 20)
+def test_footers_name_the_epoch_of_any_checkpoint_and_count_on_from_an_earlier_training(footers):
+    model, greatest = GetsWorse(), ModelCheckpoint("own", monitor="val_loss", mode="max")
+    trainer(max_epochs=3, callbacks=[greatest]).fit(model, *loaders())
+    assert footers[-1] == "epoch 3, best weights"  # the history's best epoch is the first
+    trainer(max_epochs=3, run_dir="second", enable_checkpointing=False).fit(model, *loaders())
+    assert footers[-2:] == ["epoch 4, current weights", "epoch 6, current weights"]
+    trainer(max_epochs=3, run_dir="third").fit(model, *loaders())
+    assert footers[-2:] == ["epoch 8, current weights", "epoch 7, best weights"]
+
+
+def test_the_footer_is_a_strip_below_the_figure():
+    plain = BytesIO()
+    line().savefig(plain, format="png")
+    expected = np.asarray(Image.open(plain).convert("RGB"))
+    first, second = (np.asarray(render.to_image(line(), f"epoch {n}, best weights")) for n in (1, 2))
+    height, width = expected.shape[:2]
+    assert np.array_equal(first[:height, :width], expected)
+    assert (first[height:] == 255).mean() > 0.5
+    assert (first[height:] < 160).any()
+    assert not np.array_equal(first[height:], second[height:])
+
+
+def test_the_sample_is_the_first_rows_of_the_validation_data(monkeypatch):
+    monkeypatch.setattr(validation_sample, "MAX_ROWS", 20)
     x, y = points(31, 1)
 
     class Sees(Watched):
@@ -240,274 +176,204 @@ def test_the_sample_is_the_first_rows_of_the_validation_data(monkeypatch, here):
             return super().figures(batch, outputs)
 
     model = Sees()
-    trainer().fit(model, *loaders())
+    trainer(val_check_interval=2).fit(model, *loaders())
     assert len(model.drawn) == 2
 
 
+class Greedy(ManyMetrics):
+    """Draws random numbers, and changes modes, gradients and metrics, when it is drawn."""
+
+    def figures(self, batch, outputs):
+        torch.rand(3), np.random.rand(3), random.random()
+        self.train()
+        with torch.enable_grad():
+            self.shared_step(batch)["loss"].backward()
+        return {"line": line()}
+
+
 @pytest.mark.parametrize("kind", ["tensors", "DataLoader", "datamodule"])
-@pytest.mark.parametrize("share", [float("inf"), 0.0], ids=["at once", "kept"])
-def test_training_is_the_same_to_the_bit_with_pictures_and_without(kind, share, monkeypatch, anywhere):
-    monkeypatch.setattr("lightmodels.pictures.SHARE", share)
-
-    class Greedy(OneCycle):
-        """Draws random numbers of all kinds, and leaves everything behind in another state."""
-
-        def figures(self, batch, outputs):
-            torch.rand(3), np.random.rand(3), random.random()
-            self.train()
-            return super().figures(batch, outputs)
-
+def test_training_is_bit_identical_with_figures_and_without(kind):
     ends = []
     for on in (True, False):
         pl.seed_everything(1, verbose=False)
         model, data = Greedy(), loaders()
         if kind == "DataLoader":
-            data = [DataLoader(TensorDataset(*points(50, i)), 10, shuffle=True) for i in range(2)]
-        data = (None, None, Points()) if kind == "datamodule" else data
-        run = trainer(max_epochs=4, run_dir=f"run-{on}", figures=on)
+            data = [DataLoader(TensorDataset(*points(50, i)), 10, shuffle=not i) for i in range(2)]
+        data = (None, None, Points(batch_size=25)) if kind == "datamodule" else data
+        run = trainer(max_epochs=4, run_dir=f"run-{on}", figures=on, val_check_interval=0.5)
         run.fit(model, *data)
-        assert Path(f"run-{on}/figures").exists() == on
+        assert Path(f"run-{on}/figures/line.png").exists() == on
         rows = [{name: row[name] for name in row if name not in CLOCKS} for row in model.history]
         positions = [loader.state_dict() for loader in data[:2] if hasattr(loader, "state_dict")]
-        state = torch.load(f"run-{on}/checkpoints/last.ckpt", weights_only=True)
-        ends.append(
-            (rows, positions, state["loops"]["fit_loop"]["state_dict"], random.random(), np.random.rand())
-        )
-        ends[-1] += (torch.rand(1).item(), [value.tolist() for value in model.state_dict().values()])
+        loops = torch.load(f"run-{on}/checkpoints/last.ckpt", weights_only=True)["loops"]["fit_loop"]
+        randoms = random.random(), np.random.rand(), torch.rand(1).item()
+        tensors = [*model.parameters(), *(value.grad for value in model.parameters()), model.f1_score.tp]
+        plain = [value.tolist() for value in tensors]
+        ends.append((rows, positions, loops["state_dict"], randoms, plain, model.f1_score.update_count))
     assert ends[0] == ends[1]
 
 
-def test_a_run_that_is_resumed_draws_and_ends_as_one_that_was_not(no_budget):
-    pl.seed_everything(1, verbose=False)
-    whole = OneCycle()
-    trainer(max_epochs=4, run_dir="whole").fit(whole, *loaders())
-    pl.seed_everything(1, verbose=False)
-    first = trainer(max_epochs=4, save_every_n_steps=3, limit_train_batches=1.0)
-    first.callbacks.append(StopsAt(13))
-    with pytest.raises(RuntimeError, match="stopped"):
-        first.fit(OneCycle(), *loaders())
-    resumed = OneCycle()
-    trainer(max_epochs=4, run_dir=None).fit(resumed, *loaders(), ckpt_path="run/checkpoints/last.ckpt")
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
-    assert images("confusion_matrix")[-1].step == 20
+TWO_PROCESSES = """
+import time
+import pytorch_lightning as pl
+from helpers.models import Classifier, Points
+from lightmodels import Trainer
+
+class Slow(Classifier):
+    def figures(self, batch, outputs):
+        assert self.trainer.global_rank == 0
+        time.sleep(0.5)
+        return super().figures(batch, outputs)
+
+for figures in (True, False):
+    pl.seed_everything(1)
+    options = {"accelerator": "cpu", "devices": 2, "strategy": "ddp", "run_dir": f"run-{figures}"}
+    Trainer(max_epochs=3, figures=figures, **options).fit(Slow(dropout=0.3), Points())
+"""
 
 
-class StopsAt(pl.Callback):
-    def __init__(self, step):
-        self.step = step
+def test_of_two_processes_the_first_draws_and_both_train_as_without():
+    Path("script.py").write_text(TWO_PROCESSES)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "could not be drawn" not in done.stderr
+    assert Path("run-True/figures/confusion_matrix.png").exists()
+    ours, expected = (torch.load(f"run-{on}/checkpoints/last.ckpt") for on in (True, False))
+    assert all(torch.equal(value, ours["state_dict"][name]) for name, value in expected["state_dict"].items())
+    for row, other in zip(ours["history"]["rows"], expected["history"]["rows"], strict=True):
+        assert row["val_loss"] == other["val_loss"]
 
-    def on_train_batch_end(self, trainer, *_):
-        if trainer.global_step == self.step:
-            raise RuntimeError("stopped")
+
+def fails(batch, outputs):
+    raise KeyError("colour\nof lines")
 
 
-def test_a_figure_that_cannot_be_drawn_is_one_warning(no_budget, anywhere):
-    class Fails(Classifier):
-        def figures(self, batch, outputs):
-            raise KeyError("colour")
+def draws_some(batch, outputs):
+    bad = Figure()
+    bad.suptitle("$\\nonsense$")
+    return {"bad": bad, "none": None, "line": line()}
 
+
+@pytest.mark.parametrize(
+    ("hook", "function", "warned", "written"),
+    [
+        ("figures", fails, [r"Watched.figures could not be drawn: KeyError: 'colour\nof lines'"], set()),
+        ("figures", draws_some, ["figure 'bad' could", "figure 'none' could"], {"line.png"}),
+        ("texts", fails, ["Watched.texts could not be drawn: KeyError"], {"line.png"}),
+        ("embeddings", fails, ["Watched.embeddings could not be drawn: KeyError"], {"line.png"}),
+    ],
+)
+def test_an_error_is_one_warning_and_all_else_is_drawn(hook, function, warned, written, monkeypatch):
+    monkeypatch.setattr(Watched, hook, lambda self, *args: function(*args))
     with pytest.warns(RuntimeWarning) as caught:
-        history = trainer(max_epochs=4).fit(Fails(), *loaders())
-    ours = [str(each.message) for each in caught if "drawn" in str(each.message)]
-    assert ours == ["Fails.figures could not be drawn: KeyError: 'colour'"]
-    assert len(history) == 4
+        assert len(trainer(max_epochs=4).fit(Watched(), *loaders())) == 4
+    messages = [str(each.message) for each in caught if "drawn" in str(each.message)]
+    assert [message[: len(start)] for message, start in zip(messages, warned, strict=True)] == warned
+    assert files() == {"history.png"} | written
 
 
-def test_one_that_cannot_be_rendered_is_named_and_the_others_are_drawn(no_budget, anywhere):
-    class Half(Watched):
-        def figures(self, batch, outputs):
-            bad = Figure()
-            bad.suptitle("$\\nonsense$")
-            return {"bad": bad, **super().figures(batch, outputs)}
-
-    with pytest.warns(RuntimeWarning, match="figure 'bad' could not be drawn: ValueError") as caught:
-        trainer(max_epochs=4).fit(Half(), *loaders())
-    assert len([each for each in caught if "drawn" in str(each.message)]) == 1
-    assert {path.name for path in Path("run/figures").iterdir()} == {"line.png", "history.png"}
-
-
-def test_a_model_that_has_asked_for_nothing_is_not_bothered():
+def test_a_model_without_hooks_of_its_own_gets_no_warning_if_its_forward_does_not_suit():
     class Odd(Classifier):
         def forward(self, x, more=None):
             if self.trainer.state.stage == "train" and not self.training:
-                raise TypeError("forward is no use for this")
+                raise TypeError("forward cannot be used here")
             return super().forward(x)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*drawn")
         trainer().fit(Odd(), *loaders())
-    assert [path.name for path in Path("run/figures").iterdir()] == ["history.png"]
+    assert files() == {"history.png"}
 
 
-NO_MATPLOTLIB = "no pictures: matplotlib is not installed"
-
-
-def without(package, monkeypatch):
-    for name in [name for name in sys.modules if name.partition(".")[0] == package] or [package]:
+def test_without_tensorboard_one_line_says_so_and_files_are_written(monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tensorboard"]:
         monkeypatch.setitem(sys.modules, name, None)
+    trainer().fit(Classifier(), *loaders())
+    line = "no event files: tensorboard is not installed"
+    assert capsys.readouterr().out.splitlines().count(line) == 1
+    assert files() == {"confusion_matrix.png", "history.png"}
 
 
 @pytest.mark.parametrize(
-    ("package", "line"),
-    [("matplotlib", NO_MATPLOTLIB), ("tensorboard", "no event files: tensorboard is not installed")],
+    ("options", "written"),
+    [
+        ({"figures": False}, set()),
+        ({"fast_dev_run": True}, set()),
+        ({"barebones": True}, set()),
+        ({"limit_val_batches": 0}, {"history.png"}),
+    ],
 )
-def test_without_a_package_one_line_says_so_and_training_runs(package, line, monkeypatch, capsys):
-    without(package, monkeypatch)
-    history = trainer().fit(Classifier(), *loaders())
-    assert len(history) == 2
-    assert capsys.readouterr().out.splitlines().count(line) == 1
-    assert Path("run/figures").exists() == (package == "tensorboard")
-
-
-def test_without_matplotlib_texts_and_embeddings_are_still_shown(monkeypatch, capsys, anywhere):
-    class Shows(Classifier):
-        def figures(self, batch, outputs):
-            raise AssertionError("nothing can draw")
-
-        def texts(self, batch, outputs):
-            return {"note": f"{len(outputs)} rows"}
-
-        def embeddings(self, batch, outputs):
-            return {"points": Embedding(batch[0], [str(number) for number in range(31)])}
-
-    without("matplotlib", monkeypatch)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*drawn")
-        trainer().fit(Shows(), *loaders())
-    assert capsys.readouterr().out.splitlines().count(NO_MATPLOTLIB) == 1
-    reader = EventAccumulator("run", size_guidance={"tensors": 0})
-    reader.Reload()
-    assert [event.step for event in reader.Tensors("texts/note/text_summary")] == [5, 10]
-    assert Path("run/projector_config.pbtxt").exists()
-    assert not Path("run/figures").exists()
-
-
-@pytest.mark.parametrize("options", [{"figures": False}, {"fast_dev_run": True}, {"barebones": True}])
-def test_when_nothing_is_drawn(options, here):
-    options = {"max_epochs": 1, "run_dir": "run", "accelerator": "cpu", **options}
+def test_when_nothing_of_the_model_is_drawn(options, written):
     model = Watched()
-    Trainer(**options).fit(model, *loaders())
+    trainer(**options).fit(model, *loaders())
     assert not model.drawn
-    assert not Path("run/figures").exists()
+    assert files() == written
 
 
-def test_without_validation_only_the_history_is_drawn(here):
-    model = Watched()
-    trainer(limit_val_batches=0).fit(model, *loaders())
-    assert not model.drawn
-    assert [path.name for path in Path("run/figures").iterdir()] == ["history.png"]
-
-
-def test_a_copy_that_is_killed_is_a_warning_and_leaves_nothing_behind():
-    class Dies(Watched):
-        def figures(self, batch, outputs):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    with pytest.warns(
-        RuntimeWarning, match="figures could not be drawn: its process ended with exit code -9"
-    ):
-        history = trainer().fit(Dies(), *loaders())
-    assert len(history) == 2
-    assert not Path("run/figures").exists()
-    assert not multiprocessing.active_children()
-
-
-def test_a_copy_that_cannot_be_made_is_a_warning(monkeypatch):
-    def full(*_):
-        raise BlockingIOError(11, "Resource temporarily unavailable")
-
-    monkeypatch.setattr("os.fork", full)
-    with pytest.warns(RuntimeWarning, match="figures could not be drawn: .* Resource temporarily"):
-        assert len(trainer().fit(Classifier(), *loaders())) == 2
-
-
-def test_figures_may_ask_for_the_best_checkpoint():
-    class Asks(Watched):
-        def figures(self, batch, outputs):
-            assert self.trainer.checkpoint_callback.best_model_path.endswith("best.ckpt")
-            return super().figures(batch, outputs)
-
-    trainer().fit(Asks(), *loaders())
-    assert Path("run/figures/line.png").exists()
-
-
-def test_an_error_in_training_ends_a_drawing_that_hangs(no_budget):
-    class Hangs(Watched):
-        def figures(self, batch, outputs):
-            time.sleep(1000)
-
-    run = trainer(max_epochs=4)
-    run.callbacks.append(StopsAt(7))
-    with pytest.raises(RuntimeError, match="stopped"):
-        run.fit(Hangs(), *loaders())
-    assert not multiprocessing.active_children()
-
-
-def test_fit_can_end_before_its_last_pictures():
-    run, model = trainer(), Slow()
-    with run.drawing_on():
-        run.fit(model, *loaders())
-        assert not Path("run/figures/history.png").exists()
-        run.validate(model, loaders()[1], verbose=False)
-    assert Path("run/figures/history.png").exists()
-    assert [event.step for event in images("line")][-1] == 10
-
-
-class Slow(Watched):
-    def figures(self, batch, outputs):
-        time.sleep(1)
-        return super().figures(batch, outputs)
-
-
-def test_sanity_checks_and_validation_by_itself_draw_nothing(here):
-    model = Watched()
-    run = trainer(max_epochs=1, num_sanity_val_steps=2)
+def test_sanity_checks_and_validation_by_itself_draw_nothing():
+    model, run = Watched(), trainer(max_epochs=1, num_sanity_val_steps=2)
     run.fit(model, *loaders())
-    assert [(epoch, rows) for epoch, _, rows, _ in model.drawn] == [(1, 31)]
     run.validate(model, loaders()[1], verbose=False)
-    assert len(model.drawn) == 1
+    assert [(epoch, rows) for epoch, _, rows, _ in model.drawn] == [(1, 31)]
 
 
-def test_modules_that_are_no_light_model_are_left_alone():
+def test_other_modules_and_trainers_without_a_run_directory_draw_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer(max_epochs=1).fit(BoringModel())
-    assert not Path("run/figures").exists()
+    model = Watched()
+    other = pl.Trainer(max_epochs=1, accelerator="cpu", callbacks=[FigureLogger()], **BARE)
+    other.fit(model, *loaders())
+    assert not model.drawn
+    assert files() == set()
 
 
-def test_rows_that_cannot_be_joined_are_left_out(no_budget):
-    kept = sample.Sample()
+def test_ctrl_c_while_drawing_stops_after_the_epoch_with_its_state_saved():
+    class Interrupted(Watched):
+        def figures(self, batch, outputs):
+            os.kill(os.getpid(), signal.SIGINT)
+            return super().figures(batch, outputs)
+
+    model = Interrupted()
+    assert len(trainer(max_epochs=3).fit(model, *loaders())) == len(model.drawn) == 1
+    assert len(torch.load("run/checkpoints/last.ckpt")["history"]["rows"]) == 1
+
+
+def test_figures_of_pyplot_are_closed_and_may_be_used_again():
+    class Plots(Classifier):
+        figure = None
+
+        def figures(self, batch, outputs):
+            self.figure = self.figure or pyplot.figure(figsize=(3, 1))
+            return {"reused": self.figure, "new": pyplot.figure()}
+
+    trainer(max_epochs=4).fit(Plots(), *loaders())
+    assert pyplot.get_fignums() == []
+    assert len({(event.width, event.height) for event in events().Images("figures/reused")}) == 1
+
+
+def test_rows_that_cannot_be_joined_are_left_out():
+    kept = ValidationSample()
     for length in (3, 3, 4, 3):
         kept.add({"x": torch.zeros(5, length), "y": [torch.arange(5)]})
     assert kept.joined()["x"].shape == (15, 3)
-    kept = sample.Sample()
+    kept = ValidationSample()
     kept.add(["no tensor"])
-    assert kept.complete
-    assert not kept.batches
+    assert (kept.complete, kept.batches) == (True, [])
 
 
-def test_large_rows_are_few(monkeypatch):
-    monkeypatch.setattr(sample, "MOST_BYTES", 1_000)
-    kept = sample.Sample()
+def test_large_rows_and_large_outputs_make_the_sample_smaller(monkeypatch):
+    monkeypatch.setattr(validation_sample, "MAX_BYTES", 1_000)
+    kept = ValidationSample()
     kept.add((torch.zeros(30, 50), torch.zeros(30)))  # 204 bytes a row
     assert len(kept.joined()[0]) == 4
     assert kept.complete
-
-
-def test_the_callback_needs_a_directory():
-    model = Watched()
-    pl.Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[Pictures()],
-    ).fit(model, *loaders())  # fmt: skip
-    assert not model.drawn
-
-
-def test_outputs_that_would_fill_the_memory_make_the_sample_smaller(monkeypatch):
-    monkeypatch.setattr(sample, "MOST_RESULT_BYTES", 500)
-    kept = sample.Sample()
+    monkeypatch.setattr(validation_sample, "MAX_OUTPUT_BYTES", 500)
+    kept = ValidationSample()
     for start in range(4):
         kept.add(torch.full((3,), start))
-    results = kept.mapped(lambda batch: batch.repeat(10).reshape(10, 3).T)  # 240 bytes each
+    results = kept.map(lambda batch: batch.repeat(10).reshape(10, 3).T)  # 240 bytes each
     assert results.shape == (9, 10)
     assert kept.joined().tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
