@@ -13,8 +13,7 @@ from lightmodels.loops import fast_path
 def can_run(loop: Any) -> bool:
     """Whether the next execution of a ``TrainingEpochLoop`` can be one graph: nothing happens between steps.
 
-    Executions begin at the same batches in a resumed run. The very first, which creates optimizer states, and
-    the last batch, often a smaller one, are left out.
+    Resumed runs put the same steps together. The very first step and an epoch's last are left out.
     """
     if loop.compiler is None or loop.steps_per_execution in (1, "auto") or loop.global_step == 0:
         return False

@@ -7,7 +7,6 @@ something to do. This loop asks once an epoch, and if none has, runs the step it
 
 import time
 from functools import partial
-from itertools import compress
 from typing import Any
 
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
@@ -56,11 +55,10 @@ class TrainingEpochLoop(_TrainingEpochLoop):
     def _prepare_fast_path(self) -> None:
         trainer, model = self.trainer, self.trainer.lightning_module
         self._start_hooks = fast_path.overridden_hooks(trainer, "on_train_batch_start")
-        self._end_hooks = fast_path.overridden_hooks(trainer, "on_train_batch_end")
-        every_step = [
-            owner is model or getattr(owner, "runs_every_step", False) for owner, _ in self._end_hooks
+        self._end_hooks = hooks = fast_path.overridden_hooks(trainer, "on_train_batch_end")
+        self.every_step_hooks = [
+            hook for hook in hooks if hook[0] is model or getattr(hook[0], "runs_every_step", False)
         ]
-        self.every_step_hooks = list(compress(self._end_hooks, every_step))
         self._context = fast_path.step_context(trainer, "train_step_context")
         schedules = [config for config in trainer.lr_scheduler_configs if config.interval == "step"]
         self._schedules = [config for config in schedules if not config.reduce_on_plateau]

@@ -12,6 +12,8 @@ from lightmodels import Trainer
 from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.utils import lightning_internals
 
+pytestmark = pytest.mark.filterwarnings("ignore:training in Lightning", "ignore:Be aware that when using")
+
 
 def test_a_run_interrupted_between_executions_resumes_with_other_ones():
     class Interrupts(pl.Callback):
