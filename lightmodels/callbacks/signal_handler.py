@@ -35,7 +35,8 @@ class SignalHandler(pl.Callback):
         checkpoint: saves the state. Default: the state is not saved.
     """
 
-    runs_every_step = True  # of an execution of many, as a signal cannot wait
+    runs_every_step = True  # also inside an execution of several steps, as a signal cannot wait
+    runs_between_compiled_steps = False  # inside a graph it has to
 
     def __init__(self, checkpoint: BestAndLastCheckpoint | None = None) -> None:
         self._checkpoint = checkpoint

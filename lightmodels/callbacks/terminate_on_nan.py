@@ -21,7 +21,8 @@ class TerminateOnNaN(pl.Callback):
         history: tells which epoch is running.
     """
 
-    runs_every_step = True  # of an execution of many, so that it can say which
+    runs_every_step = True  # also inside an execution of several steps, to name the step
+    runs_between_compiled_steps = True  # it needs no more than a step's loss
 
     def __init__(self, history: History) -> None:
         self._history = history

@@ -12,7 +12,7 @@ from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint, Mode
 from lightmodels.callbacks.signal_handler import TrainingInterrupted
 from lightmodels.checkpointing.weights import checkpoint_weights
 from lightmodels.core.light_model import LightModel
-from lightmodels.loops import install
+from lightmodels.loops.install import install
 from lightmodels.metrics.history import History
 from lightmodels.trainer import data_arguments, defaults, hardware, run_directory
 from lightmodels.trainer.devices import DeviceChoice
@@ -91,7 +91,7 @@ class Trainer(pl.Trainer):
         if tf32 and self.strategy.root_device.type != "cuda":
             raise ValueError(f"tf32 needs a CUDA GPU, got {self.strategy.root_device.type}")
         self._tf32 = tf32
-        install.install(self, execution, compile)
+        install(self, execution, compile)
 
     def fit(  # type: ignore[override]  # noqa: D417, PLR0913 (Lightning's arguments are its own)
         self,
@@ -161,7 +161,8 @@ class Trainer(pl.Trainer):
             self._resume_from = self._checkpoint.last_model_path if self._checkpoint else None
             return
         self._resume_from = None
-        tuning = any(getattr(callback, "_early_exit", False) for callback in self.callbacks)  # type: ignore[attr-defined]
+        finders = (pl.callbacks.BatchSizeFinder, pl.callbacks.LearningRateFinder)
+        tuning = any(isinstance(callback, finders) for callback in self.callbacks)  # type: ignore[attr-defined]
         if self.global_step == steps and not tuning:  # a Tuner restores everything before it returns
             limits = f"max_epochs={self.max_epochs}, max_steps={self.max_steps}"
             raise ValueError(f"no optimizer step was made: {limits}, batches={self.num_training_batches}")
