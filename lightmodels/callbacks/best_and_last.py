@@ -37,9 +37,7 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
         ValueError: ``every_n_steps`` below 1; during training, a ``monitor`` that is not among the metrics.
     """
 
-    def __init__(
-        self, monitor: str | None = None, mode: Mode = "min", every_n_steps: int | None = None
-    ) -> None:
+    def __init__(self, monitor: str | None = None, mode: Mode = "min", every_n_steps: int | None = None) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"save_every_n_steps must be at least 1, got {every_n_steps}")
         self.monitor, self.mode, self.every_n_steps = monitor, mode, every_n_steps

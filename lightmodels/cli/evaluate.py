@@ -16,9 +16,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--tpu_cores", help="count, -1 (all), or indices like 0,1")
     options = parser.parse(argv)
     with flag_errors("--", ["gpus", "tpu_cores"]):
-        trainer = Trainer(
-            gpus=options.gpus, tpu_cores=options.tpu_cores, logger=False, enable_checkpointing=False
-        )
+        trainer = Trainer(gpus=options.gpus, tpu_cores=options.tpu_cores, logger=False, enable_checkpointing=False)
     model, checkpoint = load_model(options.ckpt)
     data = make_datamodule(checkpoint, options.ckpt, options.data_dir)
     print(json.dumps(trainer.test(model, datamodule=data, verbose=False)[0]))

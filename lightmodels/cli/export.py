@@ -76,9 +76,7 @@ def output_path(options: Namespace) -> Path:
     return output
 
 
-def comparison_rows(
-    pipeline: Pipeline, checkpoint: dict[str, Any], options: Namespace
-) -> tuple[Tensor, Tensor, str]:
+def comparison_rows(pipeline: Pipeline, checkpoint: dict[str, Any], options: Namespace) -> tuple[Tensor, Tensor, str]:
     """Raw inputs for the comparison, the model's outputs for them, and a description.
 
     Test rows were preprocessed by the data module, not by the pipeline. Without data files: random rows.

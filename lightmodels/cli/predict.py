@@ -50,9 +50,7 @@ def predict(pipeline: Pipeline, raw: Tensor, path: str) -> Tensor:
         raise UsageError(f"--ckpt {path}: its data_info does not fit its model ({error})") from error
     names = pipeline.info.get("classes", ["value"])
     if outputs.shape[1] != len(names):
-        raise UsageError(
-            f"--ckpt {path}: its model has {outputs.shape[1]} classes, its data_info {len(names)}"
-        )
+        raise UsageError(f"--ckpt {path}: its model has {outputs.shape[1]} classes, its data_info {len(names)}")
     return outputs
 
 
@@ -79,9 +77,7 @@ def describe(outputs: Tensor, info: dict[str, Any], top: int) -> Iterator[dict[s
 
 def format_json(sources: Sequence[Source], results: Sequence[dict[str, Any]]) -> list[str]:
     """One line of JSON for each prediction."""
-    origins = [
-        {"input": source.argument} | ({} if source.row is None else {"row": source.row}) for source in sources
-    ]
+    origins = [{"input": source.argument} | ({} if source.row is None else {"row": source.row}) for source in sources]
     return [json.dumps(origin | result) for origin, result in zip(origins, results, strict=True)]
 
 

@@ -27,9 +27,7 @@ def count_parameters(model: LightModel) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def collect_metrics(
-    trainer: Trainer, model: LightModel, seed: int, tested: dict[str, float]
-) -> dict[str, Any]:
+def collect_metrics(trainer: Trainer, model: LightModel, seed: int, tested: dict[str, float]) -> dict[str, Any]:
     """The content of metrics.json."""
     last = model.history[-1]
     values = {name: last[name] for name in last if name.startswith(("train_", "val_"))}

@@ -131,9 +131,7 @@ class LightModel(pl.LightningModule):
             NotImplementedError: no net was given and the subclass has no ``forward``.
         """
         if self.net is None:
-            raise NotImplementedError(
-                f"{type(self).__name__} needs a net, LightModel(net), or its own forward"
-            )
+            raise NotImplementedError(f"{type(self).__name__} needs a net, LightModel(net), or its own forward")
         return self.net(*inputs, **named)
 
     def shared_step(self, batch: Any) -> dict[str, Any]:

@@ -32,6 +32,4 @@ def install(trainer: pl.Trainer, steps_per_execution: int | Literal["auto"], com
         from lightmodels.loops.compiled.step_compiler import StepCompiler  # takes a second to import
 
         compiler = StepCompiler()
-    trainer.fit_loop.epoch_loop = TrainingEpochLoop(
-        trainer.fit_loop.epoch_loop, steps_per_execution, compiler
-    )
+    trainer.fit_loop.epoch_loop = TrainingEpochLoop(trainer.fit_loop.epoch_loop, steps_per_execution, compiler)

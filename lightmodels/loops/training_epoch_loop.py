@@ -46,9 +46,7 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         if self.why_not is None:
             self._prepare_fast_path()
         elif self.steps_per_execution != 1:
-            raise ValueError(
-                f"steps_per_execution={self.steps_per_execution!r} is not supported with {self.why_not}"
-            )
+            raise ValueError(f"steps_per_execution={self.steps_per_execution!r} is not supported with {self.why_not}")
         if self.compiler:
             self.compiler.begin_epoch(self.trainer, self.why_not)
 

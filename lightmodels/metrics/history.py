@@ -119,9 +119,7 @@ class History(Sequence[Row]):
         Args:
             best_epoch: the epoch to mark; by default that of the lowest ``val_loss``.
         """
-        metrics = list(
-            dict.fromkeys(n.partition("_")[2] for n in self.columns if n.startswith(("train_", "val_")))
-        )
+        metrics = list(dict.fromkeys(n.partition("_")[2] for n in self.columns if n.startswith(("train_", "val_"))))
         if best_epoch is None:
             best_epoch = self.best_epoch if "val_loss" in self.columns else 0
         columns = 2 if len(metrics) > 1 else 1

@@ -90,9 +90,7 @@ def _update(
     if group["maximize"]:
         grads = [-grad for grad in grads]
     if group["weight_decay"] and not group["decoupled_weight_decay"]:
-        grads = [
-            grad.add(param, alpha=group["weight_decay"]) for grad, param in zip(grads, params, strict=True)
-        ]
+        grads = [grad.add(param, alpha=group["weight_decay"]) for grad, param in zip(grads, params, strict=True)]
     now, then = (beta * (1 - 0.5 * 0.96 ** (t * group["momentum_decay"])) for t in (step, step + 1))
     torch._foreach_mul_(products, now)
     product = products[0].item()

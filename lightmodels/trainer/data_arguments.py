@@ -49,9 +49,7 @@ def fit_arguments(
         train_data = loaders
         validation_data = val_loaders if validation_data is None else validation_data
     elif validation_data is not None or validation_split:
-        raise ValueError(
-            "validation_data and validation_split need train_data; otherwise pass val_dataloaders"
-        )
+        raise ValueError("validation_data and validation_split need train_data; otherwise pass val_dataloaders")
     else:
         return given | {"val_dataloaders": as_loader(val_loaders, batch_size)}
     if validation_data is not None and validation_split:
@@ -81,7 +79,5 @@ def _from_data(data: Any, validation: Any, validation_split: float, batch_size: 
 def _split_dataset(data: Any, fraction: float) -> list[Any]:
     count = round(fraction * len(data))
     if not 0 < count < len(data):
-        raise ValueError(
-            f"validation_split must leave rows in both parts, got {fraction} of {len(data)} rows"
-        )
+        raise ValueError(f"validation_split must leave rows in both parts, got {fraction} of {len(data)} rows")
     return list(random_split(data, [len(data) - count, count], torch.Generator().manual_seed(0)))

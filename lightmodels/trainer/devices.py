@@ -37,9 +37,7 @@ def _choose(option: str, noun: str, choice: DeviceChoice, available: int) -> Dev
     here = f"{available or 'no'} {noun}{'s are' if available > 1 else ' is'} available"
     devices = _parse(choice)
     if devices is None:
-        raise ValueError(
-            f"{option} must be a number, -1 for all, or indices like 0,1, got {choice!r}; {here}"
-        )
+        raise ValueError(f"{option} must be a number, -1 for all, or indices like 0,1, got {choice!r}; {here}")
     needed = max(devices) + 1 if isinstance(devices, list) else max(devices, 1)
     if needed > available:
         raise ValueError(f"{option}={choice} requested, but {'only ' if available else ''}{here}")

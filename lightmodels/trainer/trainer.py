@@ -128,9 +128,7 @@ class Trainer(pl.Trainer):
             SystemExit: with code 143, on SIGTERM. On Ctrl-C, the history so far is returned, and the next
                 ``fit`` continues from there. In both cases the state is saved first.
         """
-        given = dict(
-            train_dataloaders=train_dataloaders, val_dataloaders=val_dataloaders, datamodule=datamodule
-        )
+        given = dict(train_dataloaders=train_dataloaders, val_dataloaders=val_dataloaders, datamodule=datamodule)
         data = data_arguments.fit_arguments(given, train_data, validation_data, validation_split, batch_size)
         if max_epochs is not None:
             self.fit_loop.max_epochs = max_epochs

@@ -107,9 +107,7 @@ def _validation_is_due(trainer: pl.Trainer) -> bool:
     epochs, batches = trainer.check_val_every_n_epoch, trainer.val_check_batch
     if not trainer.enable_validation or (epochs and (trainer.current_epoch + 1) % epochs):
         return False
-    may_stop = trainer.current_epoch >= (trainer.min_epochs or 0) and trainer.global_step >= (
-        trainer.min_steps or 0
-    )
+    may_stop = trainer.current_epoch >= (trainer.min_epochs or 0) and trainer.global_step >= (trainer.min_steps or 0)
     if trainer.should_stop and may_stop:
         return True
     if batches in (None, math.inf):

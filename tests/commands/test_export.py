@@ -110,9 +110,7 @@ def test_a_program_with_other_outputs_is_not_written(run, monkeypatch, factor):
     monkeypatch.setitem(export.LOADERS, "torch_export", wrong)
     ended = run("ring", "torch_export")
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err.startswith(
-        "export.py: model: not written, its outputs differ from the model's: largest "
-    )
+    assert ended.err.startswith("export.py: model: not written, its outputs differ from the model's: largest ")
     assert [(path.name, path.read_text()) for path in Path().iterdir()] == [("model", "older")]
 
 

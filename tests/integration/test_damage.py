@@ -305,11 +305,7 @@ def test_four_processes_at_once_claim_four_directories(monkeypatch):
     monkeypatch.setattr(run_directory, "max", waiting_max, raising=False)
     with processes.Pool(4) as pool:
         claimed = pool.map(run_directory.claim_next, [Path("runs")] * 4, chunksize=1)
-    assert (
-        sorted(claimed)
-        == sorted(Path("runs").iterdir())
-        == [Path(f"runs/{number}") for number in (1, 2, 3, 4)]
-    )
+    assert sorted(claimed) == sorted(Path("runs").iterdir()) == [Path(f"runs/{number}") for number in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize("run_dir", ["file/run", "file/deeper/run", "to nowhere/run", None])

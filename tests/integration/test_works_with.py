@@ -250,9 +250,7 @@ def test_a_compiled_net_trains_as_the_original_and_its_checkpoint_loads():
         lambda: Wrapped(torch.compile(small_net(), backend="eager")), run_dir="run", enable_checkpointing=True
     )
     assert model.history["val_loss"] == pytest.approx(plain.history["val_loss"], rel=1e-5)
-    again = Wrapped.load_from_checkpoint(
-        "run/checkpoints/last.ckpt", net=torch.compile(small_net(), backend="eager")
-    )
+    again = Wrapped.load_from_checkpoint("run/checkpoints/last.ckpt", net=torch.compile(small_net(), backend="eager"))
     x = points(20, 2)[0]
     assert torch.allclose(again(x), model(x))
     assert torch.allclose(trainer.predict(again, TensorLoader(x, batch_size=7)), model(x), atol=1e-6)

@@ -14,10 +14,7 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 CODE = [text for language, text in BLOCKS if language == "python"]
 COMMANDS = [
-    line.partition("#")[0].strip()
-    for language, text in BLOCKS
-    if language == "bash"
-    for line in text.splitlines()
+    line.partition("#")[0].strip() for language, text in BLOCKS if language == "bash" for line in text.splitlines()
 ]
 TRAININGS = [line for line in COMMANDS if line.startswith("python scripts/train.py")]
 

@@ -18,9 +18,7 @@ class DigitsDataModule(TensorDataModule):
         seed: seed of the split and of the order of the rows.
     """
 
-    def __init__(
-        self, path: str | Path, batch_size: int = 32, val_fraction: float = 0.1, seed: int = 0
-    ) -> None:
+    def __init__(self, path: str | Path, batch_size: int = 32, val_fraction: float = 0.1, seed: int = 0) -> None:
         super().__init__(batch_size=batch_size, val_fraction=val_fraction, seed=seed)
         self.path = Path(path)
 
