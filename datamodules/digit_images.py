@@ -1,7 +1,7 @@
-"""Pictures of single digits, made into images as MNIST's are; pure, but for reading the file.
+"""Turns pictures of single digits into images like those of MNIST.
 
-The way of MNIST's makers (LeCun, Cortes and Burges, "The MNIST database"): the ink is scaled to fit a
-box of 20 x 20, aspect ratio kept, and placed in 28 x 28 with its centre of mass in the middle.
+As MNIST was made (LeCun, Cortes and Burges, "The MNIST database"): the ink is scaled to fit a box of
+20 x 20 pixels, aspect ratio kept, and placed in 28 x 28 pixels with its center of mass in the middle.
 """
 
 import math
@@ -11,96 +11,88 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from lightmodels.data.remote_files import DataError, reason
+from lightmodels.data.remote_files import DataError, one_line
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
-SIDE, BOX = 28, 20  # pixels of an image and of the box that the ink fills
-LEAST_CONTRAST = 1 / 16  # between paper and ink, of the whole range; less is an even colour
-LEAST_INK = 0.15  # of the darkest ink; below it is the paper's grain or a JPEG's ripple
-FULL = (1.0, 2.0**8 - 1, 2.0**16 - 1, 2.0**32 - 1, math.inf)  # what white may be in pictures of wide numbers
-GRAIN = 6.0  # times the median deviation of the border is still paper
+SIDE, BOX = 28, 20  # pixels of an image, and of the box that the ink fills
+MIN_CONTRAST = 1 / 16  # between paper and ink, of the whole range
+MIN_INK = 0.15  # of the darkest ink; less is the paper's grain or a JPEG artifact
+MAX_GRAIN = 6.0  # times the median deviation of the border from its median is still paper
+WHITE = (1.0, 2.0**8 - 1, 2.0**16 - 1, 2.0**32 - 1, math.inf)  # possible maxima of wide pixel formats
 
 
 def read_digit(path: str | Path) -> Tensor:
     """The digit in a picture of any size, dark on light or light on dark, uint8 ``(28, 28)``.
 
-    Raises:
-        DataError: no such file, not a picture, or one without a digit.
+    Raises DataError if the file is missing, not a picture, or shows no digit.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                ink = ink_of(ImageOps.exif_transpose(image))
-    except DataError:
-        raise
+            with Image.open(path) as file:
+                image = ImageOps.exif_transpose(file)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise DataError(f"cannot be read: {reason(error)}") from error
-    except UnidentifiedImageError as error:
-        raise DataError("is not an image") from error
-    except Exception as error:  # bytes that are not what they should be can raise anything
-        raise DataError(f"is not an image that can be read ({reason(error)})") from error
-    return as_mnist(ink)
+        raise DataError(f"cannot be read: {one_line(error)}") from error
+    except Exception as error:  # damaged bytes can raise anything
+        raise DataError(f"is not an image that can be read ({one_line(error)})") from error
+    return to_mnist(extract_ink(image))
 
 
-def ink_of(image: Image.Image) -> Floats:
-    """How much ink is where, ``(height, width)`` in 0..1 with 1 at the most.
+def extract_ink(image: Image.Image) -> Floats:
+    """The amount of ink in each pixel, ``(height, width)`` in 0..1 with a maximum of 1.
 
-    An alpha channel that varies is the ink. Without one, the border tells the colour of the paper,
-    and ink is what differs from it, to the side on which the greatest difference is.
-
-    Raises:
-        DataError: the picture has one colour, or a border as restless as the rest.
+    An alpha channel that varies is the ink. Otherwise the border shows the color of the paper, and
+    ink is what differs from it, in the direction of the greatest difference. Raises DataError for a
+    picture of one color, or with a border as noisy as the rest.
     """
     grey, alpha = _channels(image)
-    drawn_on_nothing = alpha.max() - alpha.min() >= LEAST_CONTRAST
-    if not drawn_on_nothing and alpha.max() < LEAST_CONTRAST:
-        raise DataError("shows no digit: it is transparent all over")
-    picture = alpha if drawn_on_nothing else grey
-    edges = [picture[0], picture[-1], picture[1:-1, 0], picture[1:-1, -1]]
-    border: Floats = np.concatenate(edges)
-    paper = 0.0 if drawn_on_nothing else float(np.median(border))
-    grain = GRAIN * float(np.median(np.abs(border - paper)))
-    darker = paper - picture.min() > picture.max() - paper
-    ink: Floats = np.clip(paper - picture if darker else picture - paper, 0, None)
-    if ink.max() < max(LEAST_CONTRAST, grain):
+    has_alpha = alpha.max() - alpha.min() >= MIN_CONTRAST
+    if not has_alpha and alpha.max() < MIN_CONTRAST:
+        raise DataError("shows no digit: it is completely transparent")
+    picture = alpha if has_alpha else grey
+    border: Floats = np.concatenate([picture[0], picture[-1], picture[1:-1, 0], picture[1:-1, -1]])
+    paper = 0.0 if has_alpha else float(np.median(border))
+    grain = MAX_GRAIN * float(np.median(np.abs(border - paper)))
+    is_darker = paper - picture.min() > picture.max() - paper
+    ink: Floats = np.clip(paper - picture if is_darker else picture - paper, 0, None)
+    if ink.max() < max(MIN_CONTRAST, grain):
         raise DataError("shows no digit: nothing stands out from its border")
-    ink[ink < max(LEAST_INK * ink.max(), grain)] = 0
+    ink[ink < max(MIN_INK * ink.max(), grain)] = 0
     return ink / float(ink.max())
 
 
-def as_mnist(ink: Floats) -> Tensor:
-    """Ink of shape ``(height, width)`` as an image of MNIST's kind, uint8 ``(28, 28)``."""
+def to_mnist(ink: Floats) -> Tensor:
+    """Scales and centers ink of shape ``(height, width)``: uint8 ``(28, 28)``."""
     rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
     cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = BOX / max(cropped.shape)
     height, width = (max(1, round(scale * size)) for size in cropped.shape)
-    filter_ = Image.Resampling.BOX if scale <= 1 else Image.Resampling.BICUBIC
-    scaled = Image.fromarray(cropped.astype(np.float32)).resize((width, height), filter_)
+    resampling = Image.Resampling.BOX if scale <= 1 else Image.Resampling.BICUBIC
+    scaled = Image.fromarray(cropped.astype(np.float32)).resize((width, height), resampling)
     small = np.clip(np.asarray(scaled, dtype=np.float64), 0, None)
     image = np.zeros((SIDE, SIDE))
     top, left = (_offset(small.sum(axis=axis)) for axis in (1, 0))
-    image[top : top + height, left : left + width] = small / small.max()  # MNIST's ink is full somewhere
+    image[top : top + height, left : left + width] = small / small.max()  # MNIST has full ink somewhere
     return torch.from_numpy(np.rint(255 * image).astype(np.uint8))
 
 
 def _channels(image: Image.Image) -> tuple[Floats, Floats]:
-    """Grey and alpha, each ``(height, width)`` in 0..1; alpha is 1 where a picture has none."""
+    """Grey and alpha, each ``(height, width)`` in 0..1; alpha is 1 for pictures without one."""
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         both: Floats = np.asarray(image.convert("RGBA").convert("LA"), dtype=np.float64) / 255
         return both[..., 0], both[..., 1]
-    wide = image.mode.startswith(("I", "F"))  # 16 bits and more, which convert("L") would cut off
-    grey: Floats = np.asarray(image if wide else image.convert("L"), dtype=np.float64)
+    is_wide = image.mode.startswith(("I", "F"))  # 16 bits and more, which convert("L") would cut off
+    grey: Floats = np.asarray(image if is_wide else image.convert("L"), dtype=np.float64)
     if not np.isfinite(grey).all():
         raise DataError("is not an image that can be read (it has pixels that are not numbers)")
-    full = next(top for top in FULL if grey.max() <= top) if wide else 255.0
-    return grey / full, np.ones_like(grey)
+    white = next(maximum for maximum in WHITE if grey.max() <= maximum) if is_wide else 255.0
+    return grey / white, np.ones_like(grey)
 
 
 def _offset(mass: Floats) -> int:
-    """Where a row of masses begins so that its centre is in the middle of an image, and all is inside."""
-    centre = float((mass * np.arange(len(mass))).sum() / mass.sum())
-    return min(max(round(SIDE / 2 - centre), 0), SIDE - len(mass))
+    """Where to place a row of masses so that its center is in the middle of an image, and all is inside."""
+    center = float((mass * np.arange(len(mass))).sum() / mass.sum())
+    return min(max(round(SIDE / 2 - center), 0), SIDE - len(mass))

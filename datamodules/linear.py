@@ -1,31 +1,27 @@
-"""Made rows for linear regression."""
+"""Synthetic data for linear regression."""
 
 from typing import Any
 
 import torch
 
-from lightmodels.data.tensor_datamodule import Splits, TensorDataModule, Tensors, at_least_one, draw_splits
+from lightmodels.data.tensor_datamodule import Splits, TensorDataModule, Tensors, train_val_split
+from lightmodels.utils.argument_checks import at_least
 
-WEIGHTS = (2.0, -3.0)
-BIAS = 10.0
-NOISE = 2.0  # standard deviation, so that no model's mean squared error is below 4
+WEIGHTS, BIAS = (2.0, -3.0), 10.0
+NOISE = 2.0  # standard deviation: no model's mean squared error is below 4
 
 
 class LinearDataModule(TensorDataModule):
     """``y = 2·x1 - 3·x2 + 10 + N(0, 2²)`` with both x uniform on (-5, 5).
 
-    ``num_rows`` rows are split into training and validation; the test set is ``test_rows`` fresh
-    ones. x has shape ``(N, 2)``, y has shape ``(N, 1)``, both float32.
+    x has shape ``(N, 2)``, y has shape ``(N, 1)``, both float32.
 
     Args:
         num_rows: rows for training and validation.
-        test_rows: rows of the test set.
+        test_rows: additional rows for the test set.
         val_fraction: share of ``num_rows`` for validation.
         batch_size: rows in a global batch.
         seed: seed of the rows, of the split and of the order.
-
-    Raises:
-        ValueError: a number of rows below 1, or a fraction that leaves a part empty.
     """
 
     def __init__(
@@ -36,8 +32,8 @@ class LinearDataModule(TensorDataModule):
         batch_size: int = 10,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size=batch_size, val_fraction=val_fraction, seed=seed)
-        at_least_one(num_rows=num_rows, test_rows=test_rows)
+        super().__init__(batch_size, val_fraction, seed)
+        at_least(1, num_rows=num_rows, test_rows=test_rows)
         self.num_rows, self.test_rows = num_rows, test_rows
         self.save_hyperparameters()
 
@@ -50,11 +46,13 @@ class LinearDataModule(TensorDataModule):
         return {"kind": "table", "features": ["x1", "x2"], "target": "y"}
 
     def load(self) -> Splits:
-        return draw_splits(draw_rows, self.num_rows, self.test_rows, self.val_fraction, self.seed)
+        generator = torch.Generator().manual_seed(self.seed)
+        train, val = train_val_split(draw_rows(self.num_rows, generator), self.val_fraction, self.seed)
+        return Splits(train, val, test=draw_rows(self.test_rows, generator))
 
 
 def draw_rows(rows: int, generator: torch.Generator) -> Tensors:
-    """Draws rows of the line and its noise: x of shape ``(rows, 2)`` and y of shape ``(rows, 1)``."""
+    """Draws x of shape ``(rows, 2)`` and y of shape ``(rows, 1)``."""
     x = torch.rand(rows, len(WEIGHTS), generator=generator) * 10 - 5
     noise = NOISE * torch.randn(rows, 1, generator=generator)
     return x, x @ torch.tensor(WEIGHTS)[:, None] + BIAS + noise

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 
 from datamodules.ring import RingDataModule
 from lightmodels import EpochMeans, History, LightModel, RingDNN
+from lightmodels.utils.distributed import all_gather_objects
 
 
 def run_epoch(fabric: Fabric, net: Any, loader: Any, stage: str, step: Any = None) -> dict[str, float]:
@@ -26,8 +27,8 @@ def run_epoch(fabric: Fabric, net: Any, loader: Any, stage: str, step: Any = Non
         if step is not None:
             # Gradients are averaged over processes, and shares of a batch may differ by a row.
             step(values["loss"] * (rows / fabric.all_reduce(float(rows), reduce_op="mean")))
-    sums = means.compute(lambda sums: fabric.all_reduce(sums.to(fabric.device), reduce_op="sum").cpu())
-    return {f"{stage}_{name}": value for name, value in sums.items()}
+    values = means.compute(lambda own: all_gather_objects(own, fabric.world_size))
+    return {f"{stage}_{name}": value for name, value in values.items()}
 
 
 def train(model: LightModel, data: RingDataModule, max_epochs: int, fabric: Fabric) -> History:

@@ -1,4 +1,4 @@
-"""Patience: early stopping on the value that decides which checkpoint is best."""
+"""EarlyStopping on the metric that decides which checkpoint is best."""
 
 import pytorch_lightning as pl
 
@@ -6,12 +6,12 @@ from lightmodels.callbacks.best_and_last import Mode, resolve_monitor
 
 
 class EarlyStopping(pl.callbacks.EarlyStopping):
-    """Stops when the monitored value has had no new best for some epochs.
+    """Stops training when the monitored metric has stopped improving.
 
     Args:
-        monitor: the value; by default the one that decides which checkpoint is best.
-        patience: validations, or epochs, to wait for a new best.
-        mode: whether the least or the greatest value is best.
+        monitor: the metric. Default: the one that decides which checkpoint is best.
+        patience: number of validations (of epochs, for a training metric) without improvement to wait.
+        mode: whether a lower or a higher value is better.
 
     Raises:
         ValueError: a negative ``patience``.
@@ -21,8 +21,8 @@ class EarlyStopping(pl.callbacks.EarlyStopping):
         if patience < 0:
             raise ValueError(f"patience must not be negative, got {patience}")
         super().__init__(monitor or "", patience=patience, mode=mode)
-        self._chosen = monitor
+        self._given_monitor = monitor
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.monitor = resolve_monitor(self._chosen, trainer)
-        self.wait_count = 0  # of an earlier fit
+        self.monitor = resolve_monitor(self._given_monitor, trainer)
+        self.wait_count = 0  # may be left over from an earlier fit

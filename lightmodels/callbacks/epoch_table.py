@@ -51,9 +51,7 @@ class EpochTable(pl.Callback):
             if _state(stop) != before and self._may_print(trainer):  # not one of an earlier fit
                 _print(reason_of(stop, trainer, self.history), trainer)
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._stop_progress()
         self._show_rows(trainer)
 

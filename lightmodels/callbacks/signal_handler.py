@@ -1,9 +1,8 @@
-"""SignalHandler: SIGTERM and Ctrl-C end training after the batch under way, with its state saved."""
+"""SignalHandler: stops training on SIGTERM or Ctrl-C after the current batch, with its state saved."""
 
 import os
 import signal
 import threading
-from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -14,124 +13,107 @@ from pytorch_lightning.trainer.states import TrainerFn
 from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint
 from lightmodels.utils import lightning_internals
 
-DEADLINE = 30.0  # seconds after the signal, the time that SLURM and Kubernetes leave
+DEADLINE = 30.0  # seconds between SIGTERM and SIGKILL, by default, in SLURM and Kubernetes
 
 
 class TrainingInterrupted(Exception):
-    """Training was stopped by a signal; ``signum`` says by which."""
+    """Training was interrupted by the signal ``signum``."""
 
     def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        super().__init__(f"interrupted by {signal.Signals(signum).name}")
         self.signum = signum
 
 
 class SignalHandler(pl.Callback):
-    """Stops training within one batch of SIGTERM or Ctrl-C, on all processes at the same step.
+    """Stops training after the current batch on SIGTERM or Ctrl-C, on all processes at the same step.
 
-    The state is saved as ``last.ckpt`` first, so that a resumed run is the one that was not
-    stopped. A signal during the validation that ends an epoch takes effect when that is over. A
-    second Ctrl-C aborts at once, and a process that has not ended 30 seconds after a signal, because
-    a peer is gone, say, is ended hard.
+    The state is saved as ``last.ckpt`` first, so that a resumed run continues exactly. A signal during the
+    validation at the end of an epoch takes effect after it. A second Ctrl-C aborts at once, and a process
+    that has not ended 30 seconds after the signal (it may wait for a dead peer) is killed.
 
     Args:
-        checkpoint: what saves the state; by default nothing does.
+        checkpoint: saves the state. Default: the state is not saved.
     """
 
-    runs_every_step = True  # of an execution of many, as a signal cannot wait
+    runs_every_step = True  # also inside an execution of several steps, as a signal cannot wait
+    runs_between_compiled_steps = False  # inside a graph it has to
 
     def __init__(self, checkpoint: BestAndLastCheckpoint | None = None) -> None:
         self._checkpoint = checkpoint
         self._received = 0  # the signal that this process has received
-        self._agreed = 0  # and the one that all processes know of
-        self._stops_before_next_batch = False
-        self._handlers: dict[int, Any] = {}
-        self._timer: threading.Timer | None = None
+        self._stop_before_next_batch = 0  # the signal to stop for
+        self._old_handlers: dict[int, Any] = {}
+        self._kill_timer: threading.Timer | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._received, self._stops_before_next_batch = 0, False
-        if self._checkpoint is not None:
-            self._checkpoint.ends = self._checkpoint.save_pending = False
+        self._received = self._stop_before_next_batch = 0
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGTERM, signal.SIGINT):
-                self._handlers[signum] = signal.signal(signum, self._receive)
+                self._old_handlers[signum] = signal.signal(signum, self._receive)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if self._received and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self._received = signum
-        if self._checkpoint is not None:
-            self._checkpoint.ends = True
-        if self._timer is None:
-            self._timer = threading.Timer(DEADLINE, os._exit, (128 + signum,))
-            self._timer.daemon = True
-            self._timer.start()
+        if self._kill_timer is None:
+            self._kill_timer = threading.Timer(DEADLINE, os._exit, (128 + signum,))
+            self._kill_timer.daemon = True
+            self._kill_timer.start()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if (
-            self._all_stop(trainer)
-            and not trainer.is_last_batch
-            and not lightning_internals.validation_follows(trainer)
-        ):
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        signum = self._received_anywhere(trainer)
+        if signum and not trainer.is_last_batch and not lightning_internals.validation_follows(trainer):
             self._save(trainer)
-            self._stop(trainer)
+            self._stop(trainer, signum)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        inside_an_epoch = trainer.state.fn == TrainerFn.FITTING and not trainer.is_last_batch
-        if inside_an_epoch and not trainer.sanity_checking and self._all_stop(trainer):
+        inside_epoch = trainer.state.fn == TrainerFn.FITTING and not trainer.is_last_batch
+        if inside_epoch and not trainer.sanity_checking and (signum := self._received_anywhere(trainer)):
             self._save(trainer)
-            self._stops_before_next_batch = True  # when the model is no longer in evaluation mode
+            self._stop_before_next_batch = signum  # not yet: the model is still in evaluation mode
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        if self._stops_before_next_batch:
-            self._stop(trainer)
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        if self._stop_before_next_batch:
+            self._stop(trainer, self._stop_before_next_batch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        saved = (
-            self._checkpoint is None or not self._checkpoint.save_pending
-        )  # else the next step's end saves
-        if self._all_stop(trainer) and saved:
-            self._stop(trainer)
+        signum = self._received_anywhere(trainer)
+        save_pending = self._checkpoint is not None and self._checkpoint.save_pending
+        if signum and not save_pending:  # otherwise the end of the next step saves and stops
+            self._stop(trainer, signum)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._all_stop(trainer):
-            self._stop(trainer)
-        self._release()
+        if signum := self._received_anywhere(trainer):
+            self._stop(trainer, signum)
+        self._restore_handlers()
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        self._release()
+    def on_exception(self, *_: Any) -> None:
+        self._restore_handlers()
 
-    def _all_stop(self, trainer: pl.Trainer) -> bool:
-        """Whether any process had received a signal when all of them were asked."""
-        signum = self._received  # once: a signal may come at any moment, and all must agree
-        if trainer.world_size > 1:
-            known = torch.tensor(signum, device=trainer.strategy.root_device)
-            torch.distributed.all_reduce(known, torch.distributed.ReduceOp.MAX)
-            signum = int(known)
-        self._agreed = signum
-        return signum > 0
+    def _received_anywhere(self, trainer: pl.Trainer) -> int:
+        """The signal that some process has received, the same on every process; 0 for none."""
+        received = self._received  # read once: a signal may arrive at any moment
+        if trainer.world_size == 1:
+            return received
+        highest = torch.tensor(received, device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(highest, torch.distributed.ReduceOp.MAX)
+        return int(highest)
 
     def _save(self, trainer: pl.Trainer) -> None:
         if self._checkpoint is not None:
             self._checkpoint.save_last(trainer)
-            self._checkpoint.wait()  # a save that fails is to be told
+            self._checkpoint.wait()  # raises if the checkpoint could not be written
 
-    def _stop(self, trainer: pl.Trainer) -> None:
-        # Lightning would kill this process when it sees those that it launched end.
+    def _stop(self, trainer: pl.Trainer, signum: int) -> None:
+        # Otherwise Lightning would kill this process when the processes that it has launched end.
         getattr(trainer.strategy.launcher, "procs", []).clear()
-        raise TrainingInterrupted(self._agreed)
+        raise TrainingInterrupted(signum)
 
-    def _release(self) -> None:
-        """Puts back the handlers; the deadline stays where other processes may never answer."""
-        for signum, handler in self._handlers.items():
-            with suppress(ValueError):
-                signal.signal(signum, handler)
-        self._handlers = {}
-        if self._timer is not None and not torch.distributed.is_initialized():
-            self._timer.cancel()
-            self._timer = None
+    def _restore_handlers(self) -> None:
+        """Restores the handlers; the timer keeps running if other processes may never answer."""
+        for signum, handler in self._old_handlers.items():
+            signal.signal(signum, handler)
+        self._old_handlers = {}
+        if self._kill_timer is not None and not torch.distributed.is_initialized():
+            self._kill_timer.cancel()
+            self._kill_timer = None

@@ -47,7 +47,5 @@ class Embedding:
     def columns(self) -> dict[str, list[str]]:
         """The labels as text, by the name of their column (``"label"`` if there is only one)."""
         named = self.labels if isinstance(self.labels, Mapping) else {"label": self.labels}
-        plain = {
-            name: values.tolist() if isinstance(values, Tensor) else values for name, values in named.items()
-        }
+        plain = {name: values.tolist() if isinstance(values, Tensor) else values for name, values in named.items()}
         return {str(name): [str(value) for value in values] for name, values in plain.items()}

@@ -22,7 +22,7 @@ from lightmodels.core.embedding import Embedding
 from lightmodels.core.net_spec import Loss, MetricLike, NetSpec, OptimizerLike
 from lightmodels.metrics.history import History
 from lightmodels.metrics.stage_metrics import EpochRecord, StageMetrics
-from lightmodels.optim.lr_schedules import current_lr
+from lightmodels.optim.lr_schedules import attached_trainer, current_lr
 from lightmodels.plots.defaults import default_figures
 from lightmodels.utils import distributed, lightning_internals
 from lightmodels.utils.batch import batch_size, forward_arguments, run_step, values_and_size
@@ -131,9 +131,7 @@ class LightModel(pl.LightningModule):
             NotImplementedError: no net was given and the subclass has no ``forward``.
         """
         if self.net is None:
-            raise NotImplementedError(
-                f"{type(self).__name__} needs a net, LightModel(net), or its own forward"
-            )
+            raise NotImplementedError(f"{type(self).__name__} needs a net, LightModel(net), or its own forward")
         return self.net(*inputs, **named)
 
     def shared_step(self, batch: Any) -> dict[str, Any]:
@@ -189,8 +187,8 @@ class LightModel(pl.LightningModule):
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:
         """As in Lightning; without a Trainer, or outside its ``fit``, the optimizer of ``train_on_batch``."""
-        fits = self._fabric is not None or (self._trainer is not None and self._trainer.training)
-        if fits or (self._trainer is not None and self._batch_trainer is None):
+        trainer = attached_trainer(self)
+        if self.fabric or (trainer and (trainer.training or self._batch_trainer is None)):
             return super().optimizers(use_pl_optimizer)
         return self._trainer_of_batches().optimizer
 
@@ -319,10 +317,11 @@ class LightModel(pl.LightningModule):
         checkpoint["processes"] = distributed.all_gather_objects(own, self.trainer.world_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        trainer = attached_trainer(self)
+        fitting = trainer is not None and trainer.state.fn == TrainerFn.FITTING
         if fitting:
             check_compatible(self, checkpoint, self.trainer.ckpt_path)
-        if "history" in checkpoint and (fitting or self._trainer is None):
+        if "history" in checkpoint and (fitting or trainer is None):
             self.history.load_state_dict(checkpoint["history"])
             self.data_info = checkpoint.get("data_info", {})
         self._resumed = checkpoint.get("processes") if fitting else None

@@ -1,4 +1,4 @@
-"""ArrayDataModule: tensors or numpy arrays of one's own, split and batched like any data set here."""
+"""ArrayDataModule: your own tensors or numpy arrays, split and batched."""
 
 from collections.abc import Sequence
 from types import MethodType
@@ -18,24 +18,19 @@ class ArrayDataModule(TensorDataModule):
     """Arrays in memory: the inputs, then the target, each of shape ``(N, ...)``.
 
     numpy's float64 becomes torch's default type (float32), its integers and booleans int64; tensors
-    stay as they are. Without validation or test rows there is no such loader.
+    stay as they are. Without validation or test rows, there is no such loader.
 
     Args:
-        train: rows to train on: an array, or a tuple of arrays of equal length.
-        val: rows to validate on; by default carved out of ``train``.
+        train: training rows: an array, or a tuple of arrays of equal length.
+        val: validation rows.
         test: rows to test and predict on.
         batch_size: rows in a global batch, over all devices.
-        val_fraction: share of ``train`` to validate on if there is no ``val``; 0 for none.
+        val_fraction: share of ``train`` to split off for validation; 0 for none.
         seed: seed of the split and of the order of the training rows.
 
     Raises:
-        ValueError: arrays of different lengths or without rows, a fraction that leaves either part
-            without a row, or both ``val`` and ``val_fraction``.
-
-    Example:
-        >>> data = ArrayDataModule((np.zeros((10, 3)), np.arange(10)), val_fraction=0.3, batch_size=4)
-        >>> [tuple(x.shape) for x, y in data.train_dataloader()]
-        [(4, 3), (3, 3)]
+        ValueError: arrays that are empty or of different lengths, a fraction that leaves either part
+            without rows, or both ``val`` and ``val_fraction``.
     """
 
     def __init__(
@@ -47,50 +42,36 @@ class ArrayDataModule(TensorDataModule):
         val_fraction: float = 0.0,
         seed: int = 0,
     ) -> None:
-        share = {"val_fraction": val_fraction} if val_fraction else {}
-        super().__init__(batch_size=batch_size, seed=seed, **share)
+        super().__init__(batch_size, val_fraction or 0.1, seed)
         if val is not None and val_fraction:
-            raise ValueError("val_fraction must be 0 where there are rows to validate on")
-        kept, carved = to_tensors(train, "train"), () if val is None else to_tensors(val, "val")
+            raise ValueError("val_fraction must be 0 if validation rows are given")
+        kept, held_out = _to_tensors(train, "train"), () if val is None else _to_tensors(val, "val")
         if val_fraction:
-            kept, carved = train_val_split(kept, val_fraction, seed)
-        self._splits = Splits(kept, carved, () if test is None else to_tensors(test, "test"))
-        for name, rows in (("val_dataloader", self.splits.val), ("test_dataloader", self.splits.test)):
-            if not rows:  # then Lightning must find that the method is not overridden
+            kept, held_out = train_val_split(kept, val_fraction, seed)
+        self._splits = Splits(kept, held_out, () if test is None else _to_tensors(test, "test"))
+        for name, rows in (("val_dataloader", held_out), ("test_dataloader", self._splits.test)):
+            if not rows:  # Lightning runs a stage if its dataloader method is overridden
                 setattr(self, name, MethodType(getattr(pl.LightningDataModule, name), self))
 
 
-def to_tensors(arrays: Arrays, name: str) -> Tensors:
-    """The tensors of one array or of several.
-
-    Args:
-        arrays: one array, or a tuple or list of arrays of equal length.
-        name: what they are, for messages.
-
-    Raises:
-        ValueError: lengths that differ, no rows, or something that is no array of numbers.
-    """
+def _to_tensors(arrays: Arrays, name: str) -> Tensors:
     parts = arrays if isinstance(arrays, (tuple, list)) else (arrays,)
-    tensors = tuple(to_tensor(part, name) for part in parts)
+    tensors = tuple(_to_tensor(part, name) for part in parts)
     lengths = [len(tensor) for tensor in tensors]
-    if len(set(lengths)) != 1:
-        raise ValueError(f"{name} must hold arrays of one length, got lengths {lengths}")
-    if not lengths[0]:
-        raise ValueError(f"{name} must hold rows, got 0")
+    if len(set(lengths)) != 1 or not lengths[0]:
+        raise ValueError(f"{name} must hold arrays of equal length with rows in them, got lengths {lengths}")
     return tensors
 
 
-def to_tensor(array: Any, name: str) -> Tensor:
-    """An array as a tensor with at least one dimension; anything that numpy can read is one."""
-    if isinstance(array, Tensor):
-        tensor = array
-    else:
+def _to_tensor(array: Any, name: str) -> Tensor:
+    tensor: Tensor = array
+    if not isinstance(array, Tensor):
         values = np.asarray(array)
         if values.dtype.kind not in "fiub":
-            raise ValueError(f"{name} must hold arrays of numbers, got one of {values.dtype}")
-        values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-        tensor = torch.tensor(values, dtype=torch.int64 if values.dtype.kind in "iub" else None)
-        tensor = tensor.to(torch.get_default_dtype()) if values.dtype == np.float64 else tensor
+            raise ValueError(f"{name} must hold arrays of numbers, got dtype {values.dtype}")
+        dtype = values.dtype.newbyteorder("=") if values.dtype.kind == "f" else np.int64
+        tensor = torch.from_numpy(np.array(values, dtype, order="C"))
+        tensor = tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
     if not tensor.dim():
-        raise ValueError(f"{name} must hold arrays with a row a sample, got a single number")
+        raise ValueError(f"{name} must hold arrays with one row per sample, got a single number")
     return tensor

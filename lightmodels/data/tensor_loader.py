@@ -1,4 +1,4 @@
-"""TensorLoader: whole batches cut out of tensors that are already in memory."""
+"""TensorLoader: batches sliced out of tensors that are already in memory."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,68 +6,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightmodels.utils.argument_checks import at_least
+
 
 class TensorLoader:
     """Iterates over tensors of equal length in batches, without workers or per-sample Python.
 
-    The order of an epoch is a pure function of ``(seed, epoch)``; it depends neither on the
-    global random state nor on the device or the number of processes. Every pass moves on to the
-    next epoch; Lightning sets the epoch itself through ``sampler.set_epoch``.
+    The order of an epoch is a pure function of ``(seed, epoch)``: it depends neither on the global random
+    state nor on the device or the number of processes. Each pass moves on to the next epoch.
 
-    With several processes the *global* batch is cut first and each rank takes its contiguous
-    share of it, so that all ranks together see exactly what one process would see: no padding,
-    no row twice. A share can be one row shorter than another's, or empty.
+    With several processes, each rank takes its share of every *global* batch, so that all ranks together see
+    what one process would: no padding, no row twice. Shares differ by at most one row, and can be empty.
 
     Args:
         tensors: one or more tensors, each of shape ``(N, ...)``; a batch is a tuple of as many.
-        batch_size: rows in a global batch, that is over all ranks.
-        shuffle: draw a new permutation each epoch; otherwise the rows come in their own order.
+        batch_size: rows in a global batch, over all ranks.
+        shuffle: whether to draw a new permutation each epoch.
         seed: seed of the permutations.
-        drop_last: leave out a last batch that is not full.
-        rank: this process, ``0 <= rank < world_size``.
-        world_size: number of processes that share each batch.
-
-    Raises:
-        ValueError: no tensor, lengths that differ, ``batch_size < 1`` or a rank out of range.
 
     Example:
         >>> [x.tolist() for (x,) in TensorLoader(torch.arange(5), batch_size=2)]
         [[0, 1], [2, 3], [4]]
     """
 
-    batch_sampler = None  # Lightning looks here too, and finds that ``sampler`` is all
+    batch_sampler = None  # Lightning looks for set_epoch here, too
 
-    def __init__(
-        self,
-        *tensors: Tensor,
-        batch_size: int,
-        shuffle: bool = False,
-        seed: int = 0,
-        drop_last: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
+    def __init__(self, *tensors: Tensor, batch_size: int, shuffle: bool = False, seed: int = 0) -> None:
         lengths = [len(tensor) for tensor in tensors]
         if len(set(lengths)) != 1:
-            raise ValueError(f"tensors must be given and have one length, got lengths {lengths}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank must be in 0..{world_size - 1}, got {rank}")
-        self.tensors = tensors
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
-        self.drop_last = drop_last
-        self.rank, self.world_size = rank, world_size
-        self.epoch = 0
-        self._batch = 0  # the next batch of this epoch
-        self._resumed = False  # the position was loaded, and no pass has started from it yet
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of the whole data set, over all ranks."""
-        return len(self.tensors[0])
+            raise ValueError(f"tensors must be given and have equal lengths, got lengths {lengths}")
+        at_least(1, batch_size=batch_size)
+        self.tensors, self.batch_size, self.shuffle, self.seed = tensors, batch_size, shuffle, seed
+        self.num_rows = lengths[0]  # over all ranks
+        self.rank, self.world_size = 0, 1
+        self.epoch, self._batch = 0, 0  # of the next batch
+        self._resumed = False  # whether the position was loaded, and no pass has started from it yet
 
     @property
     def sampler(self) -> "TensorLoader":
@@ -75,7 +48,9 @@ class TensorLoader:
         return self
 
     def shard(self, rank: int, world_size: int) -> None:
-        """Leaves this process its share of each batch from now on, unless that is settled already."""
+        """Restricts this process to its share of each batch, unless that was done before."""
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank must be in 0..{world_size - 1}, got {rank}")
         if self.world_size == 1:
             self.rank, self.world_size = rank, world_size
 
@@ -85,17 +60,16 @@ class TensorLoader:
             self._move_to(epoch, 0)
 
     def __len__(self) -> int:
-        full, rest = divmod(self.num_rows, self.batch_size)
-        return full + (rest > 0 and not self.drop_last)
+        return -(-self.num_rows // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        if self._batch and not self._resumed:  # the last pass was broken off
+        if self._batch and not self._resumed:  # the last pass was interrupted
             self._move_to(self.epoch + 1, 0)
         self._resumed = False
-        epoch, order = self.epoch, self.order() if self.shuffle else None
+        epoch, order = self.epoch, self.order(self.epoch) if self.shuffle else None
         for batch in range(self._batch, len(self)):
-            # Before the yield, since nobody need exhaust a loader that has a length.
-            self._move_to(*((epoch, batch + 1) if batch + 1 < len(self) else (epoch + 1, 0)))
+            # Before the yield, as the caller may stop after the last batch without exhausting the loader.
+            self._move_to(epoch + (batch + 1) // len(self), (batch + 1) % len(self))
             rows = self._share(batch)
             if order is None:
                 yield tuple(tensor[rows] for tensor in self.tensors)
@@ -103,22 +77,22 @@ class TensorLoader:
                 yield tuple(tensor.index_select(0, order[rows]) for tensor in self.tensors)
 
     def row_numbers(self, epoch: int, batch: int) -> Tensor:
-        """Which rows of the data set this process has in a batch of an epoch."""
+        """The row numbers in this rank's share of a batch, in the data set."""
         return self.order(epoch)[self._share(batch)]
 
-    def order(self, epoch: int | None = None) -> Tensor:
-        """The row numbers of an epoch, by default this one, in the order they are read: shape ``(N,)``."""
+    def order(self, epoch: int) -> Tensor:
+        """All row numbers in the order of an epoch, shape ``(N,)``."""
         if not self.shuffle:
             return torch.arange(self.num_rows)
-        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch if epoch is None else epoch))
+        generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
         return torch.randperm(self.num_rows, generator=generator).to(self.tensors[0].device)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position: which epoch, and how many of its batches were handed out."""
+        """The position: the epoch, and how many of its batches were returned."""
         return {"epoch": self.epoch, "batch": self._batch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a position that ``state_dict`` gave, in the order that the own seed gives."""
+        """Continues from a position, in the order of this loader's own seed."""
         self._move_to(state["epoch"], state["batch"])
         self._resumed = True
 
@@ -133,7 +107,7 @@ class TensorLoader:
 
 
 def _mix(seed: int, epoch: int) -> int:
-    """One 63-bit seed of two numbers, so that neighbouring seeds and epochs share no permutation."""
+    """Hashes both to 63 bits, so that neighboring seeds and epochs share no permutation."""
     mixed = (seed * 0x9E3779B97F4A7C15 + epoch * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     mixed = ((mixed ^ (mixed >> 31)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
     return (mixed ^ (mixed >> 29)) >> 1

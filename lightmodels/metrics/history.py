@@ -1,4 +1,4 @@
-"""History: what each epoch reached, one row an epoch."""
+"""History: the values of each epoch, as a table."""
 
 import csv
 import html
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from lightmodels.plots.style import COLOURS, new_figure
+from lightmodels.utils.atomic_file import write_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,12 +22,11 @@ SHOWN_ROWS = 10  # in a notebook
 
 
 class History(Sequence[Row]):
-    """Rows of plain numbers, one an epoch.
+    """One row of plain numbers per epoch.
 
-    A row holds ``epoch`` (counted from 1), the ``train_*`` and ``val_*`` values, ``lr`` (the rate
-    of the epoch's last step), ``seconds`` (training and validation) and ``samples_per_second`` (training
-    rows over training time). ``history[-1]`` is the last row, ``history["val_loss"]`` a column.
-    An epoch without validation has no ``val_*``.
+    A row has ``epoch`` (counted from 1), the ``train_*`` and ``val_*`` values, ``lr`` (of the last step),
+    ``seconds`` (training and validation) and ``samples_per_second`` (training samples over training time).
+    ``history[-1]`` is the last row, ``history["val_loss"]`` a column, with ``nan`` for missing values.
 
     Example:
         >>> history = History([{"epoch": 1, "val_loss": 0.5}, {"epoch": 2, "val_loss": 0.25}])
@@ -60,33 +60,32 @@ class History(Sequence[Row]):
         return f"History({self._rows!r})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the last epochs as a table, with the best one marked."""
+        """The last epochs as a table, with the best one marked, for notebooks."""
         best, shown = self.best_epoch, self._rows[-SHOWN_ROWS:]
-        lines = [_html_row("th", self.columns)]
+        lines = [[*self.columns, ""]]
         for row in shown:
             values = [f"{row[name]:.4g}" if name in row else "-" for name in self.columns]
-            lines.append(_html_row("td", values, marked=row["epoch"] == best))
+            lines.append([*values, "*" if row["epoch"] == best else ""])
+        table = ["<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) for line in lines]
         caption = f"{len(shown)} of {len(self)} epochs" + (f"; * best epoch {best}" if best else "")
-        return "\n".join([f"<table><caption>{caption}</caption>", *lines, "</table>"])
+        return "\n".join([f"<table><caption>{caption}</caption>", *table, "</table>"])
 
     @property
     def columns(self) -> list[str]:
-        """The names of all values, in the order in which they first came up."""
+        """The names of all values, in order of first appearance."""
         return list(dict.fromkeys(name for row in self._rows for name in row))
 
     @property
     def next_epoch(self) -> int:
-        """The number of the epoch that comes after the last row."""
+        """The number of the next epoch."""
         return int(self._rows[-1]["epoch"]) + 1 if self._rows else 1
 
     @property
     def best_epoch(self) -> int:
-        """The epoch with the least ``val_loss``, or ``train_loss`` without validation; 0 without rows."""
+        """The epoch with the lowest ``val_loss``, or ``train_loss`` without validation; 0 without rows."""
         name = "val_loss" if "val_loss" in self.columns else "train_loss"
-        losses = {
-            int(row["epoch"]): row[name] for row in self._rows if math.isfinite(row.get(name, math.nan))
-        }
-        return min(losses, key=losses.__getitem__, default=0)
+        rows = [row for row in self._rows if math.isfinite(row.get(name, math.nan))]
+        return int(min(rows, key=lambda row: row[name])["epoch"]) if rows else 0
 
     def append(self, row: Row) -> None:
         """Adds the row of an epoch."""
@@ -97,35 +96,30 @@ class History(Sequence[Row]):
         return {"rows": [dict(row) for row in self._rows]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Replaces the rows by those that ``state_dict`` gave."""
+        """Replaces the rows by those of a ``state_dict``."""
         self._rows[:] = [dict(row) for row in state["rows"]]
 
     def to_csv(self, path: str | Path) -> None:
-        """Writes the rows under a line of column names; a missing value is left empty."""
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(self._rows)
+        """Writes the rows to a file, with a header line; missing values are empty."""
+        lines = io.StringIO(newline="")
+        writer = csv.DictWriter(lines, self.columns)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_file(path, lines.getvalue())
 
     def to_frame(self) -> "pd.DataFrame":
-        """The rows as a pandas DataFrame.
-
-        Raises:
-            ImportError: pandas is not installed.
-        """
+        """The rows as a pandas DataFrame; needs pandas."""
         import pandas as pd
 
         return pd.DataFrame(self._rows, columns=self.columns)
 
     def plot(self, best_epoch: int | None = None) -> "Figure":
-        """A figure with one panel a metric: its training and validation values over the epochs.
+        """A figure with one panel per metric: its training and validation values over the epochs.
 
         Args:
-            best_epoch: the epoch to mark; by default that of the least ``val_loss``.
+            best_epoch: the epoch to mark; by default that of the lowest ``val_loss``.
         """
-        metrics = list(
-            dict.fromkeys(n.partition("_")[2] for n in self.columns if n.startswith(("train_", "val_")))
-        )
+        metrics = list(dict.fromkeys(n.partition("_")[2] for n in self.columns if n.startswith(("train_", "val_"))))
         if best_epoch is None:
             best_epoch = self.best_epoch if "val_loss" in self.columns else 0
         columns = 2 if len(metrics) > 1 else 1
@@ -134,7 +128,7 @@ class History(Sequence[Row]):
         figure, grid = new_figure("", size, len(metrics), columns)
         for axes, metric in zip(grid, metrics, strict=True):
             self._plot_metric(axes, metric, best_epoch)
-        # So that a notebook shows it: by itself it does so only with figures that pyplot has made.
+        # Notebooks show only figures of pyplot by themselves.
         figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
         return figure
 
@@ -162,9 +156,3 @@ def _png(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     return buffer.getvalue()
-
-
-def _html_row(tag: str, cells: Sequence[str], marked: bool = False) -> str:
-    inner = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
-    style = ' style="font-weight: bold"' if marked else ""
-    return f"<tr{style}>{inner}<td>{'*' if marked else ''}</td></tr>"

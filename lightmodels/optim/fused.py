@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.optim.adam import adam
 from torch.optim.optimizer import ParamsT
 
+from lightmodels.optim.lr_schedules import attached_trainer
+
 FUSING = ("cpu", "cuda", "mps")  # devices for which torch has fused Adam, AdamW and SGD
 Tensors = list[Tensor]
 
@@ -18,7 +20,7 @@ def fused_kwargs(model: pl.LightningModule) -> dict[str, Any]:
 
     Lightning does not allow fused optimizers with gradient clipping in mixed precision.
     """
-    trainer: Any = model._trainer
+    trainer: Any = attached_trainer(model)
     clips = trainer is not None and trainer.gradient_clip_val and "mixed" in str(trainer.precision)
     here = all(parameter.device.type in FUSING for parameter in model.parameters())
     return {"fused": True} if here and not clips else {}
@@ -88,9 +90,7 @@ def _update(
     if group["maximize"]:
         grads = [-grad for grad in grads]
     if group["weight_decay"] and not group["decoupled_weight_decay"]:
-        grads = [
-            grad.add(param, alpha=group["weight_decay"]) for grad, param in zip(grads, params, strict=True)
-        ]
+        grads = [grad.add(param, alpha=group["weight_decay"]) for grad, param in zip(grads, params, strict=True)]
     now, then = (beta * (1 - 0.5 * 0.96 ** (t * group["momentum_decay"])) for t in (step, step + 1))
     torch._foreach_mul_(products, now)
     product = products[0].item()

@@ -30,7 +30,16 @@ def total_steps(model: pl.LightningModule) -> float:
     told: int | None = getattr(model, "total_steps", None)
     if told is not None:
         return told
-    return math.inf if model._trainer is None else model.trainer.estimated_stepping_batches
+    trainer = attached_trainer(model)
+    return math.inf if trainer is None else trainer.estimated_stepping_batches
+
+
+def attached_trainer(model: pl.LightningModule) -> pl.Trainer | None:
+    """The model's trainer; None without one, or under Fabric."""
+    try:
+        return None if model.fabric else model.trainer
+    except RuntimeError:  # how Lightning says that there is none
+        return None
 
 
 def one_cycle_factor(step: int, steps: float, warmup: float) -> float:

@@ -33,9 +33,7 @@ def classes_side_by_side(
     x, true, predicted = x.float().cpu(), true.cpu(), predicted.cpu()
     title = accuracy_title(true, predicted, "points")
     figure, panels = new_figure(title, (8.0, 4.8), 2, 2, sharex=True, sharey=True)
-    for axes, classes, label in zip(
-        panels, (true, predicted), ("true class", "predicted class"), strict=True
-    ):
+    for axes, classes, label in zip(panels, (true, predicted), ("true class", "predicted class"), strict=True):
         _scatter_classes(axes, x, classes, names, COLOURS, alpha=0.7, linewidths=0)
         axes.set(title=label, xlabel=shorten(features[0]), aspect=_aspect(x))
     wrong = x[true != predicted]

@@ -57,9 +57,7 @@ def residuals(true: Tensor, predicted: Tensor, target: str = "target") -> "Figur
     return figure
 
 
-def fitted_lines(
-    x: Tensor, y: Tensor, weights: Tensor, bias: float, features: Sequence[str], target: str
-) -> "Figure":
+def fitted_lines(x: Tensor, y: Tensor, weights: Tensor, bias: float, features: Sequence[str], target: str) -> "Figure":
     """The line of each feature, and the rows as if all other features were at their mean; one panel each.
 
     Args:

@@ -1,4 +1,4 @@
-"""What ``gpus`` and ``tpu_cores`` mean: a pure mapping to Lightning's ``(accelerator, devices)``."""
+"""Maps ``gpus`` and ``tpu_cores`` to Lightning's ``accelerator`` and ``devices``."""
 
 from collections.abc import Sequence
 
@@ -7,66 +7,52 @@ Devices = int | list[int]
 
 
 def resolve_devices(
-    gpus: DeviceChoice, tpu_cores: DeviceChoice, present_gpus: int, present_tpu_cores: int
+    gpus: DeviceChoice, tpu_cores: DeviceChoice, available_gpus: int, available_tpu_cores: int
 ) -> tuple[str, Devices]:
     """Maps the two options to Lightning's ``accelerator`` and ``devices``.
 
-    ``None`` for both is the best accelerator here, one device. Otherwise a count (``2`` or ``"2"``),
-    ``-1`` for all, or the devices themselves (``[0, 1]`` or ``"0,1"``; ``"1,"`` is the one with
-    number 1). ``gpus=0`` is the CPU.
-
     Args:
-        gpus: GPUs to use.
-        tpu_cores: TPU cores to use.
-        present_gpus: number of GPUs in this machine.
-        present_tpu_cores: number of TPU cores in this machine.
+        gpus: a number of GPUs (``2`` or ``"2"``), ``-1`` for all, or indices (``[0, 1]`` or ``"0,1"``;
+            ``"1,"`` is the GPU with index 1); ``0`` is the CPU. Default: one device of the best kind.
+        tpu_cores: the same for TPU cores.
+        available_gpus: number of GPUs in this machine.
+        available_tpu_cores: number of TPU cores in this machine.
 
     Raises:
-        ValueError: both options at once, more than there are, or a value of another form; the
-            message starts with the option's name.
+        ValueError: both options, more devices than are available, or a value of another form. The message
+            starts with the option's name.
     """
     if gpus is not None and tpu_cores is not None:
-        raise ValueError("gpus cannot be given together with tpu_cores: choose one of them")
+        raise ValueError("gpus cannot be combined with tpu_cores")
     if tpu_cores is not None:
-        return "tpu", _choose("tpu_cores", "TPU core", tpu_cores, present_tpu_cores)
+        return "tpu", _choose("tpu_cores", "TPU core", tpu_cores, available_tpu_cores)
     if gpus is None:
         return "auto", 1
-    if _is_zero(gpus):
+    if str(gpus) == "0":
         return "cpu", 1
-    return "gpu", _choose("gpus", "GPU", gpus, present_gpus)
+    return "gpu", _choose("gpus", "GPU", gpus, available_gpus)
 
 
-def _is_zero(choice: DeviceChoice) -> bool:
-    return (type(choice) is int and choice == 0) or choice == "0"
-
-
-def _choose(option: str, noun: str, choice: DeviceChoice, present: int) -> Devices:
-    here = f"there {'is' if present == 1 else 'are'} {present} {noun}{'' if present == 1 else 's'} here"
+def _choose(option: str, noun: str, choice: DeviceChoice, available: int) -> Devices:
+    here = f"{available or 'no'} {noun}{'s are' if available > 1 else ' is'} available"
     devices = _parse(choice)
     if devices is None:
-        raise ValueError(f"{option} must be a count, -1 for all, or numbers like 0,1, got {choice!r}; {here}")
-    wanted = max(devices) + 1 if isinstance(devices, list) else max(devices, 1)
-    if wanted > present:
-        raise ValueError(f"{option}={choice} asks for more than is present: {here}")
-    return present if devices == -1 else devices
+        raise ValueError(f"{option} must be a number, -1 for all, or indices like 0,1, got {choice!r}; {here}")
+    needed = max(devices) + 1 if isinstance(devices, list) else max(devices, 1)
+    if needed > available:
+        raise ValueError(f"{option}={choice} requested, but {'only ' if available else ''}{here}")
+    return available if devices == -1 else devices
 
 
 def _parse(choice: DeviceChoice) -> Devices | None:
-    """A positive count, -1, a list of distinct device numbers, or None for nonsense."""
+    """A positive number, -1, or a list of distinct indices; None for anything else."""
     if isinstance(choice, str):
-        parts = choice.split(",")
         try:
-            numbers = [int(part) for part in parts if part.strip()]
+            numbers = [int(part) for part in choice.split(",") if part.strip()]
         except ValueError:
             return None
-        return _parse(numbers if len(parts) > 1 else next(iter(numbers), None))
-    if isinstance(choice, int) and not isinstance(choice, bool):
-        return choice if choice == -1 or choice > 0 else None
-    if isinstance(choice, Sequence) and not isinstance(choice, str):
-        return _device_numbers(list(choice))
-    return None
-
-
-def _device_numbers(numbers: list[int]) -> list[int] | None:
-    valid = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers)
-    return numbers if numbers and valid and len(set(numbers)) == len(numbers) else None
+        choice = numbers if "," in choice or not numbers else numbers[0]
+    if isinstance(choice, Sequence):
+        valid = all(type(index) is int and index >= 0 for index in choice)
+        return list(map(int, choice)) if choice and valid and len(set(choice)) == len(choice) else None
+    return choice if type(choice) is int and (choice == -1 or choice > 0) else None

@@ -1,6 +1,8 @@
 """Trainer: a pl.Trainer with plain device options, a run directory and exact checkpoints."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,43 +12,41 @@ from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint, Mode
 from lightmodels.callbacks.signal_handler import TrainingInterrupted
 from lightmodels.checkpointing.weights import checkpoint_weights
 from lightmodels.core.light_model import LightModel
-from lightmodels.loops import install
+from lightmodels.loops.install import install
 from lightmodels.metrics.history import History
 from lightmodels.trainer import data_arguments, defaults, hardware, run_directory
 from lightmodels.trainer.devices import DeviceChoice
 from lightmodels.utils import console, distributed
-from lightmodels.utils.console import without_banners
 from lightmodels.visualization.figure_callback import FigureLogger
 
 
 class Trainer(pl.Trainer):
-    """Lightning's Trainer, with every option of it, and these besides.
+    """Lightning's Trainer with simple device options, a run directory, and best and last checkpoints.
 
-    The run directory is claimed by the first ``fit`` and holds TensorBoard's event files and
-    ``checkpoints/best.ckpt`` and ``last.ckpt``, and the model's figures. A logger or checkpoint
-    callback of one's own, ``logger=False`` or ``enable_checkpointing=False`` take the place of ours.
+    The first ``fit`` claims the run directory for TensorBoard's event files, ``checkpoints/best.ckpt`` and
+    ``last.ckpt``, and the model's figures. A logger or checkpoint callback among the options replaces ours;
+    ``logger=False`` or ``enable_checkpointing=False`` turns it off.
 
     Args:
-        gpus: a count, ``-1`` for all, or numbers (``[0, 1]``, ``"0,1"``); ``0`` is the CPU. With
-            neither ``gpus`` nor ``tpu_cores`` nor ``accelerator``: the best device here, one of it.
+        gpus: number of GPUs, ``-1`` for all, or indices (``[0, 1]``, ``"0,1"``); ``0`` is the CPU. Default:
+            one device of the best available kind.
         tpu_cores: the same for TPU cores.
-        run_dir: a new or empty directory for this run; by default the next of ``1``, ``2``, … in
-            ``default_root_dir``, and of ``runs/1``, ``runs/2``, … without that.
-        monitor: the value that decides which epoch is best; by default ``val_loss``, or ``train_loss``
-            where nothing is validated.
-        mode: whether the least (``"min"``) or the greatest (``"max"``) value is best.
-        patience: stop after so many epochs without a new best ``monitor``; by default never.
-        save_every_n_steps: save ``last.ckpt`` inside epochs too, after so many optimizer steps.
+        run_dir: new or empty directory of this run. Default: the next of ``1``, ``2``, … in
+            ``default_root_dir`` (``runs`` if that is not given).
+        monitor: metric that determines the best epoch. Default: ``val_loss``, else ``train_loss``.
+        mode: whether a lower (``"min"``) or a higher (``"max"``) value of ``monitor`` is better.
+        patience: epochs without improvement of ``monitor`` after which training stops. Default: never.
+        save_every_n_steps: optimizer steps between saves of ``last.ckpt`` inside epochs. Default: none.
         figures: draw the model's ``figures`` of validation data, at epochs 1, 2, 4, 8, … and at the end.
-        steps_per_execution: optimizer steps between two rounds of callbacks, ``"auto"`` for as many as
-            take 50 ms; with the same results, but for callbacks that act at each step.
-        compile: let ``torch.compile`` make one graph of a training step, with backward and update, or of
-            an execution's; where that cannot be, of the net. What is not compiled is said, and trained.
-        tf32: make products of matrices in TF32 while training, on GPUs that have it.
-        options: any other option of ``pl.Trainer``.
+        steps_per_execution: optimizer steps between two calls of callbacks, or ``"auto"`` for as many as
+            take 50 ms. Results are the same, unless a callback acts on every step.
+        compile: compile the whole training step with ``torch.compile``, or, where that is not possible, the
+            net. Parts that cannot be compiled are reported and run eagerly.
+        tf32: use TF32 for float32 matrix multiplications during training, on GPUs that support it.
+        options: any other argument of ``pl.Trainer``.
 
     Raises:
-        ValueError: devices that are not here, or ``accelerator`` beside ``gpus`` or ``tpu_cores``.
+        ValueError: devices that are not available, or combined with ``accelerator``.
 
     Example:
         >>> from torch import nn, ones
@@ -77,7 +77,7 @@ class Trainer(pl.Trainer):
         execution = defaults.check_steps_per_execution(steps_per_execution)
         self.run_dir = None if run_dir is None else Path(run_dir)
         self._opened = False
-        self._stopped_at: str | None = None  # the checkpoint to go on from after Ctrl-C
+        self._resume_from: str | None = None  # the checkpoint of a fit that Ctrl-C has stopped
         self._makes_logger = options.get("logger") in (None, True) and not options.get("fast_dev_run")
         self._root = Path(options.get("default_root_dir") or "runs")
         self._figure_logger = FigureLogger() if figures else None
@@ -89,9 +89,9 @@ class Trainer(pl.Trainer):
         with console.without_banners():
             super().__init__(**options)
         if tf32 and self.strategy.root_device.type != "cuda":
-            raise ValueError(f"tf32 needs a GPU, and this trains on {self.strategy.root_device.type}")
+            raise ValueError(f"tf32 needs a CUDA GPU, got {self.strategy.root_device.type}")
         self._tf32 = tf32
-        install.install(self, execution, compile)
+        install(self, execution, compile)
 
     def fit(  # type: ignore[override]  # noqa: D417, PLR0913 (Lightning's arguments are its own)
         self,
@@ -107,65 +107,69 @@ class Trainer(pl.Trainer):
         validation_split: float = 0.0,
         batch_size: int = 32,
     ) -> History | None:
-        """Trains as ``pl.Trainer.fit`` does; a second call trains on up to a larger ``max_epochs``.
+        """Trains a model; a second call continues up to a larger ``max_epochs``.
 
-        Arguments are those of ``pl.Trainer.fit``, where ``ckpt_path`` goes on in the run directory of
-        that checkpoint, and these.
+        Other arguments are those of ``pl.Trainer.fit``; ``ckpt_path`` continues in that run's directory.
 
         Args:
             max_epochs: a new limit, counted from the start of the first ``fit``.
-            train_data: ``(X, y)`` of tensors or numpy arrays, a Dataset, a DataLoader or a data module, in
-                place of ``train_dataloaders``, which takes arrays too.
-            validation_data: the same, to validate on.
-            validation_split: share of ``train_data`` to validate on, drawn at random, each time the same.
+            train_data: ``(X, y)`` of tensors or numpy arrays, a Dataset, a DataLoader or a data module,
+                instead of ``train_dataloaders``, which accepts arrays too.
+            validation_data: the same, for validation.
+            validation_split: share of ``train_data`` to validate on, drawn at random with a fixed seed.
             batch_size: rows in a batch of arrays and Datasets, over all devices.
 
         Returns:
             The model's history, if it is a ``LightModel``.
 
         Raises:
-            ValueError: nothing is left to train, this trainer has fitted another model, not a single
-                step was made, or data that do not fit together.
-            SystemExit: SIGTERM, with exit code 143. Ctrl-C returns the history so far, and a further
-                ``fit`` goes on from there; in both cases the state is saved first.
+            ValueError: no epoch is left to train, no optimizer step was made, this trainer was fitted with
+                another model, or data that cannot be used.
+            SystemExit: with code 143, on SIGTERM. On Ctrl-C, the history so far is returned, and the next
+                ``fit`` continues from there. In both cases the state is saved first.
         """
-        given = {"train_dataloaders": train_dataloaders, "val_dataloaders": val_dataloaders}
-        given["datamodule"] = datamodule
+        given = dict(train_dataloaders=train_dataloaders, val_dataloaders=val_dataloaders, datamodule=datamodule)
         data = data_arguments.fit_arguments(given, train_data, validation_data, validation_split, batch_size)
         if max_epochs is not None:
             self.fit_loop.max_epochs = max_epochs
         module = getattr(model, "_orig_mod", model)  # of torch.compile(model)
-        defaults.require_epochs_left(self, module)
+        self._require_epochs_left(module)
         if self._makes_logger or self._checkpoint:
             self.open_run(ckpt_path)
-        self._train(model, data, ckpt_path)
+        self._fit(model, data, ckpt_path or self._resume_from)
         return module.history if isinstance(module, LightModel) else None
 
-    def _train(self, model: Any, data: dict[str, Any], ckpt_path: str | Path | None) -> None:
-        """Lightning's ``fit``, also from where Ctrl-C stopped the one before."""
+    def _require_epochs_left(self, model: pl.LightningModule) -> None:
+        limit, done = self.fit_loop.max_epochs, self.current_epoch
+        if done and model is not self.lightning_module:
+            raise ValueError("this Trainer was fitted with another model; create a new one")
+        if done and limit is not None and 0 <= limit <= done:
+            raise ValueError(f"already trained for {done} epochs; pass max_epochs > {done}")
+
+    def _fit(self, model: Any, data: dict[str, Any], ckpt_path: str | Path | None) -> None:
         steps = self.global_step
         if self.strategy.root_device.type == "cpu":
             hardware.tune_allocator()
         try:
             with console.without_banners(), hardware.tf32_matmul(self._tf32):
-                super().fit(model, **data, ckpt_path=ckpt_path or self._stopped_at)
-        except TrainingInterrupted as stop:
-            if stop.signum != signal.SIGINT:
-                raise SystemExit(128 + stop.signum) from None
-            self._stopped_at = self._checkpoint.last_model_path if self._checkpoint else None
-        else:
-            self._stopped_at = None
-            defaults.require_steps_made(self, since=steps)
+                super().fit(model, **data, ckpt_path=ckpt_path)
+        except TrainingInterrupted as interruption:
+            if interruption.signum != signal.SIGINT:
+                raise SystemExit(128 + interruption.signum) from None
+            self._resume_from = self._checkpoint.last_model_path if self._checkpoint else None
+            return
+        self._resume_from = None
+        finders = (pl.callbacks.BatchSizeFinder, pl.callbacks.LearningRateFinder)
+        tuning = any(isinstance(callback, finders) for callback in self.callbacks)  # type: ignore[attr-defined]
+        if self.global_step == steps and not tuning:  # a Tuner restores everything before it returns
+            limits = f"max_epochs={self.max_epochs}, max_steps={self.max_steps}"
+            raise ValueError(f"no optimizer step was made: {limits}, batches={self.num_training_batches}")
 
     def open_run(self, ckpt_path: str | Path | None = None) -> Path:
-        """Claims the run directory and puts the logger and the checkpoints there; ``fit`` does so too.
+        """Claims the run directory for logger, checkpoints and figures; by default, ``fit`` does so.
 
-        Of several processes the first one claims it; the others learn of it when ``fit`` starts.
-
-        With ``ckpt_path``, a checkpoint to go on from, its own run directory is used further.
-
-        Raises:
-            RunDirectoryError: the directory already holds something, or cannot be made.
+        ``ckpt_path`` is a checkpoint to resume from, whose run directory is used again. Of several processes,
+        only the first knows the directory before ``fit``. Raises RunDirectoryError if it cannot be used.
         """
         if self._opened:
             return self.run_dir  # type: ignore[return-value]
@@ -187,18 +191,16 @@ class Trainer(pl.Trainer):
         verbose: bool = True,
         datamodule: pl.LightningDataModule | None = None,
     ) -> Any:
-        """Tests the best weights of this trainer's ``fit``; the model's own weights stay as they are.
+        """Tests the best weights of this trainer's ``fit``; the model keeps its own weights.
 
-        Arguments are those of ``pl.Trainer.test``; by default the model and the data module are those
-        of ``fit``. ``ckpt_path=None`` tests the model's own weights, as does ``"best"`` if this
-        trainer has fitted nothing.
+        Arguments are those of ``pl.Trainer.test``, with data as in ``fit``; default model and data module are
+        those of ``fit``. ``ckpt_path=None`` tests the model's own weights.
 
         Raises:
-            ValueError: no model, or no checkpoint of the kind that was asked for.
+            ValueError: no model, or no such checkpoint.
         """
-        data = datamodule or self._data(dataloaders)
-        with checkpoint_weights(ckpt_path, model, self) as tested, without_banners():
-            return super().test(tested, dataloaders, None, verbose, data)
+        with self._evaluation(model, dataloaders, datamodule, ckpt_path) as arguments:
+            return super().test(**arguments, verbose=verbose)
 
     def evaluate(
         self,
@@ -207,10 +209,7 @@ class Trainer(pl.Trainer):
         batch_size: int = 32,
         ckpt_path: str | Path | None = None,
     ) -> dict[str, float]:
-        """The test's values of data of any kind that ``fit`` takes, as plain numbers.
-
-        As in Keras the weights are the model's own; ``ckpt_path="best"`` takes those of the best epoch.
-        """
+        """The test metrics of the model's own weights, or those of ``ckpt_path``, as a dict of floats."""
         loaders = data_arguments.as_loader(data, batch_size)
         values: dict[str, float] = self.test(model, loaders, ckpt_path, verbose=False)[0]
         return values
@@ -223,11 +222,9 @@ class Trainer(pl.Trainer):
         verbose: bool = True,
         datamodule: pl.LightningDataModule | None = None,
     ) -> Any:
-        """Validates the model's own weights, or those of ``ckpt_path``; otherwise as ``test``."""
-        with checkpoint_weights(ckpt_path, model, self) as validated, without_banners():
-            return super().validate(
-                validated, dataloaders, None, verbose, datamodule or self._data(dataloaders)
-            )
+        """Validates the model's own weights, or those of ``ckpt_path``; otherwise like ``test``."""
+        with self._evaluation(model, dataloaders, datamodule, ckpt_path) as arguments:
+            return super().validate(**arguments, verbose=verbose)
 
     def predict(  # type: ignore[override]
         self,
@@ -239,25 +236,30 @@ class Trainer(pl.Trainer):
         *,
         batch_size: int = 32,
     ) -> Any:
-        """As ``pl.Trainer.predict``, but gives one tensor (or mapping of tensors) for the whole data set.
+        """Like ``pl.Trainer.predict``, but returns one tensor (or mapping of tensors) for the whole data set.
 
-        Arrays and Datasets will do for loaders, in batches of ``batch_size``; of several arrays the last
-        is the target. The rows are in the data set's order, complete on every process. Several loaders
-        give a list of such results. The weights are the model's own, or those of ``ckpt_path``, as in
-        ``test``.
+        The rows are in the data set's order, complete on every process; several dataloaders give a list. Of
+        several arrays, the last is the target. The weights are the model's own, or those of ``ckpt_path``.
         """
-        dataloaders = data_arguments.as_loader(dataloaders, batch_size)
-        data = datamodule or self._data(dataloaders)
-        with checkpoint_weights(ckpt_path, model, self) as asked, without_banners():
-            outputs = super().predict(asked, dataloaders, data, return_predictions)
+        loaders = data_arguments.as_loader(dataloaders, batch_size)
+        with self._evaluation(model, loaders, datamodule, ckpt_path) as arguments:
+            outputs = super().predict(**arguments, return_predictions=return_predictions)
         if outputs is None:
             return None
-        return distributed.gather_predictions_of_loaders(outputs, self.predict_dataloaders, self)
+        return distributed.gather_predictions(outputs, self.predict_dataloaders, self)
 
-    def _data(self, dataloaders: Any) -> pl.LightningDataModule | None:
-        return None if dataloaders is not None else getattr(self, "datamodule", None)
+    @contextmanager
+    def _evaluation(
+        self, model: Any, data: Any, datamodule: Any, ckpt_path: str | Path | None
+    ) -> Iterator[dict[str, Any]]:
+        """Arguments of Lightning's ``test``, for a model that has a checkpoint's weights for a while."""
+        if data is None and datamodule is None:
+            datamodule = getattr(self, "datamodule", None)
+        loaders = data_arguments.as_loader(data, batch_size=32)
+        with checkpoint_weights(ckpt_path, model, self) as module, console.without_banners():
+            yield {"model": module, "dataloaders": loaders, "datamodule": datamodule}
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, counted from 1, whose weights are the best so far; 0 before any."""
+        """Number of the best epoch so far, counted from 1; 0 if there is none."""
         return self._checkpoint.best_epoch if self._checkpoint else 0

@@ -1,25 +1,30 @@
-"""Checks of hyper-parameters; the message of an error starts with the parameter's name."""
+"""Checks of constructor arguments; the message of each ValueError starts with the argument's name."""
 
 import math
 from collections.abc import Callable
 
 
 def positive(**values: float) -> None:
-    """Raises ValueError for a value that is not a finite number above 0."""
+    """Requires finite numbers above 0."""
     _check(values, "a finite number above 0", lambda value: 0 < value < math.inf)
 
 
 def not_negative(**values: float) -> None:
-    """Raises ValueError for a value that is not a finite number of at least 0."""
+    """Requires finite numbers of at least 0."""
     _check(values, "a finite number of at least 0", lambda value: 0 <= value < math.inf)
 
 
 def probability(**values: float) -> None:
-    """Raises ValueError for a value outside 0 <= p < 1."""
+    """Requires ``0 <= value < 1``."""
     _check(values, "at least 0 and below 1", lambda value: 0 <= value < 1)
 
 
-def _check(values: dict[str, float], wanted: str, holds: Callable[[float], bool]) -> None:
+def at_least(minimum: int, **values: float) -> None:
+    """Requires ``value >= minimum``."""
+    _check(values, f"at least {minimum}", lambda value: value >= minimum)
+
+
+def _check(values: dict[str, float], requirement: str, is_valid: Callable[[float], bool]) -> None:
     for name, value in values.items():
-        if not holds(value):
-            raise ValueError(f"{name} must be {wanted}, got {value}")
+        if not is_valid(value):
+            raise ValueError(f"{name} must be {requirement}, got {value}")

@@ -1,4 +1,4 @@
-"""Looking at a model without leaving a trace in it."""
+"""Running a model without leaving a trace in it, and saving the state of all random generators."""
 
 import random
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from torch import nn
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; afterwards every layer has its own mode again."""
+    """Switches to evaluation mode; on exit every module has its own mode again."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -24,7 +24,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def no_side_effects(model: nn.Module) -> Iterator[None]:
-    """As ``evaluating``; random states and buffers, in which nets may count, are put back too."""
+    """Like ``eval_mode``; random states and buffers, such as batch counters, are restored on exit too."""
     states = get_rng_state()
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
@@ -38,7 +38,7 @@ def no_side_effects(model: nn.Module) -> Iterator[None]:
 
 
 def get_rng_state() -> dict[str, Any]:
-    """The states of torch (CPU and, once in use, every CUDA device), numpy and Python."""
+    """The states of torch (CPU and, once in use, every CUDA device), numpy and Python, as plain data."""
     numpy_state: Any = np.random.get_state(legacy=True)
     _, keys, *rest = numpy_state
     version, internal, gauss = random.getstate()
@@ -46,17 +46,16 @@ def get_rng_state() -> dict[str, Any]:
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "numpy": [torch.from_numpy(keys.astype(np.int64)), *rest],
-        "python": [version, torch.tensor(internal), gauss],  # as a tensor, quick to save
+        "python": [version, torch.tensor(internal), gauss],  # a tensor is saved faster than a tuple
     }
 
 
 def set_rng_state(states: dict[str, Any]) -> None:
-    """Puts back what ``collect`` gave; CUDA devices that are not here are left out."""
+    """Restores what ``get_rng_state`` returned; states of CUDA devices that are missing here are ignored."""
     torch.set_rng_state(states["torch"])
     if states["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(states["cuda"][: torch.cuda.device_count()])
     keys, *rest = states["numpy"]
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
     version, internal, gauss = states["python"]
-    numbers = internal.tolist() if isinstance(internal, torch.Tensor) else internal  # of older checkpoints
-    random.setstate((version, tuple(numbers), gauss))
+    random.setstate((version, tuple(internal.tolist()), gauss))

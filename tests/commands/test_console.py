@@ -312,7 +312,7 @@ def test_verbose_shows_layers_and_messages_and_no_color_is_heeded():
 
 def test_quiet_and_verbose_together_are_refused(capfd):
     ended = command(capfd, "train", "--quiet", "--verbose")
-    assert (ended.code, ended.err) == (2, "train.py: --quiet and --verbose: leave one out\n")
+    assert (ended.code, ended.err) == (2, "train.py: --quiet and --verbose exclude each other\n")
     assert not Path("runs").exists()
 
 
@@ -322,5 +322,5 @@ def test_help_is_about_a_page_that_begins_with_the_task(capfd, task):
     assert len(lines) <= 70
     assert max(map(len, lines)) <= 110
     titles = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
-    assert titles[1:5] == ["What to train:", "Where:", "Going on after a stop:", "What is shown:"]
+    assert titles[:5] == ["General:", "Run:", "Devices and directories:", "Resuming:", "Output:"]
     assert all(each not in "\n".join(lines) for each in ("``", "null", "Optional["))

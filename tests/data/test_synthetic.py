@@ -1,19 +1,17 @@
-"""The made data sets: their laws, their splits, their seeds."""
+"""The synthetic data sets: their distributions, splits and seeds."""
 
 import pytest
 import torch
 
-from datamodules.linear import LinearDataModule
-from datamodules.ring import RingDataModule
+from datamodules import LinearDataModule, RingDataModule, TensorDataModule
 from lightmodels.data.remote_files import DataError
-from lightmodels.data.tensor_datamodule import TensorDataModule, train_val_split
+from lightmodels.data.tensor_datamodule import train_val_split
 
 
-def test_linear_rows_follow_the_law():
+def test_the_distribution_of_linear_rows():
     data = LinearDataModule(num_rows=100_000, test_rows=10)
     x, y = (torch.cat(parts) for parts in zip(data.splits.train, data.splits.val, strict=True))
-    assert x.shape == (100_000, 2)
-    assert y.shape == (100_000, 1)
+    assert (x.shape, y.shape) == ((100_000, 2), (100_000, 1))
     assert x.min() >= -5
     assert x.max() <= 5
     residual = y - (2 * x[:, :1] - 3 * x[:, 1:] + 10)
@@ -22,9 +20,11 @@ def test_linear_rows_follow_the_law():
     assert x.var(dim=0).tolist() == pytest.approx([100 / 12] * 2, rel=0.02)
 
 
-def test_rings_follow_the_law():
-    x, y = RingDataModule(test_rows=100_000).splits.test
+def test_the_distribution_of_ring_points():
+    data = RingDataModule(test_rows=100_000)
+    x, y = data.splits.test
     assert y.mean().item() == 0.5
+    assert data.info["classes"] == ["outer ring", "inner ring"]  # by label
     radius, angle = x.norm(dim=1), torch.atan2(x[:, 1], x[:, 0])
     for label, mean in ((1, 5), (0, 8)):
         of_class = radius[y[:, 0] == label]
@@ -39,7 +39,7 @@ def test_rings_follow_the_law():
     ("data_class", "counts"),
     [(LinearDataModule, (280, 120, 10_000)), (RingDataModule, (2_800, 1_200, 20_000))],
 )
-def test_splits_have_the_sizes_and_seeds_of_the_sources(data_class, counts):
+def test_splits_follow_the_seed(data_class, counts):
     splits = data_class(seed=3).splits
     assert tuple(len(part[0]) for part in splits) == counts
     again, other = data_class(seed=3).splits, data_class(seed=4).splits
@@ -49,63 +49,45 @@ def test_splits_have_the_sizes_and_seeds_of_the_sources(data_class, counts):
 
 def test_only_training_rows_are_shuffled():
     data = RingDataModule()
-    batches = list(data.val_dataloader())
-    assert torch.equal(torch.cat([x for x, _ in batches]), data.splits.val[0])
+    assert torch.equal(torch.cat([x for x, _ in data.val_dataloader()]), data.splits.val[0])
     assert not torch.equal(next(iter(data.train_dataloader()))[0], data.splits.train[0][:100])
     assert torch.equal(next(iter(data.predict_dataloader()))[0], data.splits.test[0][:100])
 
 
-def test_carve_takes_each_row_once():
-    kept, carved = train_val_split((torch.arange(10),), 0.3, seed=0)
-    assert len(carved[0]) == 3
-    assert sorted([*kept[0].tolist(), *carved[0].tolist()]) == list(range(10))
+def test_train_val_split_uses_each_row_once():
+    (train,), (val,) = train_val_split((torch.arange(10),), 0.3, seed=0)
+    assert len(val) == 3
+    assert sorted([*train.tolist(), *val.tolist()]) == list(range(10))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"batch_size": 0}, "^batch_size must be at least 1, got 0"),
-        ({"seed": -1}, "^seed must not be negative"),
+        ({"seed": -1}, "^seed must be at least 0, got -1"),
         ({"num_rows": 0}, "^num_rows must be at least 1"),
         ({"test_rows": 0}, "^test_rows must be at least 1"),
+        *(({"val_fraction": value}, "^val_fraction must") for value in (0, 1, -0.1, 1.5, float("nan"), 0.0001)),
     ],
 )
 def test_bad_arguments_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        RingDataModule(**options)
-
-
-@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan"), 0.0001])
-def test_a_fraction_must_leave_both_parts_rows(fraction):
-    with pytest.raises(ValueError, match=r"^val_fraction must"):
-        RingDataModule(val_fraction=fraction).setup()
+        RingDataModule(**options).setup()
 
 
 EMPTY = ["0 train, 3 val, 3 test", "3 train, 0 val, 3 test", "3 train, 3 val, 0 test"]
 
 
 @pytest.mark.parametrize(("empty", "counts"), list(enumerate(EMPTY)))
-def test_an_empty_set_is_named_with_counts(empty, counts):
+def test_an_empty_split_is_named_with_counts(empty, counts):
     class Empty(TensorDataModule):
         def load(self):
             return tuple((torch.ones(0 if part == empty else 3, 2),) for part in range(3))
 
-    with pytest.raises(DataError, match=f"Empty has an empty set: {counts} rows"):
+    with pytest.raises(DataError, match=f"Empty has an empty split: {counts} rows"):
         Empty().setup()
 
 
-def test_a_data_module_must_load():
+def test_a_data_module_must_define_load():
     with pytest.raises(NotImplementedError, match=r"TensorDataModule must define load\(\)"):
         TensorDataModule().setup()
-
-
-def test_the_info_names_the_classes_of_the_rings_by_label():
-    data = RingDataModule()
-    x, y = data.splits.test
-    radii = [x[y[:, 0] == label].norm(dim=1).mean() for label in (0, 1)]
-    outer, inner = data.info["classes"]
-    assert (outer, inner) == ("outer ring", "inner ring")
-    assert radii[0] > radii[1]
-    assert data.info["kind"] == LinearDataModule().info["kind"] == "table"
-    assert len(data.info["features"]) == x.shape[1]
-    assert "classes" not in LinearDataModule().info

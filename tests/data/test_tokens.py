@@ -1,4 +1,4 @@
-"""New texts become the tokens that the data has for them."""
+"""New texts are encoded as the texts of the data set are."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def encoded(text, index, max_length):
         (" ... \n", ""),
     ],
 )
-def test_words(text, words):
+def test_split_words(text, words):
     assert split_words(text) == words.split()
 
 
@@ -46,16 +46,16 @@ def test_the_separators_are_those_of_keras():
         assert split_words(f"a{letter}b") == [f"a{letter}b"]
 
 
-def test_tokens():
+def test_rare_words_are_unknown_and_rows_are_padded_and_cut_at_the_front():
     assert encoded("The price of OIL", INDEX, 7) == [0, 0, 1, 4, 2, 2, 5]
-    assert encoded("The price of OIL", INDEX, 3) == [2, 2, 5]  # cut at the front, as the data is
+    assert encoded("The price of OIL", INDEX, 3) == [2, 2, 5]
 
 
 @pytest.mark.parametrize(
     ("text", "line"),
     [("", "holds no word"), ("?!", "holds no word"), ("gold", "holds no word of the vocabulary of 7 words")],
 )
-def test_a_text_that_says_nothing(text, line):
+def test_a_text_without_known_words_is_refused(text, line):
     with pytest.raises(DataError, match=f"^{line}$"):
         word_ranks(text, INDEX)
 
@@ -68,7 +68,7 @@ def real(data_dir):
 
 
 @pytest.mark.real_data
-def test_real_wires_turned_to_text_give_their_tokens_again(real):
+def test_decoded_news_items_are_encoded_to_the_same_tokens(real):
     x, _ = real.splits.test
     for row in x[:400]:
         text = real.decode(row).replace("?", "qqzzqq").upper().replace(" ", ", ")
@@ -76,7 +76,7 @@ def test_real_wires_turned_to_text_give_their_tokens_again(real):
 
 
 @pytest.mark.real_data
-def test_the_info_has_the_words_that_training_has(real, data_dir):
+def test_the_info_has_the_words_of_the_training_items(real, data_dir):
     info = json.loads(json.dumps(real.info))  # plain data
     whole = json.loads((Path(data_dir) / "reuters/reuters_word_index.json").read_text())
     train, val, _ = real.splits
@@ -85,6 +85,6 @@ def test_the_info_has_the_words_that_training_has(real, data_dir):
     tokens = {rank + 3 for rank in info["word_index"].values()}
     assert seen - {0, 1, 2} <= tokens
     assert max(tokens) < info["num_words"] == real.sizes["num_words"]
-    assert len(tokens) < len(whole)  # some words are in the test wires only
+    assert len(tokens) < len(whole)  # some words occur in the test items only
     assert info["classes"][:4] == ["cocoa", "grain", "veg-oil", "earn"]
     assert info["tokens"] == {"padding": 0, "start": 1, "unknown": 2, "offset": 3}

@@ -1,7 +1,8 @@
-"""Trains in processes of its own that are killed and resumed; one interpreter forks them all, to be quick.
+"""Trains in processes that are killed and resumed.
 
 python killed_runs.py DIRECTORY CASES.json: each case trains in DIRECTORY/<name>/run; ``kills`` are the
-steps at which a process kills itself with SIGKILL, each time resumed from ``last.ckpt``.
+steps at which a process kills itself with SIGKILL, after which another one resumes from ``last.ckpt``. All
+processes are forks of one interpreter, which is fast. Prints a line after each process.
 """
 
 import json
@@ -12,7 +13,7 @@ import sys
 import traceback
 from pathlib import Path
 
-import matplotlib.backends.backend_agg  # noqa: F401 (here once, not in each process)
+import matplotlib.backends.backend_agg  # noqa: F401 (once, not in each process)
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -25,7 +26,7 @@ ROWS = 53
 
 
 class Recorded(Classifier):
-    """Writes down which samples each step sees, and kills its process at a step."""
+    """Records the samples of each step, and kills its process at a step."""
 
     directory: Path
     kill_at: int | None
@@ -65,13 +66,13 @@ def train(directory: Path, case: dict, kill_at: int | None) -> None:
         accumulate_grad_batches=case.get("accumulate", 1),
     )  # fmt: skip
     resumed = last if last.exists() else None
-    if resumed is None and (directory / "run").exists():  # killed before it saved anything
-        shutil.rmtree(directory / "run")  # a part of a file may be there
+    if resumed is None and (directory / "run").exists():  # killed before the first save
+        shutil.rmtree(directory / "run")
     trainer.fit(model, *loaders(case.get("loader", "tensors")), ckpt_path=resumed)
 
 
-def in_a_process(directory: Path, case: dict, kill_at: int | None) -> int:
-    """The exit code, or minus the signal that ended it."""
+def train_in_process(directory: Path, case: dict, kill_at: int | None) -> int:
+    """Returns the exit code, or minus the signal that ended the process."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -94,7 +95,10 @@ def main() -> None:
     for case in cases:
         directory = root / case["name"]
         directory.mkdir()
-        codes = [in_a_process(directory, case, step) for step in [*case.get("kills", []), None]]
+        codes = []
+        for step in [*case.get("kills", []), None]:
+            codes.append(train_in_process(directory, case, step))
+            print(case["name"], step, codes[-1], flush=True)
         (directory / "codes").write_text(json.dumps(codes))
 
 

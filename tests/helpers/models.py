@@ -27,6 +27,13 @@ class Classifier(LightModel):
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 2, gamma=0.5)]
 
 
+class GetsWorse(Classifier):
+    """Its first epoch is the best."""
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01, maximize=True)
+
+
 class OneCycle(Classifier):
     """Dropout, and a rate that changes each step."""
 

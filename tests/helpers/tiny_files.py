@@ -1,4 +1,4 @@
-"""Tiny files in the true formats, and a way to make the data modules take them for the real ones."""
+"""Tiny files in the real formats, and the hashes to make the data modules accept them."""
 
 import gzip
 import hashlib
@@ -11,22 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lightmodels.data.remote_files import RemoteFile, find
-from lightmodels.data.tensor_datamodule import TensorDataModule
+from lightmodels.data.remote_files import RemoteFile
 
 WORDS = 200  # of the tiny Reuters
 
 
-def accept(module: type[TensorDataModule], data_dir: str | Path) -> None:
-    """Makes the data module's class accept the files as they lie in ``data_dir``, in this process only.
-
-    A test that must undo it uses ``monkeypatch.setattr(module, "files", accepted(...))`` instead.
-    """
-    module.files = accepted(module.files, data_dir)  # type: ignore[attr-defined]
-
-
 def accepted(files: Mapping[str, RemoteFile], data_dir: str | Path) -> dict[str, RemoteFile]:
-    """The same files with the hashes that their content in ``data_dir`` has."""
+    """The same files with the hashes of their content in ``data_dir``."""
     return {key: replace(file, hashes=(_hash(file, data_dir),)) for key, file in files.items()}
 
 
@@ -35,7 +26,7 @@ def sha256(content: bytes) -> str:
 
 
 def write_mnist(data_dir: str | Path, train: int = 200, test: int = 50, seed: int = 0) -> None:
-    """MNIST's four files: each digit is a bright stripe of its own on noise, so it can be learnt."""
+    """MNIST's four files: each digit is a bright stripe of its own on noise, so it can be learned."""
     random = np.random.default_rng(seed)
     for part, count in (("train", train), ("t10k", test)):
         labels = np.arange(count, dtype=np.uint8) % 10
@@ -46,17 +37,13 @@ def write_mnist(data_dir: str | Path, train: int = 200, test: int = 50, seed: in
         write(data_dir, f"MNIST/raw/{part}-labels-idx1-ubyte.gz", gzip.compress(idx(labels)))
 
 
-def write_reuters(data_dir: str | Path, wires: int = 300, seed: int = 0) -> None:
-    """Reuters' two files: each topic has words of its own among common ones, so it can be learnt."""
+def write_reuters(data_dir: str | Path, items: int = 300, seed: int = 0) -> None:
+    """Reuters' two files: each topic has words of its own among common ones, so it can be learned."""
     random = np.random.default_rng(seed)
-    topics = random.integers(0, 46, wires)
-    rows = [
-        [
-            int(w)
-            for w in random.choice([topic + 1, topic + 47, *range(93, WORDS + 1)], random.integers(3, 40))
-        ]
-        for topic in topics
-    ]
+    topics = random.integers(0, 46, items)
+    common = range(93, WORDS + 1)
+    lists = (random.choice([topic + 1, topic + 47, *common], random.integers(3, 40)) for topic in topics)
+    rows = [words.tolist() for words in lists]
     write(data_dir, "reuters/reuters.npz", npz(objects(rows), topics))
     index = {f"word{rank}": rank for rank in range(1, WORDS + 1)}
     write(data_dir, "reuters/reuters_word_index.json", json.dumps(index).encode())
@@ -88,7 +75,7 @@ def npz(x: np.ndarray, y: np.ndarray) -> bytes:
 
 
 def _hash(file: RemoteFile, data_dir: str | Path) -> str:
-    path = find(file, str(data_dir))
+    path = file.find(str(data_dir))
     assert path is not None, f"{file.name} is not in {data_dir}"
     content = path.read_bytes()
     return sha256(gzip.decompress(content) if path.suffix == ".gz" else content)

@@ -1,6 +1,6 @@
 """Trains and evaluates on two processes; each writes DIRECTORY/<rank>.json.
 
-python two_processes.py DIRECTORY
+python two_processes.py DIRECTORY: prints lines all the while.
 """
 
 import functools
@@ -24,7 +24,7 @@ from lightmodels.utils.distributed import rank
 
 
 class Counted(Classifier):
-    """Exact hits as a pair, and accuracy as a Metric object besides."""
+    """Accuracy as an exact pair and as a Metric object."""
 
     def __init__(self):
         super().__init__()
@@ -48,22 +48,21 @@ def trainer(processes, **options):
 
 
 def ring(processes):
-    """Three epochs of the ring classifier; no batch is shared out evenly."""
+    """Three epochs of the ring classifier; no batch can be divided evenly."""
     pl.seed_everything(0, verbose=False)
     model = RingDNN()
-    history = trainer(processes, max_epochs=3).fit(
-        model, RingDataModule(num_rows=2003, test_rows=10, batch_size=101)
-    )
+    history = trainer(processes, max_epochs=3).fit(model, RingDataModule(num_rows=2003, test_rows=10, batch_size=101))
     weights = {name: value.tolist() for name, value in model.state_dict().items()}
     return {"history": list(history), "weights": weights}
 
 
 def evaluate(processes):
-    """Metrics and predictions of 1 to 25 rows, from our loader and from a plain one."""
+    """Metrics and predictions of 1 to 25 rows, from a TensorLoader and from a DataLoader."""
     results = {}
     pl.seed_everything(0, verbose=False)
     model = Counted()
     for rows in range(1, 26):
+        print(f"{rows} rows", flush=True)
         data = points(rows)
         for kind, loader in (
             ("tensors", TensorLoader(*data, batch_size=4)),
@@ -71,13 +70,13 @@ def evaluate(processes):
         ):
             tested = trainer(processes).test(model, loader, verbose=False)[0]
             results[f"{kind} {rows}"] = {"tested": tested}
-            if kind == "tensors" or rows > 1:  # Lightning's sampler for predictions wants a row a process
+            if kind == "tensors" or rows > 1:  # Lightning's sampler needs a row per process
                 results[f"{kind} {rows}"]["predicted"] = trainer(processes).predict(model, loader).tolist()
     return results
 
 
 def three_epochs(processes, way):
-    """History and weights of one model with dropout: of the Trainer, compiled or not, or of a Fabric loop."""
+    """History and weights of a model with dropout: by the Trainer, compiled or not, or by a Fabric loop."""
     pl.seed_everything(0, verbose=False)
     model, data = OneCycle(), Points(batch_size=25)
     if way != "fabric":
@@ -94,7 +93,7 @@ def three_epochs(processes, way):
 
 
 def results(processes):
-    """What there is to compare, as JSON would have it."""
+    """What is compared, as plain data."""
     names = ("fit", "fabric", "compiled") if processes > 1 else ("fit", "fabric")
     ways = {way: three_epochs(processes, way) for way in names}
     return {"ring": ring(processes), "evaluate": evaluate(processes)} | ways
@@ -102,7 +101,7 @@ def results(processes):
 
 def main():
     torch.set_num_threads(1)
-    torch.compile = functools.partial(torch.compile, backend="eager")  # quick: no code is generated
+    torch.compile = functools.partial(torch.compile, backend="eager")  # fast: generates no code
     found = json.dumps(results(2))
     Path(sys.argv[1], f"{torch.distributed.get_rank()}.json").write_text(found)
 

@@ -1,12 +1,12 @@
-"""A run that is killed with SIGKILL and resumed is, bit for bit, the run that was never killed."""
+"""A run that is killed with SIGKILL and resumed ends bit-identical to an uninterrupted run."""
 
 import json
-import subprocess
 import sys
 
 import pytest
 import torch
 from helpers import ROOT
+from helpers.watched import run_watched
 
 from lightmodels.utils import preserve
 
@@ -37,7 +37,7 @@ CASES = [(setting, kills) for setting, (_, many) in SETTINGS.items() for kills i
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The directory in which all runs have been made: killed and resumed ones, and those left in peace."""
+    """The directory of all runs: killed and resumed ones, and uninterrupted ones."""
     root = tmp_path_factory.mktemp("runs")
     cases = [
         {"name": name_of(setting, kills), "kills": kills, **options}
@@ -45,21 +45,20 @@ def runs(tmp_path_factory):
         for kills in [[], *many]
     ]
     (root / "cases.json").write_text(json.dumps(cases))
-    subprocess.run([sys.executable, WORKER, root, root / "cases.json"], check=True, timeout=300)
+    run_watched([sys.executable, WORKER, root, root / "cases.json"])
     return root
 
 
 @pytest.mark.parametrize(("setting", "kills"), CASES, ids=lambda part: str(part))
-def test_a_killed_run_resumes_to_the_same_bits(runs, setting, kills):
-    killed, peaceful = runs / name_of(setting, kills), runs / setting
-    assert json.loads((killed / "codes").read_text()) == [-9] * len(kills) + [0], (
-        killed / "output"
-    ).read_text()
-    ours, reference = (flat(load(run)) for run in (killed, peaceful))
+def test_a_resumed_run_is_bit_identical(runs, setting, kills):
+    killed, uninterrupted = runs / name_of(setting, kills), runs / setting
+    codes, output = json.loads((killed / "codes").read_text()), (killed / "output").read_text()
+    assert codes == [-9] * len(kills) + [0], output
+    ours, reference = (flat(load(run)) for run in (killed, uninterrupted))
     assert len(reference) > 80
     assert {name for name in ours if not same(ours[name], reference.get(name))} == set()
     assert ours.keys() == reference.keys()
-    assert steps(killed) == steps(peaceful)
+    assert steps(killed) == steps(uninterrupted)
 
 
 def load(run):
@@ -67,12 +66,10 @@ def load(run):
 
 
 def flat(value, name=""):
-    """Every leaf of a checkpoint by its path, but for what a clock says."""
+    """Every leaf of a checkpoint by its path, except measured times."""
     if isinstance(value, (dict, list, tuple)):
         items = value.items() if isinstance(value, dict) else enumerate(value)
-        parts = (
-            flat(part, f"{name}/{key}") for key, part in items if key not in ("seconds", "samples_per_second")
-        )
+        parts = (flat(part, f"{name}/{key}") for key, part in items if key not in ("seconds", "samples_per_second"))
         return {path: leaf for part in parts for path, leaf in part.items()}
     return {name: value}
 
@@ -82,11 +79,11 @@ def same(a, b):
 
 
 def steps(run):
-    """Each step with the samples it saw; a step that was lost and made again counts once if they agree."""
+    """Each step with its samples; a step that was lost and repeated counts once if they agree."""
     return set((run / "samples").read_text().splitlines())
 
 
-def test_random_states_survive_a_file(tmp_path):
+def test_random_states_can_be_saved_and_restored(tmp_path):
     import random
 
     import numpy as np
@@ -94,7 +91,7 @@ def test_random_states_survive_a_file(tmp_path):
     def draw():
         return torch.rand(3).tolist(), np.random.randn(3).tolist(), random.random(), random.gauss(0, 1)
 
-    np.random.randn()  # leaves half of a pair behind
+    np.random.randn()  # draws a pair and keeps half of it
     random.gauss(0, 1)
     torch.save(preserve.get_rng_state(), tmp_path / "states")
     drawn = draw()

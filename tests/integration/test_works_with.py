@@ -1,4 +1,4 @@
-"""What Lightning and PyTorch offer works with a LightModel, each checked by a number or an effect."""
+"""Features of Lightning and PyTorch work with a LightModel; each is checked by a number or an effect."""
 
 import csv
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers.models import Classifier, points
+from helpers.models import Classifier, GetsWorse, Points, points
+from pytorch_lightning.callbacks import LambdaCallback
 from pytorch_lightning.cli import LightningCLI
 from pytorch_lightning.tuner import Tuner
 from torch import nn
@@ -15,7 +16,6 @@ from torch.utils.data import DataLoader
 
 from datamodules.ring import RingDataModule
 from lightmodels import LightModel, RingDNN, Trainer
-from lightmodels.data.tensor_datamodule import Splits, TensorDataModule
 from lightmodels.data.tensor_loader import TensorLoader
 
 
@@ -24,18 +24,13 @@ def in_an_empty_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-class Points(TensorDataModule):
-    def load(self):
-        return Splits(points(103), points(31, 1), points(20, 2))
-
-
 def quiet(**options):
     bare = {"max_epochs": 2, "accelerator": "cpu", "logger": False, "enable_checkpointing": False}
     return Trainer(**{**bare, **options})
 
 
 def fitted(model_class=Classifier, **options):
-    """A model trained from seed 0 on points in batches of 25, and its trainer."""
+    """A model trained with seed 0 on points in batches of 25, and its trainer."""
     pl.seed_everything(0, verbose=False)
     model, trainer = model_class(), quiet(**options)
     trainer.fit(model, datamodule=Points(batch_size=25))
@@ -44,6 +39,10 @@ def fitted(model_class=Classifier, **options):
 
 def weights(module):
     return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def mean(states):
+    return {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
 
 
 def same(state, other):
@@ -55,7 +54,7 @@ def close(state, other):
 
 
 def loss_of(model, x, y):
-    """The mean loss over the rows, in float64 from the per-row values."""
+    """The mean loss over the rows, summed in float64."""
     model.eval()
     with torch.no_grad():
         return F.cross_entropy(model(x), y, reduction="none").double().mean().item()
@@ -90,21 +89,19 @@ def test_several_inputs():
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    net = nn.Bilinear(2, 3, 1)
-    left, right = torch.randn(20, 2), torch.randn(20, 3)
-    y = net(left, right).detach() + 1
+    net, left, right = nn.Bilinear(2, 3, 1), torch.randn(20, 2), torch.randn(20, 3)
+    loader = TensorLoader(left, right, net(left, right).detach() + 1, batch_size=20)
     model = Sum(net)
-    quiet(max_epochs=1).fit(model, TensorLoader(left, right, y, batch_size=20))
+    quiet(max_epochs=1).fit(model, loader)
     assert model.history[0]["train_loss"] == pytest.approx(1.0, abs=1e-6)
-    predicted = quiet().predict(model, TensorLoader(left, right, y, batch_size=6))
-    assert torch.allclose(predicted, net(left, right), atol=1e-6)
+    assert torch.allclose(quiet().predict(model, loader), net(left, right), atol=1e-6)
 
 
 # Optimization
 
 
-class Rivals(LightModel):
-    """Two parameters with an optimizer each; one of them goes up, the other down."""
+class TwoOptimizers(LightModel):
+    """Two parameters, each with its own optimizer; one increases, the other decreases."""
 
     def __init__(self):
         super().__init__()
@@ -128,8 +125,8 @@ class Rivals(LightModel):
         return torch.optim.SGD([self.down], lr=0.5), torch.optim.SGD([self.up], lr=0.25)
 
 
-def test_several_optimizers_with_manual_optimization():
-    x, model = torch.tensor([1.0, 2.0, 3.0, 6.0, 7.0]), Rivals()
+def test_manual_optimization_with_two_optimizers():
+    x, model = torch.tensor([1.0, 2.0, 3.0, 6.0, 7.0]), TwoOptimizers()
     quiet().fit(model, TensorLoader(x, batch_size=2), TensorLoader(x, batch_size=3))
     down, expected = 0.0, []
     for _ in range(2):
@@ -146,7 +143,7 @@ def test_several_optimizers_with_manual_optimization():
     assert model.up.item() == -down / 2
 
 
-def test_manual_optimization_of_one_loss():
+def test_manual_optimization_equals_automatic_optimization():
     class Manual(Classifier):
         def __init__(self):
             super().__init__()
@@ -175,7 +172,7 @@ def test_manual_optimization_of_one_loss():
     ("options", "every", "limit"),
     [({"accumulate_grad_batches": 2}, 2, None), ({"gradient_clip_val": 0.1}, 1, 0.1)],
 )
-def test_accumulated_and_clipped_gradients(options, every, limit):
+def test_gradient_accumulation_and_clipping(options, every, limit):
     model, _ = fitted(max_epochs=1, **options)
     pl.seed_everything(0, verbose=False)
     other, loader = Classifier(), Points(batch_size=25).train_dataloader()
@@ -195,7 +192,7 @@ def test_accumulated_and_clipped_gradients(options, every, limit):
     assert not same(model.state_dict(), fitted(max_epochs=1)[0].state_dict())
 
 
-def test_a_frozen_backbone():
+def test_a_frozen_backbone_keeps_its_weights():
     class Transfer(Classifier):
         def __init__(self):
             super().__init__()
@@ -218,13 +215,13 @@ def test_a_frozen_backbone():
 def test_bf16_mixed_precision():
     seen = set()
 
-    class Notes(Classifier):
+    class Records(Classifier):
         def forward(self, x):
             out = super().forward(x)
             seen.add(out.dtype)
             return out
 
-    half, full = fitted(Notes, precision="bf16-mixed")[0], fitted()[0]
+    half, full = fitted(Records, precision="bf16-mixed")[0], fitted()[0]
     assert seen == {torch.bfloat16}
     assert {value.dtype for value in half.parameters()} == {torch.float32}
     assert half.history["val_loss"] == pytest.approx(full.history["val_loss"], rel=0.02)
@@ -239,7 +236,7 @@ def small_net():
 
 
 class Wrapped(LightModel):
-    """``Classifier`` without a net of its own."""
+    """A ``Classifier`` whose net is passed to the constructor."""
 
     shared_step = Classifier.shared_step
 
@@ -247,21 +244,19 @@ class Wrapped(LightModel):
         return torch.optim.Adam(self.parameters(), lr=0.05)
 
 
-def test_a_compiled_net_trains_as_the_net_itself_and_its_checkpoint_loads():
+def test_a_compiled_net_trains_as_the_original_and_its_checkpoint_loads():
     plain, _ = fitted(lambda: Wrapped(small_net()))
     model, trainer = fitted(
         lambda: Wrapped(torch.compile(small_net(), backend="eager")), run_dir="run", enable_checkpointing=True
     )
     assert model.history["val_loss"] == pytest.approx(plain.history["val_loss"], rel=1e-5)
-    again = Wrapped.load_from_checkpoint(
-        "run/checkpoints/last.ckpt", net=torch.compile(small_net(), backend="eager")
-    )
+    again = Wrapped.load_from_checkpoint("run/checkpoints/last.ckpt", net=torch.compile(small_net(), backend="eager"))
     x = points(20, 2)[0]
     assert torch.allclose(again(x), model(x))
     assert torch.allclose(trainer.predict(again, TensorLoader(x, batch_size=7)), model(x), atol=1e-6)
 
 
-def test_a_compiled_net_takes_dict_batches():
+def test_a_compiled_net_accepts_dict_batches():
     class Net(nn.Linear):
         def forward(self, x):
             return super().forward(x)
@@ -272,11 +267,7 @@ def test_a_compiled_net_takes_dict_batches():
     assert torch.allclose(predicted, net(x))
 
 
-def test_a_compiled_model_is_trained_and_its_best_weights_are_tested():
-    class GetsWorse(Classifier):
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=0.01, maximize=True)
-
+def test_a_compiled_model_trains_and_its_best_weights_are_validated():
     pl.seed_everything(0, verbose=False)
     model, data = GetsWorse(), Points(batch_size=25)
     compiled = torch.compile(model, backend="eager")
@@ -292,13 +283,12 @@ def test_a_compiled_model_is_trained_and_its_best_weights_are_tested():
 # Shorter runs
 
 
-def test_fast_dev_run_makes_one_step_of_each():
+def test_fast_dev_run_makes_one_step():
     model, trainer = fitted(fast_dev_run=True)
     assert (trainer.global_step, len(model.history)) == (1, 1)
-    assert list(Path().iterdir()) == []
 
 
-def test_limited_batches_give_values_over_exactly_their_rows():
+def test_metrics_of_limited_batches_cover_exactly_their_rows():
     class Still(Classifier):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=0.0)
@@ -315,7 +305,7 @@ def test_limited_batches_give_values_over_exactly_their_rows():
 # Tuners
 
 
-def test_the_rate_finder_finds_a_rate_and_leaves_no_trace():
+def test_the_learning_rate_finder_restores_everything():
     untouched, _ = fitted(max_epochs=50, limit_train_batches=4)
     pl.seed_everything(0, verbose=False)
     model, data, trainer = Classifier(), Points(batch_size=25), quiet(max_epochs=50, limit_train_batches=4)
@@ -330,7 +320,7 @@ def test_the_rate_finder_finds_a_rate_and_leaves_no_trace():
     assert same(untouched.state_dict(), model.state_dict())
 
 
-def test_the_rate_that_was_found_is_used():
+def test_the_learning_rate_that_was_found_is_used():
     model, trainer = Classifier(), quiet(max_epochs=30)
     found = Tuner(trainer).lr_find(model, Points(batch_size=25), num_training=60)
     trainer.fit(model, Points(batch_size=25), max_epochs=31)
@@ -356,30 +346,23 @@ def test_lightnings_early_stopping():
     assert len(values) == (good[-1] if good else 0) + 1 + 3
 
 
-def test_weight_averaging_validates_keeps_and_resumes_the_average():
-    class Collects(pl.Callback):
-        def __init__(self):
-            self.steps = []
-
-        def on_train_batch_end(self, trainer, pl_module, *args):
-            self.steps.append(weights(pl_module))
-
+def test_weight_averaging_validates_saves_and_resumes_the_average():
     def train(run_dir, epochs, **options):
         pl.seed_everything(0, verbose=False)
-        collects = Collects()
-        callbacks = [pl.callbacks.WeightAveraging(), collects]
+        steps = []
+        collect = LambdaCallback(on_train_batch_end=lambda _, module, *__: steps.append(weights(module)))
+        callbacks = [pl.callbacks.WeightAveraging(), collect]
         trainer = quiet(run_dir=run_dir, max_epochs=epochs, callbacks=callbacks, enable_checkpointing=True)
         model = Classifier(dropout=0.2)
         trainer.fit(model, datamodule=Points(batch_size=25), **options)
-        return model, trainer, collects.steps
+        return model, trainer, steps
 
     model, trainer, steps = train("whole", 3)
-    means = {name: torch.stack([step[name] for step in steps]).mean(0) for name in steps[0]}
-    assert close(means, model.state_dict())
+    assert close(mean(steps), model.state_dict())
     val_loss = loss_of(model, *points(31, 1))
     assert model.history[-1]["val_loss"] == pytest.approx(val_loss, rel=1e-5)
-    (kept,) = trainer.validate(ckpt_path="last", verbose=False)
-    assert kept["val_loss"] == pytest.approx(val_loss, rel=1e-5)
+    (saved,) = trainer.validate(ckpt_path="last", verbose=False)
+    assert saved["val_loss"] == pytest.approx(val_loss, rel=1e-5)
 
     train("half", 2)
     resumed, _, _ = train("half", 3, ckpt_path="half/checkpoints/last.ckpt")
@@ -388,7 +371,7 @@ def test_weight_averaging_validates_keeps_and_resumes_the_average():
 
 
 def test_exponential_weight_averaging():
-    averaging = pl.callbacks.EMAWeightAveraging(decay=0.0)  # the average is then the newest weights
+    averaging = pl.callbacks.EMAWeightAveraging(decay=0.0)  # the average is the newest weights
     model, plain = fitted(callbacks=[averaging])[0], fitted()[0]
     assert close(plain.state_dict(), model.state_dict())
     assert plain.history["val_loss"] == pytest.approx(model.history["val_loss"], rel=1e-5)
@@ -399,56 +382,29 @@ def test_exponential_weight_averaging():
 
 def test_stochastic_weight_averaging():
     starts = []
-
-    class Collects(pl.Callback):
-        def on_train_epoch_start(self, trainer, pl_module):
-            starts.append(weights(pl_module))
-
+    collect = LambdaCallback(on_train_epoch_start=lambda _, module: starts.append(weights(module)))
     averaging = pl.callbacks.StochasticWeightAveraging(swa_lrs=0.01, swa_epoch_start=1)
-    model, _ = fitted(max_epochs=3, callbacks=[averaging, Collects()])
-    means = {name: torch.stack([start[name] for start in starts]).mean(0) for name in starts[0]}
-    assert close(means, model.state_dict())
+    model, _ = fitted(max_epochs=3, callbacks=[averaging, collect])
+    assert close(mean(starts), model.state_dict())
     assert len(model.history) == 3
 
 
 # Loggers
 
 
-def logged_rows(path):
-    with Path(path).open(newline="") as file:
-        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-
-
-def test_the_csv_logger_has_the_history():
+def test_the_csv_logger_writes_the_history():
     logger = pl.loggers.CSVLogger("csv")
     model, _ = fitted(max_epochs=3, logger=logger, log_every_n_steps=1)
-    rows = logged_rows(Path(logger.log_dir) / "metrics.csv")
+    with (Path(logger.log_dir) / "metrics.csv").open(newline="") as file:
+        rows = [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
     assert [row.pop("step") for row in rows] == model.history["epoch"]
     assert rows == [{k: v for k, v in row.items() if k != "epoch"} for row in model.history]
-
-
-def test_weights_and_biases():
-    pytest.importorskip("wandb")
-    logger = pl.loggers.WandbLogger(project="points", save_dir=".", offline=True)
-    model, _ = fitted(logger=logger)
-    assert logger.experiment.summary["val_loss"] == pytest.approx(model.history[-1]["val_loss"])
-    logger.experiment.finish()
-
-
-def test_mlflow(monkeypatch):
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    mlflow = pytest.importorskip("mlflow")
-    uri = Path("mlruns").resolve().as_uri()
-    logger = pl.loggers.MLFlowLogger(tracking_uri=uri)
-    model, _ = fitted(logger=logger)
-    logged = mlflow.tracking.MlflowClient(uri).get_metric_history(logger.run_id, "val_loss")
-    assert [metric.value for metric in logged] == pytest.approx(model.history["val_loss"])
 
 
 # Lightning's command line
 
 
-def test_lightnings_own_command_line():
+def test_lightning_cli():
     flags = ["--trainer.max_epochs=2", "--trainer.accelerator=cpu", "--trainer.run_dir=run"]
     flags += ["--model.lr=0.02", "--data.num_rows=400", "--data.test_rows=100"]
     cli = LightningCLI(RingDNN, RingDataModule, trainer_class=Trainer, args=["fit", *flags])

@@ -15,10 +15,7 @@ BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 CODE = [text for language, text in BLOCKS if language == "python"]
 PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "from_torchkeras.md"]
 COMMANDS = [
-    line.partition("#")[0].strip()
-    for language, text in BLOCKS
-    if language == "bash"
-    for line in text.splitlines()
+    line.partition("#")[0].strip() for language, text in BLOCKS if language == "bash" for line in text.splitlines()
 ]
 TRAININGS = [line for line in COMMANDS if line.startswith("python scripts/train.py")]
 
@@ -85,7 +82,5 @@ def test_every_file_of_the_tree_exists():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_path_in_the_text_exists(page):
-    paths = set(
-        re.findall(r"`((?:docs|examples|lightmodels|datamodules|scripts|tests)/[\w./]+)", page.read_text())
-    )
+    paths = set(re.findall(r"`((?:docs|examples|lightmodels|datamodules|scripts|tests)/[\w./]+)", page.read_text()))
     assert all((ROOT / path).exists() for path in paths if "spiral" not in path), paths

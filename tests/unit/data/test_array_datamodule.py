@@ -1,4 +1,4 @@
-"""A net without a class, on arrays: LightModel.from_net, the Trainer's train_data, evaluate, predict."""
+"""Nets and arrays without classes: ArrayDataModule, LightModel.from_net, and the Trainer's data arguments."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ import torch
 from helpers.models import Classifier, Points, points
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, StackDataset, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from lightmodels import LightModel, Trainer, load
@@ -18,7 +18,7 @@ from lightmodels.data.array_datamodule import ArrayDataModule
 from lightmodels.data.tensor_datamodule import train_val_split
 
 X, Y = points(103)
-STILL = partial(torch.optim.SGD, lr=0.0)
+NO_CHANGE = partial(torch.optim.SGD, lr=0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def classifier(**options):
     return LightModel.from_net(net, **({"loss": F.cross_entropy} | options))
 
 
-def test_a_net_and_its_loss_are_trained_as_a_class_is():
+def test_from_net_trains_like_a_class():
     class Written(LightModel):
         def shared_step(self, batch):
             x, y = batch
@@ -64,7 +64,7 @@ def test_a_net_and_its_loss_are_trained_as_a_class_is():
     assert histories[0]["lr"] == [0.05, 0.025, 0.0125]
 
 
-def test_metrics_may_be_objects_and_optimizers_too():
+def test_from_net_accepts_metric_and_optimizer_objects():
     net = nn.Linear(2, 2)
     metrics = {"f1": MulticlassF1Score(2), "acc": MulticlassAccuracy(2, average="micro"), "own": accuracy}
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
@@ -80,16 +80,8 @@ def test_metrics_may_be_objects_and_optimizers_too():
     assert trainer.evaluate(model, (X, Y), batch_size=7)["test_acc"] == pytest.approx(row["val_acc"])
 
 
-def test_several_inputs_come_before_the_target():
-    class Sum(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(2, 2)
-
-        def forward(self, a, b):
-            return self.layer(a + b)
-
-    model = LightModel.from_net(Sum(), loss=F.cross_entropy)
+def test_the_last_of_several_arrays_is_the_target():
+    model = LightModel.from_net(nn.Bilinear(2, 2, 2), loss=F.cross_entropy)
     trainer = quiet_trainer()
     trainer.fit(model, train_data=(X, X, Y))
     assert torch.allclose(trainer.predict(model, (X, X, Y)), model(X, X))
@@ -101,27 +93,16 @@ KINDS = {
     "numpy": as_numpy,
     "pandas": (pd.DataFrame(as_numpy[0]), pd.Series(as_numpy[1])),
     "TensorDataset": TensorDataset(X, Y),
-    "Dataset": list(zip(X, Y, strict=True)),
+    "Dataset": StackDataset(X, Y),
     "DataLoader": DataLoader(TensorDataset(X, Y), batch_size=50),
     "data module": ArrayDataModule((X, Y), batch_size=50),
 }
 
 
-class Rows(torch.utils.data.Dataset):
-    def __init__(self, rows):
-        self.rows = rows
-
-    def __getitem__(self, index):
-        return self.rows[index]
-
-    def __len__(self):
-        return len(self.rows)
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_data_of_any_kind_give_the_same_numbers(kind):
-    data = Rows(KINDS[kind]) if kind == "Dataset" else KINDS[kind]
-    model = classifier(metrics={"acc": accuracy}, optimizer=STILL)
+def test_all_kinds_of_data_give_the_same_values(kind):
+    data = KINDS[kind]
+    model = classifier(metrics={"acc": accuracy}, optimizer=NO_CHANGE)
     trainer = quiet_trainer()
     row = trainer.fit(model, train_data=data, batch_size=50)[-1]
     loss = F.cross_entropy(model(X), Y).item()
@@ -132,26 +113,25 @@ def test_data_of_any_kind_give_the_same_numbers(kind):
         assert torch.allclose(trainer.predict(model, data, batch_size=9), model(X), atol=1e-6)
 
 
-def test_a_split_is_drawn_once_and_validated():
-    model = classifier(optimizer=STILL)
+def test_a_validation_split_is_held_out():
+    model = classifier(optimizer=NO_CHANGE)
     train, val = train_val_split((X, Y), 0.3, seed=0)
     for data in (X, Y), as_numpy:
         row = quiet_trainer().fit(model, train_data=data, validation_split=0.3)[-1]
         assert row["train_loss"] == pytest.approx(F.cross_entropy(model(train[0]), train[1]).item(), rel=1e-6)
         assert row["val_loss"] == pytest.approx(F.cross_entropy(model(val[0]), val[1]).item(), rel=1e-6)
-    rows = Rows(list(zip(X, Y, strict=True)))
     trainer = quiet_trainer()
-    trainer.fit(model, train_data=rows, validation_split=0.3)
+    trainer.fit(model, train_data=StackDataset(X, Y), validation_split=0.3)
     assert [len(loader.dataset) for loader in (trainer.train_dataloader, trainer.val_dataloaders)] == [72, 31]
 
 
-def test_without_validation_the_best_epoch_is_that_of_the_training_loss():
+def test_without_validation_the_training_loss_decides_which_epoch_is_best():
     trainer = quiet_trainer(2, enable_checkpointing=True)
     trainer.fit(classifier(), train_data=(X, Y))
     assert trainer.best_epoch == 2
 
 
-def test_arrays_may_stand_where_loaders_do():
+def test_arrays_are_accepted_instead_of_loaders():
     histories = [
         quiet_trainer().fit(classifier(), [X, Y], (X, Y), batch_size=50),
         quiet_trainer().fit(classifier(), ArrayDataModule((X, Y), batch_size=50).train_dataloader(), (X, Y)),
@@ -161,7 +141,7 @@ def test_arrays_may_stand_where_loaders_do():
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
 
 
-def test_inputs_alone_are_predicted():
+def test_predict_accepts_inputs_without_targets():
     model = classifier()
     trainer = quiet_trainer()
     expected = model(X)
@@ -170,38 +150,41 @@ def test_inputs_alone_are_predicted():
 
 
 BAD = [
-    ({"train_data": (X, Y[:90])}, r"train must hold arrays of one length, got lengths \[103, 90\]"),
-    ({"train_data": (X[:0], Y[:0])}, "train must hold rows, got 0"),
+    (
+        {"train_data": (X, Y[:90])},
+        r"train must hold arrays of equal length with rows in them, got lengths \[103, 90\]",
+    ),
+    ({"train_data": (X[:0], Y[:0])}, r"train must hold .* rows in them, got lengths \[0, 0\]"),
     ({"train_data": (np.array(["a"]), Y[:1])}, "train must hold arrays of numbers"),
-    ({"train_data": (X, Y), "validation_data": (X, Y[:3])}, "val must hold arrays of one length"),
+    ({"train_data": (X, Y), "validation_data": (X, Y[:3])}, "val must hold arrays of equal length"),
     ({"train_data": (X, Y), "validation_split": 1.0}, "val_fraction must be between 0 and 1"),
     ({"train_data": (X, Y), "validation_split": 0.001}, "val_fraction must leave rows"),
-    ({"train_data": (X, Y), "validation_data": (X, Y), "validation_split": 0.5}, "exclude each other"),
+    ({"train_data": (X, Y), "validation_data": (X, Y), "validation_split": 0.5}, "validation_split cannot"),
     ({"train_data": KINDS["DataLoader"], "validation_split": 0.5}, "validation_split needs arrays"),
-    ({"train_data": (X, Y), "train_dataloaders": KINDS["DataLoader"]}, "train_data takes the place"),
+    ({"train_data": (X, Y), "train_dataloaders": KINDS["DataLoader"]}, "train_data cannot be combined"),
     ({"train_data": (X, Y), "batch_size": 0}, "batch_size must be at least 1"),
-    ({"train_data": ArrayDataModule((X, Y)), "validation_data": (X, Y)}, "validates on rows of its own"),
+    ({"train_data": ArrayDataModule((X, Y)), "validation_data": (X, Y)}, "has validation data of its own"),
     ({"train_data": (X, Y), "validation_data": ArrayDataModule((X, Y))}, "got a data module"),
-    ({"train_dataloaders": KINDS["DataLoader"], "validation_data": (X, Y)}, "go with train_data"),
-    ({"train_dataloaders": KINDS["DataLoader"], "validation_split": 0.2}, "go with train_data"),
-    ({"datamodule": ArrayDataModule((X, Y)), "validation_data": (X, Y)}, "go with train_data"),
+    ({"train_dataloaders": KINDS["DataLoader"], "validation_data": (X, Y)}, "need train_data"),
+    ({"train_dataloaders": KINDS["DataLoader"], "validation_split": 0.2}, "need train_data"),
+    ({"datamodule": ArrayDataModule((X, Y)), "validation_data": (X, Y)}, "need train_data"),
     ({"train_dataloaders": (X, Y), "datamodule": ArrayDataModule((X, Y))}, "data are given twice"),
     ({"train_data": X}, r"batches must be \(input, …, target\)"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD)
-def test_data_that_do_not_fit_are_refused(arguments, message):
+def test_invalid_data_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         quiet_trainer().fit(classifier(), **arguments)
 
 
-def test_a_metric_may_not_be_called_loss():
+def test_a_metric_must_not_be_named_loss():
     with pytest.raises(ValueError, match="metrics must have names other than loss"):
         LightModel.from_net(nn.Linear(2, 2), loss=F.cross_entropy, metrics={"loss": accuracy})
 
 
-def test_a_model_without_a_recipe_says_what_to_write():
+def test_a_model_without_shared_step_is_refused():
     class Silent(Classifier):
         shared_step = LightModel.shared_step
 
@@ -209,7 +192,7 @@ def test_a_model_without_a_recipe_says_what_to_write():
         quiet_trainer().fit(Silent(), train_data=(X, Y))
 
 
-def test_a_net_with_a_weighted_loss_is_loaded_without_the_loss():
+def test_a_net_is_loaded_without_the_buffers_of_its_loss():
     loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0]))
     model = LightModel.from_net(nn.Linear(2, 2), loss=loss)
     Trainer(max_epochs=1, run_dir="run", accelerator="cpu").fit(model, train_data=(X, Y))
@@ -217,7 +200,7 @@ def test_a_net_with_a_weighted_loss_is_loaded_without_the_loss():
     assert torch.equal(loaded(X), model(X))
 
 
-def test_odd_numpy_arrays_are_read():
+def test_reversed_and_big_endian_numpy_arrays_are_converted():
     data = ArrayDataModule((X.numpy()[::-1], Y.numpy().astype(">i4")[::-1]))
     assert torch.equal(data.splits.train[0], X.flip(0))
     assert torch.equal(data.splits.train[1], Y.flip(0))

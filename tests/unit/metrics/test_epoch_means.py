@@ -1,5 +1,7 @@
 """Epoch values against hand computations."""
 
+import math
+
 import pytest
 import torch
 from torchmetrics.classification import BinaryF1Score
@@ -7,29 +9,30 @@ from torchmetrics.classification import BinaryF1Score
 from lightmodels.metrics.epoch_means import EpochMeans, pop_metric_state, set_metric_state
 
 
-def test_scalars_count_by_their_batch():
+def test_scalars_are_weighted_by_the_batch_size():
     means = EpochMeans()
-    means.update({"loss": torch.tensor(2.0)}, size=50)
-    means.update({"loss": torch.tensor(5.0)}, size=3)
-    assert means.compute() == {"loss": (2.0 * 50 + 5.0 * 3) / 53}
+    means.update({"loss": torch.tensor(2.0), "plain": 1}, size=50)
+    means.update({"loss": torch.tensor([5.0], requires_grad=True), "plain": 2.0}, size=3)
+    assert means.compute() == {"loss": (2.0 * 50 + 5.0 * 3) / 53, "plain": (50 + 2 * 3) / 53}
     assert means.samples == 53
+    assert not means._sums["loss"].requires_grad
 
 
-def test_pairs_count_by_their_own_count():
+def test_pairs_are_weighted_by_their_own_count():
     means = EpochMeans()
-    means.update({"per_word": (torch.tensor(30.0), torch.tensor(10))}, size=2)
+    means.update({"per_word": (torch.tensor(30.0), torch.tensor(10)), "none": (0, 0)}, size=2)
     means.update({"per_word": (torch.tensor(5), 1)}, size=2)
-    assert means.compute() == {"per_word": 35 / 11}
+    values = means.compute()
+    assert values["per_word"] == 35 / 11
+    assert math.isnan(values["none"])
 
 
-def test_sums_stay_exact_where_float32_would_not():
+def test_sums_are_exact_beyond_float32():
     means = EpochMeans()
     for _ in range(3):
         means.update({"hits": (torch.tensor(2**24 + 1), 2**24 + 1), "loss": torch.tensor(0.1)}, size=2**24)
-    assert means.compute() == {
-        "hits": 1.0,
-        "loss": pytest.approx(torch.tensor(0.1).double().item(), rel=1e-15),
-    }
+    loss = torch.tensor(0.1).double().item()
+    assert means.compute() == {"hits": 1.0, "loss": pytest.approx(loss, rel=1e-15)}
 
 
 def test_a_metric_object_is_computed_over_the_epoch_and_reset():
@@ -45,7 +48,21 @@ def test_a_metric_object_is_computed_over_the_epoch_and_reset():
     assert means.compute() == {}
 
 
-def test_a_metric_can_be_lent_to_another_stage():
+def test_the_values_of_all_processes_are_summed_though_one_has_no_rows():
+    metrics, own = [BinaryF1Score() for _ in range(3)], []
+    processes = [EpochMeans(lambda metric=metric: [metric]) for metric in metrics]
+    for process, metric, size in zip(processes[:2], metrics, (3, 1), strict=False):
+        process.update({"loss": torch.tensor(float(size)), "f1": metric}, size)
+    for process, metric in zip(processes, metrics, strict=True):
+        metric.update(torch.tensor([1]), torch.tensor([1]))
+        process.compute(lambda mine: own.append(mine) or [mine])
+    for process, metric in zip(processes, metrics, strict=True):
+        assert process.compute(lambda _: own) == {"loss": (3 * 3 + 1) / 4, "f1": 1.0}
+        process.reset()
+        assert not metric.update_called
+
+
+def test_the_state_of_a_metric_can_be_saved_and_restored():
     metric = BinaryF1Score()
     metric.update(torch.tensor([1, 1]), torch.tensor([1, 0]))
     expected = metric.compute()
@@ -56,20 +73,7 @@ def test_a_metric_can_be_lent_to_another_stage():
     assert metric.compute() == expected
 
 
-def test_an_empty_count_is_not_a_number():
-    means = EpochMeans()
-    means.update({"loss": (torch.tensor(0.0), 0)}, size=0)
-    assert means.compute()["loss"] != means.compute()["loss"]
-
-
-@pytest.mark.parametrize("value", [torch.ones(2), "0.5", (1, 2, 3), None])
-def test_other_kinds_of_value_are_named(value):
+@pytest.mark.parametrize("value", [torch.ones(2), "0.5", (1, 2, 3), ("a", 1), None])
+def test_other_types_are_refused(value):
     with pytest.raises(TypeError, match="'acc' must be a scalar tensor"):
         EpochMeans().update({"acc": value}, size=2)
-
-
-def test_gradients_are_not_kept():
-    weight = torch.ones((), requires_grad=True)
-    means = EpochMeans()
-    means.update({"loss": weight * 2}, size=1)
-    assert not any(total.requires_grad for total in means._sums.values())

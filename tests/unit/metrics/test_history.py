@@ -1,4 +1,4 @@
-"""History: rows in, columns, files and figures out."""
+"""History: rows, columns, files and figures."""
 
 import csv
 
@@ -23,27 +23,27 @@ def test_rows_and_columns():
         history["loss"]
 
 
-def test_csv_holds_the_same_numbers(tmp_path):
+def test_csv_has_the_same_values(tmp_path):
     History(ROWS).to_csv(tmp_path / "history.csv")
-    with (tmp_path / "history.csv").open() as file:
+    with (tmp_path / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["train_loss"]) for row in rows] == [2.0, 1.0]
-    assert rows[0]["val_loss"] == ""
+    assert [{name: float(value) for name, value in row.items() if value} for row in rows] == ROWS
+    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
 
 
-def test_state_round_trip_keeps_the_object():
+def test_state_dict_round_trip():
     history = History()
     history.load_state_dict(History(ROWS).state_dict())
     assert list(history) == ROWS
 
 
-def test_frame():
+def test_to_frame():
     frame = History(ROWS).to_frame()
     assert frame["val_loss"].tolist()[1] == 1.5
     assert frame.shape == (2, 4)
 
 
-def test_plot_has_a_panel_a_metric_with_both_curves():
+def test_plot_has_one_panel_per_metric_with_both_curves():
     figure = History(ROWS).plot()
     (axes,) = figure.axes
     assert axes.get_ylabel() == "loss"
@@ -51,7 +51,7 @@ def test_plot_has_a_panel_a_metric_with_both_curves():
     assert axes.lines[0].get_ydata().tolist() == [2.0, 1.0]
 
 
-def test_plot_marks_the_epoch_of_the_least_val_loss():
+def test_plot_marks_the_epoch_of_the_lowest_val_loss():
     losses = [2.0, 0.5, float("nan"), 1.0]
     rows = [{"epoch": epoch, "val_loss": loss, "val_acc": 0.5} for epoch, loss in enumerate(losses, start=1)]
     for axes in History(rows).plot().axes:

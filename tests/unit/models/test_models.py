@@ -107,9 +107,7 @@ def test_reuters_is_initialized_like_keras():
     embedding, *layers = [layer for layer in ReutersConv1D().net if list(layer.parameters())]
     assert embedding.weight.abs().max() <= 0.05
     for layer in layers:
-        inputs, outputs = (
-            n * layer.weight[0][0].numel() for n in (layer.weight.shape[1], layer.weight.shape[0])
-        )
+        inputs, outputs = (n * layer.weight[0][0].numel() for n in (layer.weight.shape[1], layer.weight.shape[0]))
         limit = math.sqrt(6 / (inputs + outputs))
         assert 0.98 * limit < layer.weight.abs().max() <= limit
         assert not layer.bias.any()

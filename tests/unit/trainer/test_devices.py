@@ -1,4 +1,4 @@
-"""The table of what ``gpus`` and ``tpu_cores`` mean."""
+"""``gpus`` and ``tpu_cores`` as Lightning's ``accelerator`` and ``devices``."""
 
 import pytest
 
@@ -26,38 +26,33 @@ from lightmodels.trainer.devices import resolve_devices
         (None, -1, ("tpu", 8)),
     ],
 )
-def test_choices(gpus, tpu_cores, expected):
-    assert resolve_devices(gpus, tpu_cores, present_gpus=4, present_tpu_cores=8) == expected
+def test_valid_choices(gpus, tpu_cores, expected):
+    assert resolve_devices(gpus, tpu_cores, available_gpus=4, available_tpu_cores=8) == expected
+
+
+@pytest.mark.parametrize("gpus", [[], -2, True, False, 1.5, 0.0, "two", "", ",", "0,0", [0, -1], [0, True]], ids=repr)
+def test_nonsense_is_refused(gpus):
+    with pytest.raises(ValueError, match=r"^gpus must be a number, .*; 4 GPUs are available$"):
+        resolve_devices(gpus, None, available_gpus=4, available_tpu_cores=8)
 
 
 @pytest.mark.parametrize(
     ("gpus", "tpu_cores", "message"),
     [
-        ([], None, "^gpus must be a count"),
-        (-2, None, "^gpus must be a count"),
-        (True, None, "^gpus must be a count"),
-        (False, None, "^gpus must be a count"),
-        (1.5, None, "^gpus must be a count"),
-        (0.0, None, "^gpus must be a count"),
-        ("two", None, "^gpus must be a count"),
-        ("", None, "^gpus must be a count"),
-        ("0,0", None, "^gpus must be a count"),
-        ([0, -1], None, "^gpus must be a count"),
-        ([0, True], None, "^gpus must be a count"),
-        (5, None, "^gpus=5 asks for more than is present: there are 4 GPUs here$"),
-        ([0, 4], None, r"^gpus=\[0, 4\] asks for more"),
-        (2, 1, "^gpus cannot be given together with tpu_cores"),
-        (0, 1, "^gpus cannot be given together with tpu_cores"),
-        (None, 9, "^tpu_cores=9 asks for more than is present: there are 8 TPU cores here$"),
-        (None, 0, "^tpu_cores must be a count"),
+        (5, None, "^gpus=5 requested, but only 4 GPUs are available$"),
+        ([0, 4], None, r"^gpus=\[0, 4\] requested, but only 4"),
+        (2, 1, "^gpus cannot be combined with tpu_cores"),
+        (0, 1, "^gpus cannot be combined with tpu_cores"),
+        (None, 2, "^tpu_cores=2 requested, but only 1 TPU core is available$"),
+        (None, 0, "^tpu_cores must be a number"),
     ],
 )
-def test_wrong_choices(gpus, tpu_cores, message):
+def test_unavailable_devices_are_refused(gpus, tpu_cores, message):
     with pytest.raises(ValueError, match=message):
-        resolve_devices(gpus, tpu_cores, present_gpus=4, present_tpu_cores=8)
+        resolve_devices(gpus, tpu_cores, available_gpus=4, available_tpu_cores=1)
 
 
 @pytest.mark.parametrize("gpus", [1, -1, [0]])
-def test_no_gpu_here(gpus):
-    with pytest.raises(ValueError, match="there are 0 GPUs here"):
-        resolve_devices(gpus, None, present_gpus=0, present_tpu_cores=0)
+def test_no_gpu_is_available(gpus):
+    with pytest.raises(ValueError, match="requested, but no GPU is available"):
+        resolve_devices(gpus, None, available_gpus=0, available_tpu_cores=0)

@@ -1,34 +1,38 @@
-"""Trainer: run directory, best and last checkpoints, second fits, best weights in tests, device options."""
+"""Trainer: run directory, second fits, which weights are tested, early stopping, device options."""
 
 from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers.models import Classifier, points
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch.utils.data import DataLoader, TensorDataset
+from helpers.models import Classifier, GetsWorse, points
+from torch.utils.data import TensorDataset
 
 from lightmodels import History, Trainer
 from lightmodels.callbacks.optimizer_state import OverrideOptimizerOptions
-from lightmodels.checkpointing.files import CheckpointError
 from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.trainer.run_directory import RunDirectoryError
+
+LAST = "run/checkpoints/last.ckpt"
+NO_FILES = {"logger": False, "enable_checkpointing": False}
 
 
 @pytest.fixture(autouse=True)
 def in_an_empty_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    pl.seed_everything(3, verbose=False)
 
 
-def loaders(batch_size=25):
-    return TensorLoader(*points(103), batch_size=batch_size, shuffle=True), TensorLoader(
-        *points(31, 1), batch_size=9
-    )
+def loaders():
+    train = TensorLoader(*points(103), batch_size=25, shuffle=True)
+    return train, TensorLoader(*points(31, 1), batch_size=9)
 
 
-def checkpoint(run_dir, name):
-    return torch.load(Path(run_dir) / "checkpoints" / f"{name}.ckpt", weights_only=True)
+def fitted(model, **options):
+    """A trainer that has fitted the model, by default in the directory ``run``."""
+    trainer = Trainer(**{"run_dir": "run", "accelerator": "cpu"} | options)
+    trainer.fit(model, *loaders())
+    return trainer
 
 
 def same_weights(state, other):
@@ -46,84 +50,75 @@ def test_fit_returns_the_history_and_fills_the_run_directory():
     assert Trainer(max_epochs=1, accelerator="cpu").open_run() == Path("runs/2")
 
 
-def test_tensorboard_has_the_history_by_epoch():
-    model = Classifier()
-    Trainer(max_epochs=3, run_dir="run").fit(model, *loaders())
-    events = EventAccumulator("run")
-    events.Reload()
-    for name in ("train_loss", "val_loss", "train_acc", "val_acc", "lr", "seconds", "samples_per_second"):
-        scalars = events.Scalars(name)
-        assert [scalar.step for scalar in scalars] == [1, 2, 3]
-        assert [scalar.value for scalar in scalars] == pytest.approx(model.history[name], rel=1e-6)
-    assert "hp_metric" not in events.Tags()["scalars"]
+def test_a_used_run_directory_is_refused_and_untouched():
+    Path("run").mkdir()
+    Path("run/thesis.txt").write_text("mine")
+    with pytest.raises(RunDirectoryError, match="run: the directory is not empty"):
+        fitted(Classifier(), max_epochs=1)
+    assert [path.name for path in Path("run").iterdir()] == ["thesis.txt"]
 
 
-class GetsWorse(Classifier):
-    """Best after the first epoch."""
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.01, maximize=True)
-
-
-def test_best_is_the_best_epoch_and_last_the_last():
-    pl.seed_everything(3, verbose=False)
-    model = GetsWorse()
-    trainer = Trainer(max_epochs=4, run_dir="run")
-    trainer.fit(model, *loaders())
-    best = min(model.history, key=lambda row: row["val_loss"])["epoch"]
-    assert best == 1
-    assert trainer.best_epoch == best
-    assert len(checkpoint("run", "best")["history"]["rows"]) == best
-    assert len(checkpoint("run", "last")["history"]["rows"]) == 4
-    assert same_weights(checkpoint("run", "last")["state_dict"], model.state_dict())
-    assert not same_weights(checkpoint("run", "best")["state_dict"], model.state_dict())
+def test_a_resumed_run_stays_in_its_directory():
+    fitted(Classifier(), max_epochs=1)
+    trainer = Trainer(max_epochs=2)
+    trainer.fit(Classifier(), *loaders(), ckpt_path=LAST)
+    assert trainer.run_dir == Path("run")
+    assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize(("monitor", "mode", "better"), [("val_acc", "max", max), ("train_loss", "min", min)])
-def test_monitor_and_mode(monitor, mode, better):
-    model = Classifier()
-    trainer = Trainer(max_epochs=4, run_dir="run", monitor=monitor, mode=mode)
-    trainer.fit(model, *loaders())
-    values = model.history[monitor]
-    assert trainer.best_epoch == values.index(better(values)) + 1
+def test_no_files_are_written_unnecessarily():
+    trainer = fitted(Classifier(), max_epochs=1, run_dir=None, **NO_FILES)
+    trainer.predict(Classifier(), loaders()[1])
+    fitted(Classifier(), run_dir=None, fast_dev_run=True)
+    assert list(Path().iterdir()) == []
 
 
-def test_an_unknown_monitor_is_named():
-    with pytest.raises(ValueError, match="monitor 'val_f1' is not among the values of an epoch: val_acc"):
-        Trainer(max_epochs=1, run_dir="run", monitor="val_f1").fit(Classifier(), *loaders())
+def test_given_checkpoint_callbacks_and_loggers_replace_ours():
+    checkpoint = pl.callbacks.ModelCheckpoint("mine", monitor="val_loss")
+    logger, model = pl.loggers.CSVLogger("csv"), GetsWorse()
+    trainer = fitted(model, max_epochs=2, run_dir=None, callbacks=[checkpoint], logger=logger)
+    (best,) = trainer.validate(model, loaders()[1], ckpt_path="best", verbose=False)
+    assert best["val_loss"] == min(model.history["val_loss"])
+    assert "val_loss" in (Path(logger.log_dir) / "metrics.csv").read_text()
+    assert not Path("runs").exists()
 
 
 def test_the_best_weights_are_tested_and_the_model_keeps_its_own():
-    pl.seed_everything(3, verbose=False)
     model, test = GetsWorse(), TensorLoader(*points(50, 2), batch_size=20)
-    trainer = Trainer(max_epochs=4, run_dir="run")
-    trainer.fit(model, *loaders())
+    trainer = fitted(model, max_epochs=4)
     own = {name: value.clone() for name, value in model.state_dict().items()}
     (best,) = trainer.test(model, test, verbose=False)
     (last,) = trainer.test(model, test, verbose=False, ckpt_path=None)
-    (named,) = trainer.test(model, test, verbose=False, ckpt_path="run/checkpoints/best.ckpt")
+    (by_path,) = trainer.test(model, test, verbose=False, ckpt_path="run/checkpoints/best.ckpt")
+    predicted, predicted_by_best = (trainer.predict(model, test, ckpt_path=path) for path in (None, "best"))
     assert same_weights(own, model.state_dict())
     assert len(model.history) == 4
-    other = Trainer(logger=False, enable_checkpointing=False)
-    expected = Classifier()
-    expected.load_state_dict(checkpoint("run", "best")["state_dict"])
-    assert best == named == other.test(expected, test, verbose=False)[0]
+    other, expected = Trainer(**NO_FILES), Classifier()
+    expected.load_state_dict(torch.load("run/checkpoints/best.ckpt", weights_only=True)["state_dict"])
+    assert best == by_path == other.test(expected, test, verbose=False)[0]
     assert last == other.test(model, test, verbose=False)[0] != best
+    assert torch.equal(predicted, other.predict(model, test))
+    assert torch.equal(predicted_by_best, other.predict(expected, test))
 
 
-def test_a_checkpoint_gives_the_same_model_back():
-    model = Classifier(lr=0.02, dropout=0.1)
-    Trainer(max_epochs=2, run_dir="run").fit(model, *loaders())
-    again = Classifier.load_from_checkpoint("run/checkpoints/last.ckpt")
-    assert same_weights(model.state_dict(), again.state_dict())
-    assert dict(again.hparams) == {"lr": 0.02, "dropout": 0.1}
-    assert list(again.history) == list(model.history)
+@pytest.mark.parametrize("data", [points(31, 1), TensorDataset(*points(31, 1))])
+def test_arrays_and_datasets_are_tested_and_validated_too(data):
+    model, trainer = Classifier(), Trainer(**NO_FILES)
+    (expected,) = trainer.test(model, TensorLoader(*points(31, 1), batch_size=9), verbose=False)
+    assert trainer.test(model, data, verbose=False)[0] == pytest.approx(expected)
+    assert trainer.evaluate(model, data, batch_size=9) == pytest.approx(expected)
+    (validated,) = trainer.validate(model, data, verbose=False)
+    assert validated["val_loss"] == pytest.approx(expected["test_loss"])
+
+
+def test_testing_needs_a_model():
+    with pytest.raises(ValueError, match="there is no model: give one, or fit one first"):
+        Trainer(**NO_FILES).test()
 
 
 def train(epochs, *, extended_to=None):
-    pl.seed_everything(0, verbose=False)
     model, parts = Classifier(dropout=0.2), loaders()
-    trainer = Trainer(max_epochs=epochs, logger=False, enable_checkpointing=False, num_sanity_val_steps=0)
+    trainer = Trainer(max_epochs=epochs, num_sanity_val_steps=0, **NO_FILES)
     trainer.fit(model, *parts)
     if extended_to:
         trainer.test(model, parts[1], verbose=False)
@@ -131,233 +126,85 @@ def train(epochs, *, extended_to=None):
     return model
 
 
-def test_a_second_fit_trains_on_as_if_never_stopped():
-    once, twice = train(5), train(3, extended_to=5)
+def test_a_second_fit_continues_exactly():
+    once = train(5)
+    pl.seed_everything(3, verbose=False)
+    twice = train(3, extended_to=5)
     assert [row["epoch"] for row in twice.history] == [1, 2, 3, 4, 5]
     for name in ("train_loss", "val_loss", "lr"):
         assert twice.history[name] == once.history[name]
     assert same_weights(once.state_dict(), twice.state_dict())
 
 
-def test_a_second_fit_through_lightnings_own_limit_and_one_with_a_new_trainer_append():
+def test_fits_with_lightnings_own_limit_and_with_a_new_trainer_extend_the_history():
     model = Classifier()
-    trainer = Trainer(max_epochs=2, run_dir="run")
-    trainer.fit(model, *loaders())
+    trainer = fitted(model, max_epochs=2)
     trainer.fit_loop.max_epochs = 3
     trainer.fit(model, *loaders())
-    Trainer(max_epochs=2, run_dir="other").fit(model, *loaders())
+    fitted(model, max_epochs=2, run_dir="other")
     assert model.history["epoch"] == [1, 2, 3, 4, 5]
 
 
-def test_a_second_fit_with_nothing_to_do_says_so():
+def test_a_fit_that_has_nothing_to_do_or_another_model_is_refused():
     model = Classifier()
-    trainer = Trainer(max_epochs=2, run_dir="run")
-    trainer.fit(model, *loaders())
-    with pytest.raises(ValueError, match="max_epochs=2, and 2 epochs are already trained: name a larger one"):
+    trainer = fitted(model, max_epochs=2)
+    with pytest.raises(ValueError, match="already trained for 2 epochs; pass max_epochs > 2"):
         trainer.fit(model, *loaders())
+    with pytest.raises(ValueError, match="this Trainer was fitted with another model"):
+        trainer.fit(Classifier(), *loaders(), max_epochs=3)
 
 
-def test_hyper_parameters_that_a_checkpoint_cannot_give_back_are_named_before_training():
-    class Odd(Classifier):
-        def __init__(self, folder):
-            super().__init__()
-            self.save_hyperparameters()
+def test_a_new_learning_rate_overrides_the_checkpoint_only_on_request():
+    def resumed(callbacks):
+        model = Classifier(lr=0.02)
+        trainer = Trainer(max_epochs=4, callbacks=callbacks, logger=False, run_dir="run")
+        trainer.fit(model, *loaders(), ckpt_path=LAST)
+        return model.history["lr"]
 
-    with pytest.raises(
-        TypeError, match="hyper-parameter folder must be plain data, got PosixPath: convert it"
-    ):
-        Trainer(max_epochs=1, run_dir="run").fit(Odd(Path("here")), *loaders())
+    fitted(Classifier(lr=0.08), max_epochs=2)
+    saved = Path(LAST).read_bytes()
+    assert resumed([]) == [0.08, 0.08, 0.04, 0.04]
+    Path(LAST).write_bytes(saved)
+    assert resumed([OverrideOptimizerOptions()]) == [0.08, 0.08, 0.01, 0.01]
 
 
-def test_patience_stops_early():
-    pl.seed_everything(3, verbose=False)
+def test_patience_stops_training_early():
     model = GetsWorse()
-    Trainer(max_epochs=50, run_dir="run", patience=2).fit(model, *loaders())
+    fitted(model, max_epochs=50, patience=2)
     values = model.history["val_loss"]
     assert len(values) == values.index(min(values)) + 1 + 2
 
 
-def test_a_used_directory_is_refused_and_untouched():
-    Path("run").mkdir()
-    Path("run/thesis.txt").write_text("mine")
-    with pytest.raises(RunDirectoryError, match="run: the directory is not empty"):
-        Trainer(max_epochs=1, run_dir="run").fit(Classifier(), *loaders())
-    assert [path.name for path in Path("run").iterdir()] == ["thesis.txt"]
-
-
-def test_callbacks_and_loggers_of_ones_own_take_the_place_of_ours():
-    checkpoint = pl.callbacks.ModelCheckpoint("mine", monitor="val_loss")
-    logger = pl.loggers.CSVLogger("csv")
-    Trainer(max_epochs=2, callbacks=[checkpoint], logger=logger).fit(Classifier(), *loaders())
-    assert Path(checkpoint.best_model_path).is_file()
-    assert "val_loss" in (Path(logger.log_dir) / "metrics.csv").read_text()
-    assert not Path("runs").exists()
-
-
-def test_nothing_is_written_without_need():
-    trainer = Trainer(max_epochs=1, logger=False, enable_checkpointing=False)
-    trainer.fit(Classifier(), *loaders())
-    trainer.predict(Classifier(), loaders()[1])
-    Trainer(fast_dev_run=True).fit(Classifier(), *loaders())
-    assert list(Path().iterdir()) == []
+def test_patience_monitors_the_training_loss_without_validation_and_starts_anew_in_a_second_fit():
+    model, trainer = GetsWorse(), Trainer(max_epochs=50, run_dir="run", patience=2)
+    trainer.fit(model, loaders()[0])
+    assert len(model.history) == 3
+    trainer.fit(model, loaders()[0])
+    assert len(model.history) == 3 + 2
 
 
 @pytest.mark.parametrize("options", [{"gpus": 0}, {"gpus": "0"}, {"accelerator": "cpu", "devices": 1}])
-def test_the_cpu_can_be_asked_for(options):
+def test_the_cpu_can_be_chosen(options):
     assert Trainer(**options).strategy.root_device.type == "cpu"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"gpus": 99}, "gpus=99 asks for more than is present"),
-        ({"gpus": 0, "accelerator": "cpu"}, "gpus was given together with accelerator"),
-        ({"gpus": 1, "tpu_cores": 1}, "gpus cannot be given together with tpu_cores"),
+        ({"gpus": 99}, "gpus=99 requested, but"),
+        ({"gpus": 0, "accelerator": "cpu"}, "gpus cannot be combined with accelerator"),
     ],
 )
-def test_device_options_that_cannot_be_are_named(options, message):
+def test_impossible_device_options_are_reported(options, message):
     with pytest.raises(ValueError, match=message):
         Trainer(**options)
 
 
-def test_the_table_shows_one_aligned_row_an_epoch(capsys):
+def test_the_table_shows_one_aligned_row_per_epoch(capsys):
     model = Classifier()
-    Trainer(max_epochs=3, run_dir="run").fit(model, *loaders())
+    fitted(model, max_epochs=3)
     header, *rows = capsys.readouterr().out.splitlines()
     assert header.split() == ["epoch", "train_loss", "train_acc", "val_loss", "val_acc", "lr", "seconds"]
     assert [row.split()[0] for row in rows] == ["1", "2", "3"]
     assert {len(row.removesuffix(" *")) for row in rows} == {len(header)}
     assert float(rows[1].split()[3]) == pytest.approx(model.history[1]["val_loss"], abs=6e-5)
-
-
-def val_loss_of(run_dir, name, val):
-    """The validation loss of a checkpoint's weights."""
-    model = Classifier()
-    model.load_state_dict(checkpoint(run_dir, name)["state_dict"])
-    other = Trainer(logger=False, enable_checkpointing=False)
-    return other.validate(model, val, verbose=False)[0]["val_loss"]
-
-
-@pytest.mark.parametrize("options", [{"check_val_every_n_epoch": 2}, {"val_check_interval": 2}, {}])
-@pytest.mark.parametrize("model_class", [Classifier, GetsWorse])
-def test_the_best_checkpoint_has_the_best_validation_whenever_that_is(options, model_class):
-    pl.seed_everything(0, verbose=False)
-    model, (train, val) = model_class(), loaders()
-    seen = []
-
-    class Watch(pl.Callback):
-        def on_validation_end(self, trainer, pl_module):
-            if not trainer.sanity_checking:
-                seen.append((trainer.callback_metrics["val_loss"].item(), trainer.current_epoch + 1))
-
-    trainer = Trainer(max_epochs=4, run_dir="run", callbacks=[Watch()], **options)
-    trainer.fit(model, train, val)
-    assert (val_loss_of("run", "best", val), trainer.best_epoch) == min(seen)
-
-
-def test_the_best_weights_are_tested_after_a_resume_that_brought_no_better_ones():
-    pl.seed_everything(3, verbose=False)
-    Trainer(max_epochs=2, run_dir="run").fit(GetsWorse(), *loaders())
-    resumed, model = Trainer(max_epochs=4, run_dir="run"), GetsWorse()
-    resumed.fit(model, *loaders(), ckpt_path="run/checkpoints/last.ckpt")
-    assert (resumed.best_epoch, len(model.history)) == (1, 4)
-    val = loaders()[1]
-    assert (
-        resumed.validate(model, val, ckpt_path="best", verbose=False)[0]["val_loss"]
-        == model.history[0]["val_loss"]
-    )
-
-
-def test_a_resumed_run_without_a_name_stays_in_its_directory():
-    Trainer(max_epochs=1, run_dir="run").fit(Classifier(), *loaders())
-    trainer = Trainer(max_epochs=2)
-    trainer.fit(Classifier(), *loaders(), ckpt_path="run/checkpoints/last.ckpt")
-    assert trainer.run_dir == Path("run")
-    assert not Path("runs").exists()
-
-
-def test_the_best_of_a_checkpoint_callback_of_ones_own():
-    pl.seed_everything(3, verbose=False)
-    model, (train, val) = GetsWorse(), loaders()
-    checkpoint = pl.callbacks.ModelCheckpoint("mine", monitor="val_loss")
-    trainer = Trainer(max_epochs=3, callbacks=[checkpoint], logger=False)
-    trainer.fit(model, train, val)
-    (best,) = trainer.validate(model, val, ckpt_path="best", verbose=False)
-    assert best["val_loss"] == min(model.history["val_loss"])
-
-
-def test_predictions_of_the_best_weights_leave_the_model_alone():
-    pl.seed_everything(3, verbose=False)
-    model, (train, val) = GetsWorse(), loaders()
-    trainer = Trainer(max_epochs=3, run_dir="run")
-    trainer.fit(model, train, val)
-    before = trainer.predict(model, val)
-    best = trainer.predict(model, val, ckpt_path="best")
-    assert not torch.equal(before, best)
-    assert torch.equal(trainer.predict(model, val), before)
-
-
-def test_a_trainer_fits_one_model():
-    trainer = Trainer(max_epochs=1, run_dir="run")
-    trainer.fit(Classifier(), *loaders())
-    with pytest.raises(ValueError, match="this trainer has fitted another model"):
-        trainer.fit(Classifier(), *loaders(), max_epochs=2)
-
-
-def test_without_a_model_there_is_nothing_to_test():
-    with pytest.raises(ValueError, match="there is no model: give one, or fit one first"):
-        Trainer(logger=False, enable_checkpointing=False).test()
-
-
-def test_patience_without_validation_watches_the_training_loss_and_starts_anew_in_a_second_fit():
-    pl.seed_everything(3, verbose=False)
-    model, (train, _) = GetsWorse(), loaders()
-    trainer = Trainer(max_epochs=50, run_dir="run", patience=2)
-    trainer.fit(model, train)
-    assert len(model.history) == 3
-    trainer.fit(model, train)
-    assert len(model.history) == 3 + 2
-
-
-def test_a_plain_lightning_module_is_trained_and_kept_too():
-    class Plain(pl.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.layer = torch.nn.Linear(2, 2)
-
-        def training_step(self, batch, batch_idx):
-            return self.layer(batch[0]).square().mean()
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    assert Trainer(max_epochs=2, run_dir="run").fit(Plain(), loaders()[0]) is None
-    assert [path.name for path in Path("run/checkpoints").iterdir()] == ["last.ckpt"]
-
-
-def test_another_rate_is_used_after_a_resume_only_if_asked_for():
-    def resumed(callbacks):
-        model = Classifier(lr=0.02)
-        trainer = Trainer(max_epochs=4, callbacks=callbacks, logger=False, run_dir="run")
-        trainer.fit(model, *loaders(), ckpt_path="run/checkpoints/last.ckpt")
-        return model.history["lr"]
-
-    Trainer(max_epochs=2, run_dir="run", logger=False).fit(Classifier(lr=0.08), *loaders())
-    saved = Path("run/checkpoints/last.ckpt").read_bytes()
-    assert resumed([]) == [0.08, 0.08, 0.04, 0.04]
-    Path("run/checkpoints/last.ckpt").write_bytes(saved)
-    assert resumed([OverrideOptimizerOptions()]) == [0.08, 0.08, 0.01, 0.01]
-
-
-def test_a_loader_without_a_position_is_warned_of_when_epochs_are_saved_inside():
-    loader = DataLoader(TensorDataset(*points(20)), batch_size=5, shuffle=True)
-    with pytest.warns(UserWarning, match="a resume is exact from the end of an epoch only"):
-        Trainer(max_epochs=1, run_dir="run", save_every_n_steps=2).fit(Classifier(), loader)
-
-
-def test_processes_that_do_not_share_the_run_directory_are_told_so(monkeypatch):
-    monkeypatch.setattr(
-        "lightmodels.utils.distributed.all_gather_objects", lambda mine, processes: [mine, not mine]
-    )
-    with pytest.raises(CheckpointError, match="run directory where all machines see it"):
-        Trainer(max_epochs=1, accelerator="cpu").fit(Classifier(), *loaders())

@@ -1,38 +1,38 @@
-"""Two processes train, test and predict what one does."""
+"""Two processes train, test and predict like one."""
 
 import json
 import os
-import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from helpers import ROOT, two_processes
+from helpers.watched import run_watched
 
+TIMES = ("seconds", "samples_per_second")
 WORKER = ROOT / "tests/helpers/two_processes.py"
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """What one process, this one, saw, and what each of two did."""
+    """The results of one process, which is this one, and of each of two."""
     directory = tmp_path_factory.mktemp("runs")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # examples are tested too
-    command = [sys.executable, WORKER, directory]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # with the examples
+    with ThreadPoolExecutor(1) as pool:
+        two = pool.submit(run_watched, [sys.executable, WORKER, directory], env=environment)
         one = two_processes.results(1)
-        err = process.communicate(timeout=120)[1]
-    assert process.returncode == 0, err[-3000:]
+        two.result()
     return [one, *(json.loads((directory / f"{rank}.json").read_text()) for rank in range(2))]
 
 
-def test_two_processes_train_as_one(runs):
+def test_two_processes_train_like_one(runs):
     one, *two = (run["ring"] for run in runs)
     for ours in two:
         assert len(ours["history"]) == len(one["history"]) == 3
-        for row, expected in zip(ours["history"], one["history"], strict=True):
-            assert list(row) == list(expected)
-            for name in set(row) - {"seconds", "samples_per_second"}:
-                assert row[name] == pytest.approx(expected[name], rel=1e-6)
+        for rows in zip(ours["history"], one["history"], strict=True):
+            row, expected = ({name: row[name] for name in row if name not in TIMES} for row in rows)
+            assert row == pytest.approx(expected, rel=1e-6)
     assert two[0]["weights"] == two[1]["weights"]
 
 
@@ -45,22 +45,20 @@ def test_few_rows_are_tested_exactly_and_predicted_in_order(runs):
             assert tested["test_acc"] == expected["tested"]["test_acc"], case
             assert tested == pytest.approx(expected["tested"], rel=1e-6), case
             if case.startswith("tensors"):
-                assert tested["test_exact"] == pytest.approx(expected["tested"]["test_exact"], rel=1e-14), (
-                    case
-                )
-            for row, wanted in zip(
-                *(values.get("predicted", []) for values in (ours[case], expected)), strict=True
-            ):
+                exact = pytest.approx(expected["tested"]["test_exact"], rel=1e-14)
+                assert tested["test_exact"] == exact, case
+            predictions = (values.get("predicted", []) for values in (ours[case], expected))
+            for row, wanted in zip(*predictions, strict=True):
                 assert row == pytest.approx(wanted, rel=1e-5), case
 
 
-def test_a_fabric_loop_on_two_processes_is_what_the_trainer_does(runs):
+def test_a_fabric_loop_is_bit_identical_to_the_trainer(runs):
     for ours in runs:
         assert ours["fabric"] == ours["fit"]
     assert runs[1]["fit"]["weights"] == runs[2]["fit"]["weights"]
 
 
-def test_the_net_is_compiled_on_several_devices(runs):
+def test_a_compiled_net_trains_as_the_net_itself_on_two_processes(runs):
     for ours in runs[1:]:
         for name, weights in ours["compiled"]["weights"].items():
             torch.testing.assert_close(torch.tensor(weights), torch.tensor(ours["fit"]["weights"][name]))

@@ -1,4 +1,4 @@
-"""The garbage collector rests during imports, and nothing else of it changes."""
+"""The garbage collector is paused during imports, and works as before afterwards."""
 
 import gc
 import weakref
@@ -8,8 +8,8 @@ import pytest
 from lightmodels.utils.fast_import import gc_paused
 
 
-class Ring:
-    """Garbage that only the collector finds."""
+class Cycle:
+    """Garbage that only the collector can find."""
 
     def __init__(self):
         self.itself = self
@@ -23,7 +23,7 @@ def enabled():
     gc.enable()
 
 
-def test_rests_inside_and_works_after_also_after_an_error():
+def test_the_collector_is_paused_and_resumed_also_after_an_error():
     with gc_paused():
         assert not gc.isenabled()
     assert gc.isenabled()
@@ -32,24 +32,24 @@ def test_rests_inside_and_works_after_also_after_an_error():
     assert gc.isenabled()
 
 
-def test_a_collector_that_was_off_stays_off():
+def test_a_disabled_collector_stays_disabled():
     gc.disable()
     with gc_paused():
         pass
     assert not gc.isenabled()
 
 
-def test_what_was_made_inside_is_old_yet_still_found_when_it_is_garbage():
+def test_objects_become_old_but_are_collected_once_they_are_garbage():
     with gc_paused():
-        ring = Ring()
-    assert any(found is ring for found in gc.get_objects(generation=2))
-    seen = weakref.ref(ring)
-    del ring
+        cycle = Cycle()
+    assert any(found is cycle for found in gc.get_objects(generation=2))
+    seen = weakref.ref(cycle)
+    del cycle
     gc.collect()
     assert seen() is None
 
 
-def test_what_somebody_keeps_from_the_collector_for_good_is_left_there():
+def test_frozen_objects_stay_frozen():
     gc.freeze()
     with gc_paused():
         pass

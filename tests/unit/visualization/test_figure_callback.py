@@ -105,9 +105,7 @@ def test_figures_are_drawn_at_growing_intervals_and_at_the_end(footers):
     assert footers[:4] == [f"epoch {epoch}, current weights" for epoch in (1, 2, 4, 8)]
 
 
-@pytest.mark.parametrize(
-    ("cost", "epochs"), [(0.01, [1, 2, 4, 8, 16, 20]), (0.3, [1, 8, 16, 20]), (3.0, [1, 20])]
-)
+@pytest.mark.parametrize(("cost", "epochs"), [(0.01, [1, 2, 4, 8, 16, 20]), (0.3, [1, 8, 16, 20]), (3.0, [1, 20])])
 def test_drawing_takes_a_twentieth_of_the_training_time(cost, epochs, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(figure_callback, "MAX_SHARE", 0.05)

@@ -164,10 +164,11 @@ def test_the_most_common_words(monkeypatch):
     model = ReutersConv1D(**data.sizes)
     trainer().fit(model, data)
     best = torch.load("run/checkpoints/best.ckpt", weights_only=True)["state_dict"]["net.0.weight"]
-    words = sorted(data.info["word_index"], key=data.word_index.get)[:20]
+    index = data.info["word_index"]
+    words = sorted(index, key=index.get)[:20]
     (entry,) = config()
     assert cells(entry) == [[word] for word in words]
-    assert np.array_equal(vectors(entry), best[[data.word_index[word] + 3 for word in words]].numpy())
+    assert np.array_equal(vectors(entry), best[[index[word] + 3 for word in words]].numpy())
     model.data_info["word_index"] = {"the": 1, "000": 2, "it's": 3}
     (embedding,) = model.embeddings(None, None).values()
     assert embedding.labels == ["the", "it's"]  # the page would show 000 as 0
