@@ -74,7 +74,7 @@ def test_every_file_of_the_tree_exists():
         top = top if line.startswith(" ") else ROOT / name
         folder = top / name if line.startswith(" ") else top
         folders.add(folder)
-        for path in [folder, *(folder / each for each in re.findall(r"\w+(?:\.\w+|/)", description))]:
+        for path in [folder, *(folder / each for each in re.findall(r"\w+(?:\.(?:py|md|ipynb)\b|/)", description))]:
             assert path.exists(), path
     packages = {path.parent for path in (ROOT / "lightmodels").glob("*/__init__.py")}
     assert packages < folders
