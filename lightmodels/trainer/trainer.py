@@ -31,7 +31,7 @@ class Trainer(pl.Trainer):
         gpus: number of GPUs, ``-1`` for all, or indices (``[0, 1]``, ``"0,1"``); ``0`` is the CPU. Default:
             one device of the best available kind.
         tpu_cores: the same for TPU cores.
-        run_dir: new or empty directory. Default: the next of ``1``, ``2``, … in ``default_root_dir`` or ``runs``.
+        run_dir: new or empty directory. Default: the next number in ``default_root_dir``, or in ``runs``.
         monitor: metric that determines the best epoch. Default: ``val_loss``, else ``train_loss``.
         mode: whether a lower (``"min"``) or a higher (``"max"``) value of ``monitor`` is better.
         patience: epochs without improvement of ``monitor`` after which training stops. Default: never.
