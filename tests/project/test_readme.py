@@ -65,9 +65,12 @@ def test_every_make_target_exists():
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 
-def test_every_file_of_the_tree_exists():
+def test_every_folder_and_file_of_the_tree_exists():
     tree = next(text for language, text in BLOCKS if text.startswith("lightmodels/"))
+    top = ROOT
     for line in tree.splitlines():
-        folder, _, description = line.partition("/")
-        for name in re.findall(r"\w+\.py", description):
-            assert list((ROOT / folder).rglob(name)), name
+        name = line.partition("/")[0]
+        folder = (top if name.startswith(" ") else ROOT) / name.strip()
+        assert folder.is_dir(), line
+        assert all((folder / file).is_file() for file in re.findall(r"\w+\.py", line)), line
+        top = folder if folder.parent == ROOT else top
