@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 help:            ## show what there is to make
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 10
 
-train: $(INSTALLED)  ## train the ring classifier: made data, nothing to download
+train: $(INSTALLED)  ## train the ring classifier: synthetic data, nothing to download
 	$(BIN)/python scripts/train.py
 
 test: $(INSTALLED)   ## check style and types, then run all tests

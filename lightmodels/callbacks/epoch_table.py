@@ -113,7 +113,7 @@ def line(row: Row, columns: list[str]) -> str:
 def cell(name: str, value: float) -> str:
     """A value in at most nine characters, so that columns stay aligned.
 
-    Example:
+    Examples:
         >>> cell("train_loss", 0.123456), cell("train_loss", -123456.0), cell("lr", 1.25e-05)
         ('0.1235', '-1.23e+05', '1.25e-05')
     """

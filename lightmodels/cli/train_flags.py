@@ -94,7 +94,7 @@ def parse(argv: Sequence[str]) -> tuple[Namespace, Parser]:
 def expand_short_names(argv: Sequence[str]) -> list[str]:
     """Replaces short names of flags by the names that the parser knows.
 
-    Example:
+    Examples:
         >>> expand_short_names(["--precision", "bf16-mixed", "--compile", "--seed=1"])
         ['--trainer.precision', 'bf16-mixed', '--trainer.compile=true', '--seed=1']
     """

@@ -19,7 +19,7 @@ class Embedding:
     Raises:
         ValueError: there are no points, or the numbers of labels or images differ from that of the points.
 
-    Example:
+    Examples:
         >>> import torch
         >>> Embedding(torch.eye(2), {"word": ["up", "down"], "kind": ["adverb", "adverb"]}).columns["word"]
         ['up', 'down']

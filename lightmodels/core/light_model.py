@@ -1,4 +1,4 @@
-"""LightModel: a LightningModule of which only ``shared_step`` and the optimizer are left to write."""
+"""LightModel: a LightningModule that needs only ``shared_step`` and an optimizer."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -42,13 +42,13 @@ class LightModel(pl.LightningModule):
 
     ``shared_step`` returns ``"loss"`` and any number of metrics, each a scalar tensor (the mean over the
     batch), a ``(sum, count)`` pair, or a ``torchmetrics.Metric`` of the model that the step has updated;
-    and ``"size"`` if the number of samples cannot be read off the batch. Callbacks and loggers receive the
+    and ``"size"`` if the number of samples cannot be inferred from the batch. Callbacks and loggers receive the
     exact values over all samples of an epoch as ``train_loss``, ``val_loss``, ``test_loss``, ``train_acc``, …
 
-    Without a Trainer, ``train_on_batch`` and ``test_on_batch`` train in a loop of your own, with the same
-    results to the bit. They use ``configure_optimizers``, called at the first batch: have the model on its
-    device, and in ``train()`` mode, by then. A ``fit`` in between ends the current epoch and starts the
-    optimizer and schedules anew.
+    Without a Trainer, ``train_on_batch`` and ``test_on_batch`` train in a loop of your own, with
+    bit-identical results. They use ``configure_optimizers``, called at the first batch: have the model on its
+    device, and in ``train()`` mode, by then. A ``fit`` in between ends the current epoch and resets the
+    optimizer and schedules.
 
     Args:
         net: the network that ``forward`` calls; omit it if the subclass defines ``forward``.
@@ -59,7 +59,7 @@ class LightModel(pl.LightningModule):
         max_epochs: number of epochs that this class's training recipe is tuned for.
         total_steps: optimizer steps of the whole training, for schedules that need it without a Trainer.
 
-    Example:
+    Examples:
         >>> class Line(LightModel):
         ...     def shared_step(self, batch):
         ...         x, y = batch
@@ -114,7 +114,7 @@ class LightModel(pl.LightningModule):
         Raises:
             ValueError: a metric named ``loss`` or ``size``.
 
-        Example:
+        Examples:
             >>> from lightmodels import LightModel
             >>> model = LightModel.from_net(nn.Linear(2, 1), loss=nn.functional.mse_loss)
             >>> sorted(model.train_on_batch((torch.ones(4, 2), torch.ones(4, 1))))

@@ -39,7 +39,7 @@ def summary(
     Raises:
         ValueError: neither a shape nor a batch, both, or one that does not fit the model.
 
-    Example:
+    Examples:
         >>> from torch import nn
         >>> table = summary(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1)), input_shape=(2,))
           | Name | Type   | Params | Mode  | FLOPs | In sizes | Out sizes

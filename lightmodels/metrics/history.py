@@ -28,7 +28,7 @@ class History(Sequence[Row]):
     ``seconds`` (training and validation) and ``samples_per_second`` (training samples over training time).
     ``history[-1]`` is the last row, ``history["val_loss"]`` a column, with ``nan`` for missing values.
 
-    Example:
+    Examples:
         >>> history = History([{"epoch": 1, "val_loss": 0.5}, {"epoch": 2, "val_loss": 0.25}])
         >>> history["val_loss"], history[-1]
         ([0.5, 0.25], {'epoch': 2, 'val_loss': 0.25})

@@ -45,7 +45,7 @@ def attached_trainer(model: pl.LightningModule) -> pl.Trainer | None:
 def one_cycle_factor(step: int, steps: float, warmup: float) -> float:
     """The fraction of the peak rate at step ``0 <= step < steps``; positive at both ends, zero beyond.
 
-    Example:
+    Examples:
         >>> [round(one_cycle_factor(step, 10, 0.2), 2) for step in range(10)]
         [0.33, 0.67, 1.0, 0.88, 0.75, 0.62, 0.5, 0.38, 0.25, 0.12]
     """

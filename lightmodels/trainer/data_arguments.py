@@ -32,52 +32,47 @@ def as_loader(data: Any, batch_size: int, shuffle: bool = False) -> Any:
 
 
 def fit_arguments(
-    given: dict[str, Any], train_data: Any, validation_data: Any, validation_split: float, batch_size: int
+    loaders: Any, val_loaders: Any, datamodule: Any, data: Any, val_data: Any, split: float, batch_size: int
 ) -> dict[str, Any]:
-    """The arguments of ``pl.Trainer.fit``: the given ones, or those for data of any kind.
-
-    ``given`` has ``train_dataloaders``, ``val_dataloaders`` and ``datamodule``, each possibly None. Raises
-    ValueError for arguments that exclude each other and for unsuitable data.
-    """
-    loaders, val_loaders = given["train_dataloaders"], given["val_dataloaders"]
-    if train_data is not None:
+    """The arguments of ``pl.Trainer.fit`` for those of ours; ValueError if they exclude each other."""
+    given = {"train_dataloaders": loaders, "val_dataloaders": val_loaders, "datamodule": datamodule}
+    if data is not None:
         if any(part is not None for part in given.values()):
             raise ValueError("train_data cannot be combined with dataloaders or a data module")
     elif as_arrays(loaders) is not None:
-        if given["datamodule"] is not None or (val_loaders is not None and validation_data is not None):
+        if datamodule is not None or (val_loaders is not None and val_data is not None):
             raise ValueError("training or validation data are given twice")
-        train_data = loaders
-        validation_data = val_loaders if validation_data is None else validation_data
-    elif validation_data is not None or validation_split:
-        raise ValueError("validation_data and validation_split need train_data; otherwise pass val_dataloaders")
+        data, val_data = loaders, val_loaders if val_data is None else val_data
+    elif val_data is not None or split:
+        raise ValueError("validation_data and validation_split need train_data; or pass val_dataloaders")
     else:
         return given | {"val_dataloaders": as_loader(val_loaders, batch_size)}
-    if validation_data is not None and validation_split:
+    if val_data is not None and split:
         raise ValueError("validation_split cannot be combined with validation_data")
-    if isinstance(validation_data, pl.LightningDataModule):
+    if isinstance(val_data, pl.LightningDataModule):
         raise ValueError("validation_data must be arrays, a Dataset or a dataloader, got a data module")
-    return _from_data(train_data, validation_data, validation_split, batch_size)
+    return _from_data(data, val_data, split, batch_size)
 
 
-def _from_data(data: Any, validation: Any, validation_split: float, batch_size: int) -> dict[str, Any]:
+def _from_data(data: Any, val_data: Any, split: float, batch_size: int) -> dict[str, Any]:
     if isinstance(data, pl.LightningDataModule):
-        if validation is not None or validation_split:
+        if val_data is not None or split:
             raise ValueError("a data module has validation data of its own")
         return {"datamodule": data}
-    arrays, val_arrays = as_arrays(data), as_arrays(validation)
-    if arrays is not None and (validation is None or val_arrays is not None):
-        module = ArrayDataModule(arrays, val_arrays, batch_size=batch_size, val_fraction=validation_split)
+    arrays, val_arrays = as_arrays(data), as_arrays(val_data)
+    if arrays is not None and (val_data is None or val_arrays is not None):
+        module = ArrayDataModule(arrays, val_arrays, batch_size=batch_size, val_fraction=split)
         return {"datamodule": module}
-    if validation_split:
+    if split:
         if not isinstance(data, Dataset) or isinstance(data, IterableDataset):
             raise ValueError(f"validation_split needs arrays or a Dataset, got {type(data).__name__}")
-        data, validation = _split_dataset(data, validation_split)
+        data, val_data = _split_dataset(data, split)
     loaders = {"train_dataloaders": as_loader(data, batch_size, shuffle=True)}
-    return loaders | ({} if validation is None else {"val_dataloaders": as_loader(validation, batch_size)})
+    return loaders | ({} if val_data is None else {"val_dataloaders": as_loader(val_data, batch_size)})
 
 
 def _split_dataset(data: Any, fraction: float) -> list[Any]:
     count = round(fraction * len(data))
     if not 0 < count < len(data):
-        raise ValueError(f"validation_split must leave rows in both parts, got {fraction} of {len(data)} rows")
+        raise ValueError(f"validation_split must leave rows in both parts, got {fraction} of {len(data)}")
     return list(random_split(data, [len(data) - count, count], torch.Generator().manual_seed(0)))

@@ -19,8 +19,7 @@ def resolve_devices(
         available_tpu_cores: number of TPU cores in this machine.
 
     Raises:
-        ValueError: both options, more devices than are available, or a value of another form. The message
-            starts with the option's name.
+        ValueError: both options, devices that are not available, or nonsense; starts with the option's name.
     """
     if gpus is not None and tpu_cores is not None:
         raise ValueError("gpus cannot be combined with tpu_cores")

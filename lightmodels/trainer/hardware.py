@@ -1,4 +1,4 @@
-"""Settings of the process that make training faster."""
+"""Process settings that make training faster."""
 
 import os
 from collections.abc import Iterator

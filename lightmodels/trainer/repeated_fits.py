@@ -64,7 +64,7 @@ def cross_validate(make_model: MakeModel, data: Any, k: int = 5, **options: Any)
     Raises:
         ValueError: fewer than 2 folds, fewer rows than folds, or other kinds of data.
 
-    Example:
+    Examples:
         >>> from torch import nn, ones
         >>> def make_model():
         ...     return LightModel.from_net(nn.Linear(2, 1), loss=nn.functional.mse_loss)
@@ -94,7 +94,9 @@ def cross_validate(make_model: MakeModel, data: Any, k: int = 5, **options: Any)
 
 
 def fit_seeds(make_model: MakeModel, data: Any, seeds: Sequence[int], **options: Any) -> RepeatedFits:
-    """Trains one model per seed. All use the same rows; each seed has its own initial weights and row order.
+    """Trains one model per seed, each with its own initial weights and row order, on the same rows.
+
+    The results are the metrics of validation, or else of training, after the last epoch.
 
     Args:
         make_model: returns an untrained model; torch, numpy and Python are seeded before.
@@ -102,9 +104,6 @@ def fit_seeds(make_model: MakeModel, data: Any, seeds: Sequence[int], **options:
         seeds: the seeds.
         options: ``validation_split`` (default: 0) and ``batch_size`` (default: 32) of arrays, and arguments
             of ``Trainer`` such as ``max_epochs``.
-
-    Returns:
-        The metrics after the last epoch: those of validation, or of training if there is no validation.
 
     Raises:
         ValueError: no seed.

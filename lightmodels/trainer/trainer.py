@@ -31,8 +31,7 @@ class Trainer(pl.Trainer):
         gpus: number of GPUs, ``-1`` for all, or indices (``[0, 1]``, ``"0,1"``); ``0`` is the CPU. Default:
             one device of the best available kind.
         tpu_cores: the same for TPU cores.
-        run_dir: new or empty directory of this run. Default: the next of ``1``, ``2``, … in
-            ``default_root_dir`` (``runs`` if that is not given).
+        run_dir: new or empty directory. Default: the next number in ``default_root_dir``, or in ``runs``.
         monitor: metric that determines the best epoch. Default: ``val_loss``, else ``train_loss``.
         mode: whether a lower (``"min"``) or a higher (``"max"``) value of ``monitor`` is better.
         patience: epochs without improvement of ``monitor`` after which training stops. Default: never.
@@ -48,7 +47,7 @@ class Trainer(pl.Trainer):
     Raises:
         ValueError: devices that are not available, or combined with ``accelerator``.
 
-    Example:
+    Examples:
         >>> from torch import nn, ones
         >>> model = LightModel.from_net(nn.Linear(2, 1), loss=nn.functional.mse_loss)
         >>> trainer = Trainer(gpus=0, max_epochs=1, logger=False, enable_checkpointing=False)
@@ -120,7 +119,7 @@ class Trainer(pl.Trainer):
             batch_size: rows in a batch of arrays and Datasets, over all devices.
 
         Returns:
-            The model's history, if it is a ``LightModel``.
+            The history of a ``LightModel``, or None for other modules.
 
         Raises:
             ValueError: no epoch is left to train, no optimizer step was made, this trainer was fitted with
@@ -128,8 +127,8 @@ class Trainer(pl.Trainer):
             SystemExit: with code 143, on SIGTERM. On Ctrl-C, the history so far is returned, and the next
                 ``fit`` continues from there. In both cases the state is saved first.
         """
-        given = dict(train_dataloaders=train_dataloaders, val_dataloaders=val_dataloaders, datamodule=datamodule)
-        data = data_arguments.fit_arguments(given, train_data, validation_data, validation_split, batch_size)
+        given = train_dataloaders, val_dataloaders, datamodule
+        data = data_arguments.fit_arguments(*given, train_data, validation_data, validation_split, batch_size)
         if max_epochs is not None:
             self.fit_loop.max_epochs = max_epochs
         module = getattr(model, "_orig_mod", model)  # of torch.compile(model)
@@ -193,8 +192,8 @@ class Trainer(pl.Trainer):
     ) -> Any:
         """Tests the best weights of this trainer's ``fit``; the model keeps its own weights.
 
-        Arguments are those of ``pl.Trainer.test``, with data as in ``fit``; default model and data module are
-        those of ``fit``. ``ckpt_path=None`` tests the model's own weights.
+        Other arguments are those of ``pl.Trainer.test``, with data as in ``fit`` (default: those of ``fit``).
+        ``ckpt_path=None`` tests the model's own weights.
 
         Raises:
             ValueError: no model, or no such checkpoint.

@@ -1,4 +1,4 @@
-"""The README's code and commands run, and its claims about files and flags hold."""
+"""The README's code and commands run, and the files, flags and make targets that it names exist."""
 
 import re
 import shlex
@@ -13,6 +13,7 @@ from helpers.commands import command
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 CODE = [text for language, text in BLOCKS if language == "python"]
+PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "from_torchkeras.md"]
 COMMANDS = [
     line.partition("#")[0].strip() for language, text in BLOCKS if language == "bash" for line in text.splitlines()
 ]
@@ -65,12 +66,21 @@ def test_every_make_target_exists():
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 
-def test_every_folder_and_file_of_the_tree_exists():
-    tree = next(text for language, text in BLOCKS if text.startswith("lightmodels/"))
-    top = ROOT
+def test_every_file_of_the_tree_exists():
+    tree = next(text for _, text in BLOCKS if text.startswith("lightmodels/\n"))
+    top, folders = ROOT, set()
     for line in tree.splitlines():
-        name = line.partition("/")[0]
-        folder = (top if name.startswith(" ") else ROOT) / name.strip()
-        assert folder.is_dir(), line
-        assert all((folder / file).is_file() for file in re.findall(r"\w+\.py", line)), line
-        top = folder if folder.parent == ROOT else top
+        name, _, description = line.strip().partition(" ")
+        top = top if line.startswith(" ") else ROOT / name
+        folder = top / name if line.startswith(" ") else top
+        folders.add(folder)
+        for path in [folder, *(folder / each for each in re.findall(r"\w+(?:\.(?:py|md|ipynb)\b|/)", description))]:
+            assert path.exists(), path
+    packages = {path.parent for path in (ROOT / "lightmodels").glob("*/__init__.py")}
+    assert packages < folders
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_in_the_text_exists(page):
+    paths = set(re.findall(r"`((?:docs|examples|lightmodels|datamodules|scripts|tests)/[\w./]+)", page.read_text()))
+    assert all((ROOT / path).exists() for path in paths if "spiral" not in path), paths
