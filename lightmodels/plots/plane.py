@@ -77,7 +77,7 @@ def decision_boundary(
     low, high = x.min(0).values, x.max(0).values
     margin = torch.where(high > low, 0.05 * (high - low), 0.5)
     ends = torch.stack([low - margin, high + margin], 1).tolist()
-    sides = [torch.linspace(*end, STEPS) for end in ends]
+    sides = [torch.linspace(first, last, STEPS) for first, last in ends]
     grid = torch.cartesian_prod(*sides)
     probability = predict(grid.to(x)).detach().float().cpu().reshape(STEPS, STEPS).T
     has_boundary = bool(probability.min() < 0.5 < probability.max())
