@@ -1,4 +1,4 @@
-"""BestAndLastCheckpoint: decides when checkpoints are saved."""
+"""BestAndLastCheckpoint: saves the best and the newest state of a training."""
 
 import math
 import time
@@ -99,7 +99,7 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
         if trainer.is_last_batch:
             self._best_at_epoch_end = best  # saved at the end of the epoch, with the epoch's history
         elif best or self._save_after_validation:
-            self.save_last(trainer, also_best=best)
+            self.save_last(trainer, is_best=best)
         self._save_after_validation = False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -108,10 +108,10 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
         just_saved = time.monotonic() - self._saved_at < MIN_SECONDS_BETWEEN_SAVES and trainer.world_size == 1
         self.save_pending = just_saved and not self._best_at_epoch_end and not _is_last_epoch(trainer)
         if not self.save_pending:
-            self.save_last(trainer, also_best=self._best_at_epoch_end)
+            self.save_last(trainer, is_best=self._best_at_epoch_end)
         self._best_at_epoch_end = False
 
-    def save_last(self, trainer: pl.Trainer, also_best: bool = False) -> None:
+    def save_last(self, trainer: pl.Trainer, is_best: bool = False) -> None:
         """Saves ``last.ckpt``, and ``best.ckpt`` as a second link to the same file if it is the best."""
         if self.dirpath is None:
             return
@@ -119,11 +119,11 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
         self.save_pending, self._saved_at = False, time.monotonic()
         last, best = self.dirpath / "last.ckpt", self.dirpath / "best.ckpt"
         background = _can_write_in_background(trainer)
-        options = {"run": self._background.run, "also": last if also_best else None} if background else None
+        options = {"run": self._background.run, "also": last if is_best else None} if background else None
         # The best first: a run killed in between resumes from the last and finds the same best again.
-        trainer.save_checkpoint(best if also_best else last, weights_only=False, storage_options=options)
+        trainer.save_checkpoint(best if is_best else last, weights_only=False, storage_options=options)
         if not background:
-            if also_best and trainer.is_global_zero:
+            if is_best and trainer.is_global_zero:
                 files.link_checkpoint(best, last)
             trainer.strategy.barrier("BestAndLastCheckpoint")
 

@@ -1,1 +1,1 @@
-"""LightModel, batch-by-batch training, loading, summary."""
+"""LightModel, batch-by-batch training, exact resume, loading, summary."""

@@ -17,6 +17,7 @@ from lightmodels.callbacks.epoch_table import EpochTable
 from lightmodels.callbacks.terminate_on_nan import TerminateOnNaN
 from lightmodels.checkpointing import plain_data
 from lightmodels.checkpointing.weights import check_compatible
+from lightmodels.core import resume
 from lightmodels.core.batch_trainer import BatchTrainer
 from lightmodels.core.embedding import Embedding
 from lightmodels.core.net_spec import Loss, MetricLike, NetSpec, OptimizerLike
@@ -26,7 +27,7 @@ from lightmodels.optim.lr_schedules import attached_trainer, current_lr
 from lightmodels.plots.defaults import default_figures
 from lightmodels.utils import distributed, lightning_internals
 from lightmodels.utils.batch import batch_size, forward_arguments, run_step, values_and_size
-from lightmodels.utils.preserve import eval_mode, get_rng_state, set_rng_state
+from lightmodels.utils.preserve import eval_mode
 from lightmodels.utils.step_errors import explain_errors, require_gradient
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class LightModel(pl.LightningModule):
 
     Without a Trainer, ``train_on_batch`` and ``test_on_batch`` train in a loop of your own, with
     bit-identical results. They use ``configure_optimizers``, called at the first batch: have the model on its
-    device, and in ``train()`` mode, by then. A ``fit`` in between ends the current epoch and resets the
+    device, and in ``train()`` mode, by then. A ``fit`` in between discards an unfinished epoch and resets the
     optimizer and schedules.
 
     Args:
@@ -55,7 +56,7 @@ class LightModel(pl.LightningModule):
 
     Attributes:
         history: the ``History`` of all epochs trained; saved in checkpoints.
-        data_info: the ``info`` of the data module trained with, from the checkpoint; else empty.
+        data_info: the ``info`` of the data module trained with; set when training starts, and from a checkpoint.
         max_epochs: number of epochs that this class's training recipe is tuned for.
         total_steps: optimizer steps of the whole training, for schedules that need it without a Trainer.
 
@@ -85,12 +86,12 @@ class LightModel(pl.LightningModule):
         self.net = net
         self.history = History()
         self.data_info: dict[str, Any] = {}
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer rows than processes
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer rows than processes
         self._net_spec: NetSpec | None = None  # of from_net
         self._batch_trainer: BatchTrainer | None = None
         self._stage_metrics = StageMetrics(self._metrics)
         self._epoch_record = EpochRecord()
-        self._resumed: list[dict[str, Any]] | None = None  # each process's state, from a checkpoint
+        self._states_to_restore: resume.ProcessStates | None = None  # from a checkpoint
 
     @classmethod
     def from_net(
@@ -169,11 +170,11 @@ class LightModel(pl.LightningModule):
                 these need a Trainer.
             FloatingPointError: a loss that is not finite.
         """
-        return self._trainer_of_batches().train(batch)
+        return self._get_batch_trainer().train(batch)
 
     def test_on_batch(self, batch: Any) -> dict[str, float]:
         """Returns the means over the batches tested in this epoch so far, the history's ``val_*``."""
-        return self._trainer_of_batches().test(batch)
+        return self._get_batch_trainer().test(batch)
 
     @torch.no_grad()
     def predict_on_batch(self, batch: Any) -> Any:
@@ -182,17 +183,17 @@ class LightModel(pl.LightningModule):
             return self.predict_step(move_data_to_device(batch, self.device), 0)
 
     def reset_metrics(self) -> None:
-        """Ends an epoch: appends its row to the history, steps the schedules and resets the means."""
-        self._trainer_of_batches().end_epoch()
+        """Call it after each epoch: appends its row to the history, steps the schedules and resets the means."""
+        self._get_batch_trainer().end_epoch()
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:
         """As in Lightning; without a Trainer, or outside its ``fit``, the optimizer of ``train_on_batch``."""
         trainer = attached_trainer(self)
         if self.fabric or (trainer and (trainer.training or self._batch_trainer is None)):
             return super().optimizers(use_pl_optimizer)
-        return self._trainer_of_batches().optimizer
+        return self._get_batch_trainer().optimizer
 
-    def _trainer_of_batches(self) -> BatchTrainer:
+    def _get_batch_trainer(self) -> BatchTrainer:
         if self._batch_trainer is None:
             self._batch_trainer = BatchTrainer(self)
         return self._batch_trainer
@@ -267,13 +268,9 @@ class LightModel(pl.LightningModule):
         self.data_info = plain_data.data_info_of(self.trainer, self.data_info)
         self._epoch_record.start_clock()
         self._batch_trainer = None
-        if self._resumed:  # restore what makes a resumed run the run that was never stopped
-            own = distributed.state_of_rank(self._resumed, self.trainer.global_rank, self.trainer.world_size)
-            self._resumed = None
-            self._stage_metrics.load_state_dict(own["stages"], self.device)
-            self._epoch_record.load_state_dict(own["row"])
-            set_rng_state(own["random"])
-            lightning_internals.rewind_loaders(self.trainer)
+        if states := self._states_to_restore:
+            self._states_to_restore = None
+            resume.restore_state(states, self.trainer, self._stage_metrics, self._epoch_record)
 
     def on_train_epoch_start(self) -> None:
         self._stage_metrics.start("train")
@@ -316,9 +313,7 @@ class LightModel(pl.LightningModule):
         checkpoint["model_class"] = type(self).__name__
         checkpoint["history"] = self.history.state_dict()
         checkpoint["data_info"] = self.data_info
-        stages, row = self._stage_metrics.state_dict(), self._epoch_record.state_dict()
-        own = {"random": get_rng_state(), "stages": stages, "row": row}
-        checkpoint["processes"] = distributed.all_gather_objects(own, self.trainer.world_size)
+        checkpoint["processes"] = resume.collect_states(self.trainer, self._stage_metrics, self._epoch_record)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trainer = attached_trainer(self)
@@ -328,4 +323,4 @@ class LightModel(pl.LightningModule):
         if "history" in checkpoint and (fitting or trainer is None):
             self.history.load_state_dict(checkpoint["history"])
             self.data_info = checkpoint.get("data_info", {})
-        self._resumed = checkpoint.get("processes") if fitting else None
+        self._states_to_restore = checkpoint.get("processes") if fitting else None

@@ -1,7 +1,6 @@
 """Helpers that make several processes train and count as one would."""
 
 import atexit
-import warnings
 from typing import Any
 
 import pytorch_lightning as pl
@@ -102,11 +101,3 @@ def uses_distributed_sampler(loader: Any) -> bool:
     batch_sampler = getattr(loader, "batch_sampler", None)
     samplers = getattr(loader, "sampler", None), getattr(batch_sampler, "sampler", None)
     return any(isinstance(sampler, DistributedSampler) for sampler in samplers)
-
-
-def state_of_rank(states: list[dict[str, Any]], rank: int, world_size: int) -> dict[str, Any]:
-    """The state of a process in a checkpoint; with another number of processes, random numbers differ."""
-    if len(states) != world_size:
-        what = f"resumed with {world_size} processes instead of {len(states)}: dropout masks will differ"
-        warnings.warn(what, stacklevel=2)
-    return states[rank % len(states)]

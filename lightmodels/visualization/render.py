@@ -52,8 +52,9 @@ class Renderer:
     def render(self, sample: ValidationSample, epoch: int, weights: str) -> None:
         """Draws what the model shows of a sample; ``weights`` are ``"current"`` or ``"best"``."""
         model, name = self._model, type(self._model).__name__
-        asked = any(getattr(type(model), hook) is not getattr(LightModel, hook) for hook in HOOKS)
-        attempt = self._attempt(f"{name}.figures") if asked else suppress(Exception)  # forward may not suit
+        overrides_hook = any(getattr(type(model), hook) is not getattr(LightModel, hook) for hook in HOOKS)
+        attempt = self._attempt(f"{name}.figures") if overrides_hook else suppress(Exception)
+        # Default figures are optional: where forward does not fit this batch, there are none.
         with attempt, _no_trace(model), self._trainer.precision_plugin.forward_context():
             outputs = sample.map(lambda batch: LightModel.predict_step(model, batch, 0))
             batch = sample.joined()
