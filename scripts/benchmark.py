@@ -79,7 +79,7 @@ def check_available(options: Namespace) -> None:
 
 
 def measure_loops(options: Namespace) -> dict[str, Results]:
-    """Seconds an epoch, loss and memory of each contender, by task."""
+    """Seconds per epoch, loss and memory of each contender, by task."""
     results, train = {}, [*WORKER, "train", TRAIN_COMMAND]
     for task in options.tasks:
         epochs = options.epochs or contenders.EPOCHS[task]

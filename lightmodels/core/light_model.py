@@ -245,8 +245,7 @@ class LightModel(pl.LightningModule):
         """Runs ``shared_step`` and adds its values to the stage's; returns the loss and the batch's size."""
         if self.trainer.world_size > 1:
             seen = self._stage_metrics.samples(stage)
-            size = batch_size(batch)
-            batch, size = distributed.drop_sampler_padding(batch, size, loader, seen, self.trainer)
+            batch, size = distributed.drop_sampler_padding(batch, batch_size(batch), loader, seen, self.trainer)
             if not size:
                 return distributed.zero_loss(self), 0
         values, size = run_step(self.shared_step, batch)
@@ -268,8 +267,13 @@ class LightModel(pl.LightningModule):
         self.data_info = plain_data.data_info_of(self.trainer, self.data_info)
         self._epoch_record.start_clock()
         self._batch_trainer = None
-        if self._resumed:
-            self._restore_process_state(self._resumed)
+        if self._resumed:  # restore what makes a resumed run the run that was never stopped
+            own = distributed.state_of_rank(self._resumed, self.trainer.global_rank, self.trainer.world_size)
+            self._resumed = None
+            self._stage_metrics.load_state_dict(own["stages"], self.device)
+            self._epoch_record.load_state_dict(own["row"])
+            set_rng_state(own["random"])
+            lightning_internals.rewind_loaders(self.trainer)
 
     def on_train_epoch_start(self) -> None:
         self._stage_metrics.start("train")
@@ -297,11 +301,11 @@ class LightModel(pl.LightningModule):
         lightning_internals.publish_values(self, self._stage_metrics.finish("test", self.trainer))
 
     def on_train_epoch_end(self) -> None:
-        samples = torch.tensor(float(self._stage_metrics.samples("train")))
-        samples = distributed.sum_over_ranks(samples, self.trainer)
+        own_samples = torch.tensor(float(self._stage_metrics.samples("train")))
+        samples = distributed.sum_over_ranks(own_samples, self.trainer).item()
         values = self._stage_metrics.finish("train", self.trainer)
         lightning_internals.publish_values(self, values)
-        row = self._epoch_record.finish(self.history.next_epoch, values, samples.item())
+        row = self._epoch_record.finish(self.history.next_epoch, values, samples)
         self.history.append(row)
         for logger in self.loggers:
             logger.log_metrics({name: row[name] for name in row if name != "epoch"}, step=int(row["epoch"]))
@@ -312,8 +316,8 @@ class LightModel(pl.LightningModule):
         checkpoint["model_class"] = type(self).__name__
         checkpoint["history"] = self.history.state_dict()
         checkpoint["data_info"] = self.data_info
-        states = {"stages": self._stage_metrics.state_dict(), "row": self._epoch_record.state_dict()}
-        own = {"random": get_rng_state(), **states}
+        stages, row = self._stage_metrics.state_dict(), self._epoch_record.state_dict()
+        own = {"random": get_rng_state(), "stages": stages, "row": row}
         checkpoint["processes"] = distributed.all_gather_objects(own, self.trainer.world_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -325,12 +329,3 @@ class LightModel(pl.LightningModule):
             self.history.load_state_dict(checkpoint["history"])
             self.data_info = checkpoint.get("data_info", {})
         self._resumed = checkpoint.get("processes") if fitting else None
-
-    def _restore_process_state(self, states: list[dict[str, Any]]) -> None:
-        """Restores what makes a resumed run the run that was never stopped."""
-        self._resumed = None
-        own = distributed.state_of_rank(states, self.trainer.global_rank, self.trainer.world_size)
-        self._stage_metrics.load_state_dict(own["stages"], self.device)
-        self._epoch_record.load_state_dict(own["row"])
-        set_rng_state(own["random"])
-        lightning_internals.rewind_loaders(self.trainer)

@@ -33,10 +33,7 @@ def load(path: str | Path, model_class: type[LightModel] | None = None, **init: 
 
 
 def rebuild(
-    checkpoint: Mapping[str, Any],
-    path: str | Path,
-    model_class: type[LightModel] | None = None,
-    **init: Any,
+    checkpoint: Mapping[str, Any], path: str | Path, model_class: type[LightModel] | None = None, **init: Any
 ) -> LightModel:
     """As ``load``, for a checkpoint that has been read; ``path`` appears in messages."""
     if not isinstance(checkpoint.get("model_class"), str):

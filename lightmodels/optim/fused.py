@@ -72,20 +72,13 @@ class FusedNAdam(torch.optim.NAdam):
         return loss
 
 
-def _update(
-    group: dict[str, Any],
-    params: Tensors,
-    grads: Tensors,
-    averages: Tensors,
-    squares: Tensors,
-    products: Tensors,
-    steps: Tensors,
-) -> None:
+def _update(group: dict[str, Any], *tensors: Tensors) -> None:
     """Updates parameters with equal step counts.
 
     NAdam moves by ``a * gradient + b * average`` over the root of the squares: ``a + b`` times the average
     that Adam would have of the same gradients with another decay rate of its last one.
     """
+    params, grads, averages, squares, products, steps = tensors
     beta, step = group["betas"][0], steps[0].item() + 1
     if group["maximize"]:
         grads = [-grad for grad in grads]

@@ -12,13 +12,8 @@ from torch.optim.lr_scheduler import LambdaLR
 def one_cycle(model: pl.LightningModule, optimizer: Optimizer, warmup: float = 0.2) -> OptimizerLRScheduler:
     """Returns, for ``configure_optimizers``, a learning rate that rises linearly, then falls to zero.
 
-    The optimizer's rate is the peak, reached after the fraction ``warmup`` of all steps, which are those of
-    the trainer or ``model.total_steps``. A run without a limit keeps the peak.
-
-    Args:
-        model: the model that is trained.
-        optimizer: its optimizer.
-        warmup: fraction of the steps, above 0 and below 1.
+    The optimizer's rate is the peak, reached after the fraction ``warmup`` (above 0, below 1) of all steps,
+    which are those of the trainer or ``model.total_steps``. A run without a limit keeps the peak.
     """
     steps = total_steps(model)
     scheduler = LambdaLR(optimizer, lambda step: one_cycle_factor(step, steps, warmup))

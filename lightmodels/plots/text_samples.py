@@ -33,7 +33,7 @@ def sample_report(x: Tensor, true: Tensor, probabilities: Tensor, names: Sequenc
 
 
 def _first_of_each_class(true: Tensor, mask: Tensor) -> list[int]:
-    """The first row of each class among the rows of the mask, in the order of the rows."""
+    """The first row of each class among the rows of the mask."""
     first: dict[int, int] = {}
     for row in mask.nonzero().flatten().tolist():
         first.setdefault(int(true[row]), row)

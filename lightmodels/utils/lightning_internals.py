@@ -133,8 +133,7 @@ def configured_optimizers(model: pl.LightningModule) -> tuple[list[Optimizer], l
     Raises:
         RuntimeError: this version of Lightning does not let us.
     """
-    parse = _private(lightning_optimizer, "_configure_optimizers", "training without a Trainer")
-    name = "_configure_schedulers_automatic_opt"
-    parse_schedulers = _private(lightning_optimizer, name, "training without a Trainer")
+    names = "_configure_optimizers", "_configure_schedulers_automatic_opt"
+    parse, parse_schedulers = (_private(lightning_optimizer, name, "training without a Trainer") for name in names)
     optimizers, schedulers, monitor = parse(model.configure_optimizers())
     return optimizers, parse_schedulers(schedulers, monitor)

@@ -39,9 +39,10 @@ def section(part: str, figures: Mapping[str, Any]) -> str:
         rows = [[name, spread(values["seconds"])] for name, values in results.items()]
         return f"### Start-up\n\n{table(['process', 'seconds'], rows)}"
     if part == "jobs":
-        return f"### Whole jobs\n\n{by_task(results, 'seconds', 'seconds, x lightmodels', DEFAULT)}"
+        jobs = by_task(results, "seconds", "seconds of the process, x lightmodels", DEFAULT)
+        return f"### Whole jobs\n\n{jobs}"
     tables = [
-        by_task(results, "epoch_seconds", "seconds an epoch, x floor", FLOOR),
+        by_task(results, "epoch_seconds", "seconds per epoch, x floor", FLOOR),
         by_task(results, "val_loss", "last val_loss"),
         by_task(results, "peak_mib", "peak memory, MiB"),
     ]

@@ -42,7 +42,7 @@ def test_a_run_prints_tables_and_saves_what_each_process_measured(benchmark):
     assert ended.code == 0, ended.err
     lines = ended.out.splitlines()
     assert f"torch {torch.__version__}" in lines[0]
-    assert "| seconds an epoch, x floor | linear |" in lines
+    assert "| seconds per epoch, x floor | linear |" in lines
     assert sum(line.startswith("| floor |") and line.endswith(", 1.00x |") for line in lines) == 1
     figures = json.loads(Path("out.json").read_text())
     assert {"cpu", "memory", "python", "torch", "pytorch-lightning"} <= set(figures["machine"])

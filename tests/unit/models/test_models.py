@@ -86,10 +86,7 @@ def test_accuracies_by_hand():
     model, (x, y) = ReutersConv1D().eval(), example(ReutersConv1D)
     step, ranks = model.shared_step((x, y)), model(x).argsort(dim=1, descending=True).tolist()
     assert step["acc"] == (sum(row[0] == label for row, label in zip(ranks, y, strict=True)), 16)
-    assert step["top5_acc"] == (
-        sum(label in row[:5] for row, label in zip(ranks, y.tolist(), strict=True)),
-        16,
-    )
+    assert step["top5_acc"] == (sum(label in row[:5] for row, label in zip(ranks, y.tolist(), strict=True)), 16)
 
 
 def test_reuters_masks_words_and_smooths_labels_only_in_training():
