@@ -5,7 +5,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import IterableDataset
 
-from helpers.models import points
+from helpers.models import Classifier, points
 from lightmodels import Trainer
 from lightmodels.data.tensor_loader import TensorLoader
 
@@ -19,6 +19,18 @@ class Rows(IterableDataset):
 
 def model_with(base, **attributes):
     return type("Own", (base,), attributes)
+
+
+def model_with_part(make, inputs, **attributes):
+    class Own(Classifier):
+        def __init__(self):
+            super().__init__()
+            self.part = make()
+
+        def shared_step(self, batch):
+            return super().shared_step((inputs(self, batch[0]), batch[1]))
+
+    return model_with(Own, **attributes)
 
 
 def loaders(rows=120):

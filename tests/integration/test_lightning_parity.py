@@ -29,9 +29,7 @@ CALLBACK_HOOKS = {name for name in dir(pl.Callback) if name.startswith(("on_", "
 MODEL_HOOKS = (CALLBACK_HOOKS & set(dir(LightModel)) - NOT_RECORDED) | {"lr_scheduler_step"}
 
 
-class Schedules(Classifier):
-    """Two schedules: every other step, and every epoch."""
-
+class Schedules(Classifier):  # two schedules: every other step, and every epoch
     def configure_optimizers(self):
         optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
         steps = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
@@ -49,9 +47,9 @@ class Plateau(Classifier):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
-class Halves(torch.optim.SGD):
-    """Keeps half of each gradient for the next step, and evaluates the loss where gradients are off."""
-
+class Halves(
+    torch.optim.SGD
+):  # keeps half of each gradient for the next step, and evaluates the loss where gradients are off
     @torch.no_grad()
     def step(self, closure):
         loss = closure()
@@ -64,18 +62,17 @@ class Halves(torch.optim.SGD):
                 parameter.grad.mul_(0.5)
 
 
-class Logs(OneCycle):
-    """Logs a value of its own in each step."""
-
+class Logs(OneCycle):  # logs a value of its own in each step
     def shared_step(self, batch):
         values = super().shared_step(batch)
         self.log("own", values["loss"].detach(), on_step=True, on_epoch=True)
         return values
 
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        self.log("late", outputs["loss"], on_step=True, on_epoch=True)
 
-class Stops(OneCycle):
-    """Stops training in the middle of the second epoch."""
 
+class Stops(OneCycle):  # stops training in the middle of the second epoch
     def shared_step(self, batch):
         self.trainer.should_stop = self.global_step >= 7
         return super().shared_step(batch)
@@ -178,6 +175,8 @@ class Recorder(pl.Callback, Logger):
             "values": {key: value.item() for key, value in trainer.callback_metrics.items()},
             "args": [arg for arg in args if isinstance(arg, (int, str, dict)) and name not in SAVING],
         }
+        if "batch" in name:
+            seen["current hook"] = trainer.lightning_module._current_fx_name
         if name == "on_train_batch_end":
             seen["validates"] = lightning_internals.validation_follows(trainer)
             seen["by rule"] = lightning_internals._validation_is_due(trainer)

@@ -53,12 +53,6 @@ def test_a_loss_that_is_not_finite_is_reported_at_its_step(options, eager_backen
         trainer.fit(OneCycle(), TensorLoader(x, y, batch_size=25))
 
 
-@pytest.mark.parametrize("steps", [0, -1, 1.5, True, "all", None])
-def test_an_invalid_number_of_steps_is_refused(steps):
-    with pytest.raises(ValueError, match="steps_per_execution must be at least 1, or 'auto'"):
-        Trainer(steps_per_execution=steps)
-
-
 def test_validation_across_epochs_goes_on_after_an_epoch_that_was_cut_short(monkeypatch):
     class Steps(pl.Callback):
         def on_validation_end(self, trainer, model):

@@ -5,7 +5,7 @@ import warnings
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers.fits import assert_close, assert_equal, compiled_part, fitted, loaders, model_with
+from helpers.fits import assert_close, assert_equal, compiled_part, fitted, loaders, model_with, model_with_part
 from helpers.models import Classifier, ManyMetrics, OneCycle
 from torch import nn
 
@@ -14,6 +14,8 @@ from lightmodels.loops.compiled.train_step_graph import CompiledTrainStep
 
 Nadam = model_with(OneCycle, configure_optimizers=lambda self: torch.optim.NAdam(self.parameters(), 0.01))
 Rmsprop = model_with(OneCycle, configure_optimizers=lambda self: torch.optim.RMSprop(self.parameters(), 0.01))
+Unused = model_with_part(lambda: nn.Linear(2, 2), lambda self, x: x)
+Noisy = model_with_part(lambda: nn.Dropout(0.2), lambda self, x: self.part(x) + torch.rand_like(x))
 Momentum = model_with(
     Classifier, configure_optimizers=lambda self: torch.optim.SGD(self.parameters(), 0.1, momentum=0.9)
 )
@@ -39,12 +41,6 @@ class Normed(Classifier):  # batch norm keeps running means and a count
         super().__init__()
         self.net[0] = nn.Linear(2, 8, bias=False)  # whose gradient would be rounding alone
         self.net.insert(1, nn.BatchNorm1d(8))
-
-
-class Noisy(OneCycle):  # draws random numbers besides dropout's
-    def shared_step(self, batch):
-        x, y = batch
-        return super().shared_step((x + torch.rand_like(x), y))
 
 
 class Sized(Classifier):  # returns values of every kind, and the number of samples
@@ -87,7 +83,9 @@ def test_an_interrupted_and_resumed_run_is_bit_identical(steps, validates, eager
     assert_equal(resumed, whole)
 
 
-def test_several_steps_in_one_graph_are_bit_identical_to_single_steps(monkeypatch):
+@pytest.fixture
+def counts(monkeypatch):
+    """How many steps were in each graph that ran; 0 for a step that was left to the caller."""
     counts, run = [], CompiledTrainStep.run
 
     def counted(self, batches, rates):
@@ -96,6 +94,26 @@ def test_several_steps_in_one_graph_are_bit_identical_to_single_steps(monkeypatc
         return losses
 
     monkeypatch.setattr(CompiledTrainStep, "run", counted)
+    return counts
+
+
+@pytest.mark.parametrize(("between", "seen", "size"), [(True, 5, 2), (False, 3, 2), (None, 5, 1)])
+def test_callbacks_say_whether_they_run_between_compiled_steps(between, seen, size, counts, eager_backend):
+    class Watches(pl.Callback):
+        runs_every_step = True
+
+        def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
+            if trainer.current_epoch == 2:  # of five batches
+                losses.append(outputs["loss"])
+
+    losses, watches = [], Watches()
+    if between is not None:
+        watches.runs_between_compiled_steps = between
+    fitted(Classifier, callbacks=[watches], compile=True, steps_per_execution=2)
+    assert (len(losses), max(counts)) == (seen, size)
+
+
+def test_several_steps_in_one_graph_are_bit_identical_to_single_steps(counts):
     single = fitted(Noisy, compile=True)
     assert counts == [0, 1, 1, 1, 0, *[1, 1, 1, 1, 0] * 2]  # the very first, and each epoch's last
     counts.clear()
@@ -112,12 +130,6 @@ def test_each_step_in_a_graph_has_its_own_learning_rate(model_class, eager_backe
         warnings.filterwarnings("error", message="Detected call of `lr_scheduler.step")
         many = fitted(model_class, compile=True, steps_per_execution=2)
     assert_close(many, fitted(model_class))
-
-
-class Unused(Classifier):  # has an unused layer, and so no state for it
-    def __init__(self):
-        super().__init__()
-        self.other = nn.Linear(2, 2)
 
 
 class Hooked(Classifier):
@@ -141,7 +153,7 @@ class Branches(Classifier):  # branches on a value
         (OneCycle, {"accumulate_grad_batches": 2}, "accumulate_grad_batches=2"),
         (Rmsprop, {}, "RMSprop with these options"),
         (Hooked, {}, "hooks on the optimizer"),
-        (Unused, {}, "parameters without a gradient, such as other.weight"),
+        (Unused, {}, "parameters without a gradient, such as part.weight"),
         (Branches, {}, "Data-dependent branching"),
     ],
 )

@@ -7,7 +7,7 @@ import pickle
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers.fits import Rows, assert_close, assert_equal, compiled_part, fitted, loaders, model_with
+from helpers.fits import Rows, assert_close, assert_equal, compiled_part, fitted, loaders, model_with_part
 from helpers.models import Classifier, OneCycle, points
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -16,18 +16,6 @@ from torch.utils.data import DataLoader
 from lightmodels.data.tensor_loader import TensorLoader
 
 pytestmark = pytest.mark.usefixtures("eager_backend")
-
-
-def model_with_part(make, inputs, **attributes):
-    class Own(Classifier):
-        def __init__(self):
-            super().__init__()
-            self.part = make()
-
-        def shared_step(self, batch):
-            return super().shared_step((inputs(self, batch[0]), batch[1]))
-
-    return model_with(Own, **attributes)
 
 
 FrozenByRate = model_with_part(
@@ -51,9 +39,7 @@ class HookedWeight(Classifier):
         self.net[0].weight.register_hook(lambda gradient: gradient * 0)
 
 
-class Cycles(Classifier):
-    """Betas that change with the rate."""
-
+class Cycles(Classifier):  # betas that change with the rate
     def configure_optimizers(self):
         optimizer = torch.optim.Adam(self.parameters(), lr=0.01)
         cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.05, total_steps=20)
@@ -67,9 +53,7 @@ class OwnSchedule(OneCycle):
             group["lr"] = 0.05 / (1 + self.global_step)
 
 
-class Reassigns(Classifier):
-    """A running mean that is a new tensor after each step."""
-
+class Reassigns(Classifier):  # a running mean that is a new tensor after each step
     def __init__(self):
         super().__init__()
         self.register_buffer("mean", torch.zeros(2))

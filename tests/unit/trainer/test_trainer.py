@@ -208,3 +208,9 @@ def test_the_table_shows_one_aligned_row_per_epoch(capsys):
     assert [row.split()[0] for row in rows] == ["1", "2", "3"]
     assert {len(row.removesuffix(" *")) for row in rows} == {len(header)}
     assert float(rows[1].split()[3]) == pytest.approx(model.history[1]["val_loss"], abs=6e-5)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.5, True, "all", None])
+def test_an_invalid_number_of_steps_is_refused(steps):
+    with pytest.raises(ValueError, match="steps_per_execution must be at least 1, or 'auto'"):
+        Trainer(steps_per_execution=steps)

@@ -69,7 +69,6 @@ def test_training_without_a_trainer_names_what_is_missing(name, monkeypatch):
 @pytest.mark.parametrize("name", ["_load_combined_loader_states", "_data_fetcher"])
 def test_an_exact_resume_names_what_is_missing(name):
     loop = SimpleNamespace(_load_combined_loader_states=lambda: None, _data_fetcher=None)
-    lightning_internals.rewind_loaders(SimpleNamespace(fit_loop=loop))
     delattr(loop, name)
     with pytest.raises(RuntimeError, match=f"an exact resume needs SimpleNamespace.{name}, which"):
         lightning_internals.rewind_loaders(SimpleNamespace(fit_loop=loop))
