@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help train test lint clean
+.PHONY: help train test lint canary clean
 
 help:            ## show what there is to make
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 10
 
-train: $(INSTALLED)  ## train the ring classifier: made data, nothing to download
+train: $(INSTALLED)  ## train the ring classifier: synthetic data, nothing to download
 	$(BIN)/python scripts/train.py
 
 test: $(INSTALLED)   ## check style and types, then run all tests
@@ -21,8 +21,18 @@ lint: $(INSTALLED)   ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+canary: $(INSTALLED) ## test the loops with the newest Lightning and torchmetrics, in .canary
+	rm -rf .canary
+	$(BIN)/python -m venv .canary
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$(.canary/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
+	.canary/bin/pip install --quiet --ignore-installed --no-deps pytorch-lightning torchmetrics lightning-utilities
+	.canary/bin/pip list 2>/dev/null | grep -E '^(pytorch-lightning|torch|torchmetrics) '
+	.canary/bin/python -m pytest -q tests/integration/test_lightning_parity.py tests/unit/loops \
+		tests/unit/utils/test_lightning_internals.py
+
 clean:           ## remove what was installed and cached
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .canary .pytest_cache .mypy_cache .ruff_cache build *.egg-info
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -74,9 +74,7 @@ class MNISTDataModule(TensorDataModule):
         return Splits(_scaled(train), _scaled(val), _scaled(self._read("t10k")))
 
     def _read(self, part: str) -> Tensors:
-        images_file, labels_file = (
-            self.files[f"{part}-{kind}-ubyte.gz"] for kind in ("images-idx3", "labels-idx1")
-        )
+        images_file, labels_file = (self.files[f"{part}-{kind}-ubyte.gz"] for kind in ("images-idx3", "labels-idx1"))
         images = parse_images(images_file.read(self.data_dir), images_file.name)
         labels = parse_labels(labels_file.read(self.data_dir), labels_file.name)
         if len(images) != len(labels):

@@ -137,9 +137,7 @@ def _parse_archive(content: bytes, name: str) -> tuple[list[Integers], Integers]
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             x, y = (io.BytesIO(archive.open(member).read(MAX_BYTES)) for member in ("x.npy", "y.npy"))
-        items = [
-            _integers(row, 1, MAX_RANK) for row in _unpickle(io.BufferedReader(x))
-        ]  # buffered: 2x as fast
+        items = [_integers(row, 1, MAX_RANK) for row in _unpickle(io.BufferedReader(x))]  # buffered: 2x as fast
         topics = _integers(np.lib.format.read_array(y, allow_pickle=False), 0, len(TOPICS) - 1)
         if len(items) != len(topics):
             raise DataError(f"{len(items)} news items, but {len(topics)} topics")

@@ -32,7 +32,7 @@ def run_epoch(fabric: Fabric, net: Any, loader: Any, stage: str, step: Any = Non
 
 
 def train(model: LightModel, data: RingDataModule, max_epochs: int, fabric: Fabric) -> History:
-    """What ``Trainer(max_epochs=…).fit(model, data)`` does, to the bit."""
+    """Trains like ``Trainer(max_epochs=…).fit(model, data)``, with bit-identical results."""
     data.setup()
     loaders = data.train_dataloader(), data.val_dataloader()
     for loader in loaders:

@@ -1,180 +1,135 @@
-"""Measures our loops beside a bare one: python scripts/benchmark.py --rounds 5 --json figures.json"""
+"""Times lightmodels against a bare loop: python scripts/benchmark.py --rounds 5 --json figures.json"""
 
 import json
+import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks import agreement, contenders, machine, prepare, processes, rounds, tables
-from benchmarks.job import BenchmarkError, Job
+from benchmarks import contenders, report
+from benchmarks.contenders import CONTENDERS, DEFAULT, FLOOR, TRAIN_COMMAND, BenchmarkError, Results
+from benchmarks.lightning_loops import make_plain_task
+from benchmarks.processes import TRAIN, WORKER, interleave
 
 from lightmodels.cli.exit_codes import OutputError, Parser, UsageError, run
 from lightmodels.cli.tasks import TASKS
 
-PARTS = ("loops", "startup", "jobs", "features", "scale")
-
 
 def main(argv: Sequence[str]) -> None:
-    """Each part's tables are printed, and its rounds written, once it is done: the next one may fail."""
+    """Prints and saves the figures of each part as soon as they are there: the next part may fail."""
     options = parse(argv)
-    report = started(options)
-    print(tables.head(report), flush=True)
-    with tempfile.TemporaryDirectory() as directory:
+    machine = report.describe_machine(options.gpus, options.packages)
+    figures: dict[str, Any] = {"machine": machine, "rounds": options.rounds}
+    print("; ".join(f"{name} {value}" for name, value in machine.items()))
+    print(f"Medians (minimum to maximum) of {options.rounds} or more interleaved rounds", flush=True)
+    with tempfile.TemporaryDirectory() as options.directory:
         for part in options.parts:
             try:
-                report[part] = measured(part, options, directory)
+                figures[part] = PARTS[part](options)
+                print(f"\n{report.section(part, figures)}", flush=True)
+                if options.json:
+                    Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
             except BenchmarkError as error:
                 raise OutputError(str(error)) from error
-            print(f"\n{tables.section(part, report)}", flush=True)
-            write(report, options.json)
-
-
-def write(report: dict[str, Any], file: str | None) -> None:
-    """All rounds so far as JSON, if a file is asked for."""
-    if file is None:
-        return
-    try:
-        Path(file).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{file}: cannot be written ({error.strerror})") from error
+            except OSError as error:
+                raise OutputError(f"{options.json}: cannot be written ({error.strerror})") from error
 
 
 def parse(argv: Sequence[str]) -> Namespace:
-    """The options, checked before anything is measured."""
     parser = Parser(prog="benchmark.py", description=__doc__)
     add = parser.add_argument
-    add("--tasks", type=names_of("--tasks", list(TASKS)), default=list(TASKS), help="some of the tasks: a,b")
-    loops = list(contenders.LOOPS)
-    add("--contenders", type=names_of("--contenders", loops), default=loops, help="some of them: a,b")
-    peers = list(contenders.PEERS)
-    add("--peers", type=names_of("--peers", peers), default=[], help=f"other libraries: {','.join(peers)}")
-    add("--parts", type=names_of("--parts", PARTS), default=list(PARTS), help=f"some of {','.join(PARTS)}")
-    add("--rounds", type=int, default=5, help="measured rounds")
-    add("--epochs", type=int, help="epochs of a round and of a job, in place of the tasks' own")
-    add("--gpus", type=int, choices=(0, 1), default=0, help="1 for a GPU; 0, the default, is the CPU")
-    add("--data_dir", default="data", help="where the data files are")
-    add("--json", help="file to write all figures to")
+    loops = [name for name, contender in CONTENDERS.items() if not contender.requires]
+    peers = [name for name in CONTENDERS if name not in loops]
+    choices = {"tasks": list(TASKS), "contenders": loops, "peers": peers, "parts": list(PARTS)}
+    for name, known in choices.items():
+        default, text = [] if name == "peers" else known, f"some of {','.join(known)}"
+        add(f"--{name}", type=lambda names: names.split(","), default=default, help=text)
+    add("--rounds", type=int, default=5, help="number of measured rounds")
+    add("--epochs", type=int, help="epochs of a round and of a job, instead of the tasks' own")
+    add("--gpus", type=int, choices=(0, 1), default=0, help="1 for a GPU, 0 for the CPU (default)")
+    add("--data_dir", default="data", help="directory of the data files")
+    add("--json", help="file for all figures")
     options = parser.parse(argv)
-    check(options)
-    options.compared = [*options.contenders, *options.peers]
+    for name, known in choices.items():
+        if unknown := [each for each in getattr(options, name) if each not in known]:
+            raise UsageError(f"--{name} must be some of {','.join(known)}, got {unknown[0] or 'nothing'}")
+    for name in ("rounds", "epochs"):
+        if (number := getattr(options, name)) is not None and number < 1:
+            raise UsageError(f"--{name} must be at least 1, got {number}")
+    options.packages = [package for peer in options.peers for package in CONTENDERS[peer].requires]
+    check_available(options)
     return options
 
 
-def names_of(flag: str, known: Sequence[str]) -> Callable[[str], list[str]]:
-    """Reads names that commas part."""
-
-    def read(text: str) -> list[str]:
-        names = [name.strip() for name in text.split(",")]
-        if unknown := [name for name in names if name not in known]:
-            raise UsageError(f"{flag} must be of {', '.join(known)}, got {unknown[0] or 'nothing'}")
-        return list(dict.fromkeys(names))
-
-    return read
-
-
-def check(options: Namespace) -> None:
-    """Raises UsageError for what cannot be measured here."""
-    for name in ("rounds", "epochs"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise UsageError(f"--{name} must be at least 1, got {getattr(options, name)}")
-    for peer in options.peers:
-        if missing := [name for name in contenders.NEEDED[peer] if find_spec(name) is None]:
-            raise UsageError(f"--peers {peer}: {missing[0]} is not installed")
+def check_available(options: Namespace) -> None:
+    if missing := [package for package in options.packages if find_spec(package) is None]:
+        raise UsageError(f"--peers {','.join(options.peers)}: {missing[0]} is not installed")
     if options.gpus and not torch.cuda.is_available():
-        raise UsageError("--gpus 1: there is no GPU here")
+        raise UsageError("--gpus 1: no GPU is available")
     if options.json and not Path(options.json).absolute().parent.is_dir():
         raise UsageError(f"--json {options.json}: no such directory")
     for task in options.tasks:
-        files = getattr(TASKS[task][1], "files", {})
-        if any(file.find(options.data_dir) is None for file in files.values()):
-            others = ",".join(name for name in TASKS if not hasattr(TASKS[name][1], "files"))
-            raise UsageError(f"--data_dir {options.data_dir}: no files of {task} there (or --tasks {others})")
+        files = getattr(TASKS[task][1], "files", {}).values()
+        if any(file.find(options.data_dir) is None for file in files):
+            raise UsageError(f"--data_dir {options.data_dir}: no files of {task}; linear, ring need none")
 
 
-def started(options: Namespace) -> dict[str, Any]:
-    """What is said before anything is measured."""
-    libraries = [name for peer in options.peers for name in contenders.NEEDED[peer]]
-    return {
-        "machine": machine.description(options.gpus, libraries),
-        "rounds": options.rounds,
-        "epochs": {task: options.epochs or contenders.EPOCHS[task] for task in options.tasks},
-    }
-
-
-def measured(part: str, options: Namespace, directory: str) -> dict[str, Any]:
-    """The figures of a part.
-
-    Raises:
-        BenchmarkError: a process has failed, or loops do not reach the same loss.
-    """
-    report: dict[str, Any] = {}
+def measure_loops(options: Namespace) -> dict[str, Results]:
+    """Seconds per epoch, loss and memory of each contender, by task."""
+    results, train = {}, [*WORKER, "train", TRAIN_COMMAND]
     for task in options.tasks:
-        MEASURES[part](options, task, directory, report)
-    return report
+        epochs = options.epochs or contenders.EPOCHS[task]
+        rounds = options.rounds * contenders.ROUNDS_FACTOR.get(task, 1)
+        commands = make_commands(options, task, epochs + 1, options.contenders + options.peers, train)
+        results[task] = interleave(commands, rounds, prefix=f"{task}: ")
+        contenders.check_losses(task, results[task], epochs)
+    return results
 
 
-def measure_loops(options: Namespace, task: str, directory: str, report: dict[str, Any]) -> None:
-    epochs = options.epochs or contenders.EPOCHS[task]
-    tensors = prepared(options, task, directory, epochs + 1)
-    jobs = {
-        name: contenders.job(name, task, options.data_dir, options.gpus, tensors) for name in options.compared
-    }
-    report[task] = rounds.run(jobs, epochs, options.rounds * contenders.TIMES.get(task, 1))
-    agreement.check(task, report[task], epochs)
+def measure_startup(options: Namespace) -> Results:
+    """Seconds of imports, and to the first optimizer step of each task."""
+    commands = {"train.py --help": [*TRAIN, "--help"]}
+    for name in ("torch", "pytorch_lightning", "lightmodels"):
+        commands[f"import {name}"] = [sys.executable, "-c", f"import {name}, os; os._exit(0)"]
+    for task in options.tasks:
+        train, script = make_commands(options, task, 1, [DEFAULT, FLOOR]).values()
+        commands[f"{task}: train.py to its first step"] = [*WORKER, "first_step", *train[2:]]
+        commands[f"{task}: plain script to its first step"] = [*WORKER, "first_step", *script[2:]]
+    return interleave(commands, options.rounds, warm_up=1)
 
 
-def measure_startup(options: Namespace, task: str, directory: str, report: dict[str, Any]) -> None:
-    """The imports, which are of no task, go with the first one."""
-    tensors = prepared(options, task, directory, 1)
-    commands = processes.start_ups(task, options.data_dir, options.gpus, tensors)
-    report |= processes.run(({} if report else processes.imports()) | commands, options.rounds)
+def measure_jobs(options: Namespace) -> dict[str, Results]:
+    """Seconds of each contender's whole process, by task."""
+    results = {}
+    for task in options.tasks:
+        epochs = options.epochs or contenders.JOB_EPOCHS[task]
+        commands = make_commands(options, task, epochs, options.contenders + options.peers)
+        results[task] = interleave(commands, options.rounds, warm_up=1, prefix=f"{task}: ")
+    return results
 
 
-def measure_jobs(options: Namespace, task: str, directory: str, report: dict[str, Any]) -> None:
-    epochs = options.epochs or contenders.JOB_EPOCHS[task]
-    tensors = prepared(options, task, directory, epochs)
-    where = (task, options.data_dir, options.gpus, tensors)
-    report[task] = processes.run(processes.jobs(options.compared, *where, epochs), options.rounds)
+def make_commands(
+    options: Namespace, task: str, epochs: int, names: Sequence[str], train: Sequence[str] = TRAIN
+) -> dict[str, list[str]]:
+    """The command of each contender, where ``train`` takes the flags of ``train.py``."""
+    flags = ["--task", task, "--max_epochs", str(epochs), "--gpus", str(options.gpus)]
+    flags += ["--data_dir", str(Path(options.data_dir).absolute())]
+    file = f"{options.directory}/{task}-{epochs}.pt"
+    torch.save(make_plain_task(flags), file)
+    commands = {}
+    for name in names:
+        if (loop := CONTENDERS[name].loop) == TRAIN_COMMAND:
+            commands[name] = [*train, *flags, *contenders.further_flags(name, task, options.gpus)]
+        else:
+            commands[name] = [*WORKER, "train", loop, file]
+    return commands
 
 
-def measure_features(options: Namespace, task: str, directory: str, report: dict[str, Any]) -> None:
-    jobs = {
-        name: Job(task, contenders.LOOPS[contenders.OURS], options.data_dir, options.gpus, tuple(flags))
-        for name, flags in contenders.FEATURES.items()
-    }
-    report[task] = rounds.run(jobs, options.epochs or contenders.EPOCHS[task], options.rounds)
-
-
-def measure_scale(options: Namespace, task: str, directory: str, report: dict[str, Any]) -> None:
-    module, epochs = contenders.LOOPS[contenders.OURS], options.epochs or contenders.SCALE_EPOCHS
-    jobs = {
-        f"rows x {times}": Job(task, module, options.data_dir, options.gpus, repeat=times)
-        for times in contenders.SCALES[task]
-    }
-    commands = {} if options.gpus else processes.one_or_two(task, options.data_dir, epochs)
-    report[task] = {
-        "rows": rounds.run(jobs, epochs, options.rounds),
-        "processes": processes.run(commands, options.rounds),
-    }
-
-
-def prepared(options: Namespace, task: str, directory: str, epochs: int) -> str:
-    """Makes the file of tensors that loops without lightmodels take; its name."""
-    file = Path(directory, f"{task}-{epochs}.pt")
-    return prepare.write(Job(task, "", options.data_dir, options.gpus, tensors=str(file)), epochs)
-
-
-MEASURES = {
-    "loops": measure_loops,
-    "startup": measure_startup,
-    "jobs": measure_jobs,
-    "features": measure_features,
-    "scale": measure_scale,
-}
+PARTS = {"loops": measure_loops, "startup": measure_startup, "jobs": measure_jobs}
 
 if __name__ == "__main__":
     run(main)

@@ -1,7 +1,6 @@
 """python scripts/export.py --ckpt FILE"""
 
-from lightmodels.cli.exit_codes import run
-from lightmodels.cli.export import main
+from lightmodels.cli.main import run_command
 
 if __name__ == "__main__":
-    run(main)
+    run_command("export")

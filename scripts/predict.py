@@ -1,7 +1,6 @@
 """python scripts/predict.py --ckpt FILE INPUT …"""
 
-from lightmodels.cli.exit_codes import run
-from lightmodels.cli.predict import main
+from lightmodels.cli.main import run_command
 
 if __name__ == "__main__":
-    run(main)
+    run_command("predict")

@@ -1,7 +1,6 @@
 """python scripts/train.py --task mnist --gpus 2"""
 
-from lightmodels.cli.exit_codes import run
-from lightmodels.cli.train import main
+from lightmodels.cli.main import run_command
 
 if __name__ == "__main__":
-    run(main)
+    run_command("train")

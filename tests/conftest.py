@@ -10,9 +10,7 @@ from helpers import ROOT
 # busy processes of two threads each on two cores take ten times as long as of one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Processes that tests start find ``helpers`` too.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
-)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 
 
 DRAWING = {

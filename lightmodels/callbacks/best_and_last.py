@@ -37,9 +37,7 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
         ValueError: ``every_n_steps`` below 1; during training, a ``monitor`` that is not among the metrics.
     """
 
-    def __init__(
-        self, monitor: str | None = None, mode: Mode = "min", every_n_steps: int | None = None
-    ) -> None:
+    def __init__(self, monitor: str | None = None, mode: Mode = "min", every_n_steps: int | None = None) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"save_every_n_steps must be at least 1, got {every_n_steps}")
         self.monitor, self.mode, self.every_n_steps = monitor, mode, every_n_steps
@@ -61,8 +59,7 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
     def last_model_path(self) -> str:
         """Path of the newest checkpoint; empty if there is none yet."""
         self.wait()
-        path = self.dirpath / "last.ckpt" if self.dirpath else None
-        return str(path) if path and path.exists() else ""
+        return str(path) if self.dirpath and (path := self.dirpath / "last.ckpt").exists() else ""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage != "fit":
@@ -87,11 +84,10 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
             warnings.warn(what, stacklevel=2)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        if not self.every_n_steps:
+        every = self.every_n_steps
+        if not every or trainer.global_step // every == self._last_step // every:
             return
-        previous, self._last_step = self._last_step, trainer.global_step
-        if previous // self.every_n_steps == self._last_step // self.every_n_steps:
-            return
+        self._last_step = trainer.global_step
         self._save_after_validation = lightning_internals.validation_follows(trainer)
         if not self._save_after_validation and not trainer.is_last_batch:
             self.save_last(trainer)
@@ -160,8 +156,7 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
             known = ", ".join(sorted(values))
             raise ValueError(f"monitor {monitor!r} is not available; the metrics of an epoch are {known}")
         score, sign = float(values[monitor]), 1 if self.mode == "min" else -1
-        best = sign * math.inf if self.best_score is None else self.best_score
-        improves = math.isfinite(score) and sign * score < sign * best
+        improves = math.isfinite(score) and (self.best_score is None or sign * score < sign * self.best_score)
         if improves:
             self.best_score, self.best_epoch = score, epoch
         return improves

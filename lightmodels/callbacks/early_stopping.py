@@ -6,15 +6,9 @@ from lightmodels.callbacks.best_and_last import Mode, resolve_monitor
 
 
 class EarlyStopping(pl.callbacks.EarlyStopping):
-    """Stops training when the monitored metric has stopped improving.
+    """Stops training after ``patience`` validations (epochs, for a training metric) without improvement.
 
-    Args:
-        monitor: the metric. Default: the one that decides which checkpoint is best.
-        patience: number of validations (of epochs, for a training metric) without improvement to wait.
-        mode: whether a lower or a higher value is better.
-
-    Raises:
-        ValueError: a negative ``patience``.
+    ``monitor`` is by default the metric that decides which checkpoint is best. Raises ValueError if ``patience`` < 0.
     """
 
     def __init__(self, monitor: str | None, patience: int, mode: Mode) -> None:

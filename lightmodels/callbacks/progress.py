@@ -22,22 +22,17 @@ CLEAR_LINE = "\r\033[K"
 class ProgressLine:
     """Shows the progress of long epochs from a thread of its own, so that it costs nothing per step.
 
-    A terminal or a notebook has one line that is updated in place and removed when the epoch ends; a log
-    file gets one line a minute. The thread reads Lightning's counters and touches no tensor.
-
-    Args:
-        trainer: the trainer whose ``fit`` is running.
-        running_loss: returns the mean training loss so far, if known, without waiting for the device.
+    A terminal or a notebook has one line that is updated in place and removed when the epoch ends; a log file gets one
+    line a minute. The thread reads Lightning's counters, and ``running_loss``, the mean training loss so far if known.
     """
 
     def __init__(self, trainer: Any, running_loss: Callable[[], float | None]) -> None:
         self._trainer, self._running_loss = trainer, running_loss
         self._file, self._in_terminal = sys.stdout, is_terminal()
         self._is_live = self._in_terminal or "ipykernel" in sys.modules  # as in a notebook
-        self._epoch, self._starts_at, self._printed_at = 0, math.inf, 0.0
+        self._epoch, self._starts_at, self._printed_at, self._is_shown = 0, math.inf, 0.0, False
         self._progress: Progress | None = None
         self._display: Any = None  # in a notebook
-        self._is_shown = False
         self._stopped, self._lock = Event(), Lock()
         self._thread = Thread(target=self._run, name="progress", daemon=True)
         self._thread.start()
@@ -76,8 +71,8 @@ class ProgressLine:
             total = sum(trainer.num_val_batches) if validating else trainer.num_training_batches
             self._progress = self._new_progress(name, batches, total if math.isfinite(total) else None)
         loss = None if validating else self._running_loss()
-        loss_text = "" if loss is None else f"loss {loss:.4f}"
-        self._progress.update(self._progress.task_ids[0], completed=batches, loss=loss_text)
+        text = "" if loss is None else f"loss {loss:.4f}"
+        self._progress.update(self._progress.task_ids[0], completed=batches, loss=text)
         if self._is_live or time.monotonic() - self._printed_at >= LOG_INTERVAL:
             self._printed_at = time.monotonic()
             with self._progress.console.capture() as captured:

@@ -27,20 +27,17 @@ class TrainingInterrupted(Exception):
 class SignalHandler(pl.Callback):
     """Stops training after the current batch on SIGTERM or Ctrl-C, on all processes at the same step.
 
-    The state is saved as ``last.ckpt`` first, so that a resumed run continues exactly. A signal during the
-    validation at the end of an epoch takes effect after it. A second Ctrl-C aborts at once, and a process
+    ``checkpoint``, if any, saves the state as ``last.ckpt`` first, so that a resumed run continues exactly. A signal
+    during the validation at the end of an epoch takes effect after it. A second Ctrl-C aborts at once, and a process
     that has not ended 30 seconds after the signal (it may wait for a dead peer) is killed.
-
-    Args:
-        checkpoint: saves the state. Default: the state is not saved.
     """
 
-    runs_every_step = True  # of an execution of many, as a signal cannot wait
+    runs_every_step = True  # also inside an execution of several steps, as a signal cannot wait
+    runs_between_compiled_steps = False  # inside a graph it has to
 
     def __init__(self, checkpoint: BestAndLastCheckpoint | None = None) -> None:
         self._checkpoint = checkpoint
-        self._received = 0  # the signal that this process has received
-        self._stop_before_next_batch = 0  # the signal to stop for
+        self._received = self._stop_before_next_batch = 0  # signals: the one received, the one to stop for
         self._old_handlers: dict[int, Any] = {}
         self._kill_timer: threading.Timer | None = None
 
@@ -76,9 +73,8 @@ class SignalHandler(pl.Callback):
             self._stop(trainer, self._stop_before_next_batch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        signum = self._received_anywhere(trainer)
         save_pending = self._checkpoint is not None and self._checkpoint.save_pending
-        if signum and not save_pending:  # otherwise the end of the next step saves and stops
+        if (signum := self._received_anywhere(trainer)) and not save_pending:  # else the next step saves and stops
             self._stop(trainer, signum)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -14,14 +14,12 @@ from lightmodels.metrics.history import History
 class TerminateOnNaN(pl.Callback):
     """Raises FloatingPointError, with epoch and step, when the loss is NaN or infinite.
 
-    The training loss is checked after every step on the CPU, and at the end of the epoch on other devices, so
-    that no step waits for the device. The first row of the batch that is not finite, if any, is named.
-
-    Args:
-        history: tells which epoch is running.
+    The training loss is checked after every step on the CPU, and at the end of the epoch on other devices, so that no
+    step waits for the device. The first row of the batch that is not finite, if any, is named.
     """
 
-    runs_every_step = True  # of an execution of many, so that it can say which
+    runs_every_step = True  # also inside an execution of several steps, to name the step
+    runs_between_compiled_steps = True  # it needs no more than a step's loss
 
     def __init__(self, history: History) -> None:
         self._history = history
@@ -58,13 +56,10 @@ class TerminateOnNaN(pl.Callback):
 
 def require_finite_weights(model: nn.Module) -> None:
     """Raises FloatingPointError, with the first parameter that is not finite, if there is one."""
-    parameters = dict(model.named_parameters())
-    if not parameters:
-        return
-    finite = torch.stack([value.detach().isfinite().all() for value in parameters.values()]).tolist()
-    for name, is_finite in zip(parameters, finite, strict=True):
-        if not is_finite:
-            raise FloatingPointError(f"weight {name} is not finite; the last checkpoint was kept")
+    finite = {name: parameter.detach().isfinite().all() for name, parameter in model.named_parameters()}
+    if finite and not torch.stack([*finite.values()]).all():  # waits for the device once
+        name = next(name for name, is_finite in finite.items() if not is_finite)
+        raise FloatingPointError(f"weight {name} is not finite; the last checkpoint was kept")
 
 
 def _describe_bad_row(batch: Any, loader: Any, epoch: int, batch_idx: int) -> str:

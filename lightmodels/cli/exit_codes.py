@@ -1,7 +1,4 @@
-"""What all commands share: exit codes, one-line errors, and Lightning's banners kept quiet.
-
-Commands import it before PyTorch, which lightmodels, that comes with it, is quick at importing.
-"""
+"""What all commands share: exit codes, one-line errors, and Lightning's log level."""
 
 import logging
 import os
@@ -20,78 +17,85 @@ from lightmodels.data.remote_files import DataError
 from lightmodels.trainer.run_directory import RunDirectoryError
 from lightmodels.utils import distributed
 
-INPUT_WRONG, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+INVALID_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 
 class UsageError(Exception):
-    """Something that was typed, or a file that was named, is wrong; one line that says which."""
+    """A wrong flag, value or input file; the message is one line that names it."""
 
 
 class OutputError(Exception):
-    """Something that a command makes cannot be written; one line that says where, and why."""
+    """An output file that cannot be written; the message is one line that names it and the reason."""
 
 
 class Parser(ArgumentParser):
-    """A parser whose errors are one line each, and in whose flags ``-`` and ``_`` are the same."""
+    """A parser with one-line errors, which accepts ``-`` for ``_`` in flag names."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message.removeprefix("argument "))
 
     def parse(self, argv: Sequence[str]) -> Namespace:
-        return self.parse_args([with_underscores(arg) for arg in argv])
+        return self.parse_args([normalize_flag(arg) for arg in argv])
 
 
-def with_underscores(arg: str) -> str:
-    """``--max-epochs=3`` as ``--max_epochs=3``: the two characters mean the same in a flag's name."""
+def normalize_flag(arg: str) -> str:
+    """``--max-epochs=3`` as ``--max_epochs=3``; what is not a flag stays as it is."""
     if not arg.startswith("--"):
         return arg
     name, equals, value = arg[2:].partition("=")
     return "--" + name.replace("-", "_") + equals + value
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Runs a command and exits: 0 done, 2 wrong input, 1 anything else, 130 Ctrl-C, 143 SIGTERM."""
+def command_name() -> str:
+    """The command as it was called: ``train.py``, or ``lightmodels train``."""
+    name = Path(sys.argv[0]).name
+    return name if name.endswith(".py") else " ".join([name, *sys.argv[1:2]])
+
+
+def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> None:
+    """Runs a command; exits with 2 for invalid input, 1 for failures, 130 for Ctrl-C, 143 for SIGTERM.
+
+    Args:
+        main: the command.
+        argv: its arguments; by default all that follow the name of the script.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     if int(os.environ.get("LOCAL_RANK", 0)) and "TORCHELASTIC_RUN_ID" not in os.environ:
-        threading.Thread(target=follow, args=(os.getppid(),), daemon=True).start()
-    quiet()
+        threading.Thread(target=exit_with_parent, args=(os.getppid(),), daemon=True).start()
+    set_lightning_log_level(logging.WARNING)
     try:
-        main(sys.argv[1:])
+        main(sys.argv[1:] if argv is None else argv)
     except (UsageError, DataError, RunDirectoryError) as error:
-        leave(INPUT_WRONG, error)
+        exit_with_message(INVALID_INPUT, error)
     except (CheckpointError, OutputError, FloatingPointError) as error:
-        leave(FAILED, error)
+        exit_with_message(FAILED, error)
     except KeyboardInterrupt:
-        leave(INTERRUPTED, "interrupted")
+        exit_with_message(INTERRUPTED, "interrupted")
     except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning makes a SystemExit(1) of Ctrl-C
-            leave(INTERRUPTED, "interrupted")
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into SystemExit(1)
+            exit_with_message(INTERRUPTED, "interrupted")
         raise
 
 
-def follow(launcher: int) -> None:
-    """Ends this process, which Lightning launched, soon after the one that launched it is gone."""
-    while os.getppid() == launcher:
+def exit_with_parent(parent: int) -> None:
+    """Ends this process, a worker launched by Lightning, soon after the process that launched it."""
+    while os.getppid() == parent:
         time.sleep(0.5)
-    time.sleep(5)  # it may be ending by itself, as the launcher did
+    time.sleep(5)  # the worker may be about to end by itself, as its parent did
     os._exit(TERMINATED)
 
 
-def leave(code: int, reason: object) -> None:
-    """Says in one line why, and exits."""
+def exit_with_message(code: int, message: object) -> None:
     if code != INTERRUPTED or distributed.rank() == 0:
-        print(f"{Path(sys.argv[0]).name}: {' '.join(str(reason).split())}", file=sys.stderr)
+        print(f"{command_name()}: {' '.join(str(message).split())}", file=sys.stderr)
     sys.exit(code)
 
 
 @contextmanager
-def names_flags(prefix: str, names: Sequence[str], plain: Sequence[str] = ()) -> Iterator[None]:
-    """Turns a ValueError whose message starts with an argument's name into one that names the flag.
+def flag_errors(prefix: str, names: Sequence[str], plain: Sequence[str] = ()) -> Iterator[None]:
+    """Turns a ValueError whose message starts with an argument's name into a UsageError about its flag.
 
-    Args:
-        prefix: what stands before the names on the command line, such as ``--model.``.
-        names: the arguments.
-        plain: those of them that have a flag of their own, without the prefix.
+    The flag is ``prefix``, such as ``--model.``, and the name; for the names in ``plain`` it is ``--``.
     """
     try:
         yield
@@ -102,7 +106,6 @@ def names_flags(prefix: str, names: Sequence[str], plain: Sequence[str] = ()) ->
         raise UsageError(f"{'--' if name in plain else prefix}{error}") from error
 
 
-def quiet(level: int = logging.WARNING) -> None:
-    """Leaves out what Lightning says below a level of logging; its banners, our Trainer leaves out itself."""
+def set_lightning_log_level(level: int) -> None:
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(level)

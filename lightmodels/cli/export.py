@@ -1,122 +1,109 @@
 """Exports a checkpoint's model: python scripts/export.py --ckpt best.ckpt --format onnx
 
-The program takes raw inputs, ``raw``, in batches of any size, as ``pipeline.Pipeline`` describes them, and
-gives ``probabilities`` (B, classes) of the classes, or ``values`` (B, 1) if there are none. It carries the
-model's ``data_info`` as JSON. Before the file is put in its place, the program is read back, run on rows of
-the test set and compared with the model.
+The exported program takes raw inputs, ``raw``, in batches of any size, as described in ``pipeline.Pipeline``,
+and returns ``probabilities`` (B, classes), or ``values`` (B, 1) in a regression. It carries the model's
+``data_info`` as JSON. Before the file is put in place, the program is loaded, run on rows of the test set and
+compared with the model.
 """
 
 import importlib.util
+import io
 import json
-import uuid
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-# before PyTorch, as this is quick at importing it
-from lightmodels.cli.exit_codes import OutputError, Parser, UsageError
-
-# isort: split
 import torch
 from torch import Tensor
 
-from lightmodels.cli.from_checkpoint import restore_data, restore_with_info
+from lightmodels.cli.exit_codes import OutputError, Parser, UsageError, command_name
+from lightmodels.cli.from_checkpoint import load_model, make_datamodule
 from lightmodels.cli.pipeline import Pipeline
 from lightmodels.data.remote_files import DataError
+from lightmodels.utils.atomic_file import replace_file
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-BATCHES = [1, 7]  # sizes of the batches that are compared
-TOLERANCE = 1e-5  # of the largest output, which is at least taken for 1
+BATCH_SIZES = [1, 7]  # of the comparison
+TOLERANCE = 1e-5  # relative to the largest output, or to 1 if that is larger
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = Parser(prog="export.py", description="Exports a trained model to ONNX or torch.export.")
+    parser = Parser(prog=command_name(), description="Exports a trained model to ONNX or torch.export.")
     parser.add_argument("--ckpt", required=True, help="checkpoint file of a training run")
-    parser.add_argument("--format", required=True, choices=list(SUFFIXES), help="what to write")
+    parser.add_argument("--format", required=True, choices=list(SUFFIXES), help="format of the file")
     parser.add_argument("--output", help="file to write (default: beside the checkpoint, .onnx or .pt2)")
-    parser.add_argument("--data_dir", help="where the data files are (default: where they were in training)")
+    parser.add_argument("--data_dir", help="directory of the data files (default: as in training)")
     options = parser.parse(argv)
     require_packages(options.format)
     output = output_path(options)
-    model, checkpoint = restore_with_info(options.ckpt)
+    model, checkpoint = load_model(options.ckpt, needs_data_info=True)
     pipeline = Pipeline(model, model.data_info).requires_grad_(False)
-    raw, expected, rows = compared_rows(pipeline, checkpoint, options)
-    temporary = output.with_name(f".{output.name}.{uuid.uuid4().hex}.tmp{SUFFIXES[options.format]}")
+    raw, expected, rows = comparison_rows(pipeline, checkpoint, options)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch's own modules, to their developers
-            WRITERS[options.format](pipeline, raw, temporary)
-        difference = largest_difference(RUNNERS[options.format](temporary), raw, expected)
-        limit = TOLERANCE * max(1.0, float(expected.abs().max()))
-        compared = f"largest difference {difference:.1e} on {rows}, tolerance {limit:.1e}"
-        if not difference <= limit:
-            raise OutputError(f"{output}: not written, as its outputs are not the model's: {compared}")
-        temporary.replace(output)
+        with replace_file(output) as temporary:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's, about its own modules
+                WRITERS[options.format](pipeline, raw, temporary)
+            difference = largest_difference(LOADERS[options.format](temporary), raw, expected)
+            limit = TOLERANCE * max(1.0, float(expected.abs().max()))
+            result = f"largest difference {difference:.1e} on {rows}, tolerance {limit:.1e}"
+            if not difference <= limit:
+                raise OutputError(f"{output}: not written, its outputs differ from the model's: {result}")
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-    print(f"{output}: {options.format}, {output.stat().st_size:,} bytes; {compared}")
+    print(f"{output}: {options.format}, {output.stat().st_size:,} bytes; {result}")
 
 
 def require_packages(format_: str) -> None:
     """Raises UsageError if packages that the format needs are not installed."""
-    lacking = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if format_ == "onnx" and lacking:
-        raise UsageError(f"--format onnx needs {', '.join(lacking)}: pip install --editable '.[export]'")
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if format_ == "onnx" and missing:
+        raise UsageError(f"--format onnx needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def output_path(options: Namespace) -> Path:
-    """Where the file is to be; what has that name is replaced, but not the checkpoint."""
+    """The file to write; an existing one is replaced, unless it is the checkpoint."""
     output = Path(options.output or Path(options.ckpt).with_suffix(SUFFIXES[options.format]))
-    if output.is_dir() or not output.absolute().parent.is_dir():
-        raise UsageError(
-            f"--output {output}: " + ("is a directory" if output.is_dir() else "no such directory")
-        )
+    if output.is_dir():
+        raise UsageError(f"--output {output}: is a directory")
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"--output {output}: no such directory")
     if output.exists() and Path(options.ckpt).exists() and output.samefile(options.ckpt):
         raise UsageError(f"--output {output}: is the checkpoint itself")
     return output
 
 
-def compared_rows(
-    pipeline: Pipeline, checkpoint: dict[str, Any], options: Namespace
-) -> tuple[Tensor, Tensor, str]:
-    """Raw inputs to compare on, what the model gives for them, and what they are.
+def comparison_rows(pipeline: Pipeline, checkpoint: dict[str, Any], options: Namespace) -> tuple[Tensor, Tensor, str]:
+    """Raw inputs for the comparison, the model's outputs for them, and a description.
 
-    They are test rows, whose preparation is the data module's, not the pipeline's, and made ones where
-    the data files are not at hand.
+    Test rows were preprocessed by the data module, not by the pipeline. Without data files: random rows.
     """
-    count = sum(BATCHES)
+    count = sum(BATCH_SIZES)
     try:
-        rows = restore_data(checkpoint, options.ckpt, options.data_dir).splits.test[0]
+        rows = make_datamodule(checkpoint, options.ckpt, options.data_dir).splits.test[0]
     except DataError:
         if options.data_dir is not None:
             raise
-        raw = made_rows(pipeline.info, count)
-        return raw, pipeline(raw), "made rows (no data files are here: --data_dir)"
+        raw = random_rows(pipeline.info, count)
+        return raw, pipeline(raw), "random rows (no data files found, see --data_dir)"
     x = rows[torch.arange(count) % len(rows)]
-    return (
-        raw_rows(x, pipeline.info),
-        pipeline.read_out(pipeline.model(x)),
-        f"{min(count, len(rows))} test rows",
-    )
+    expected = pipeline.postprocess(pipeline.model(x))
+    return raw_rows(x, pipeline.info), expected, f"{min(count, len(rows))} test rows"
 
 
 def raw_rows(x: Tensor, info: dict[str, Any]) -> Tensor:
-    """A data module's inputs as they were before it prepared them."""
+    """Undoes the preprocessing of a data module."""
     if info["kind"] == "image":
-        return (x.squeeze(1) * info["scale"]).round().to(torch.uint8)
+        return torch.mul(x.squeeze(1), info["scale"]).round().to(torch.uint8)
     if info["kind"] == "text":
         return torch.where(x == info["tokens"]["unknown"], info["num_words"] + 7, x)
     return x
 
 
-def made_rows(info: dict[str, Any], count: int) -> Tensor:
+def random_rows(info: dict[str, Any], count: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     if info["kind"] == "image":
         return torch.randint(256, (count, *info["input_shape"][1:]), generator=generator).to(torch.uint8)
@@ -125,32 +112,33 @@ def made_rows(info: dict[str, Any], count: int) -> Tensor:
     return 5 * torch.randn(count, len(info["features"]), generator=generator)
 
 
-def exported(pipeline: Pipeline, raw: Tensor) -> torch.export.ExportedProgram:
+def export_program(pipeline: Pipeline, raw: Tensor) -> torch.export.ExportedProgram:
     dynamic = {"raw": {0: torch.export.Dim("batch")}}
     return torch.export.export(pipeline, (raw,), dynamic_shapes=dynamic)
 
 
 def write_torch(pipeline: Pipeline, raw: Tensor, path: Path) -> None:
-    torch.export.save(
-        exported(pipeline, raw), path, extra_files={"data_info.json": json.dumps(pipeline.info)}
-    )
+    content = io.BytesIO()  # torch warns of file names that do not end in .pt2
+    info = {"data_info.json": json.dumps(pipeline.info)}
+    torch.export.save(export_program(pipeline, raw), content, extra_files=info)
+    path.write_bytes(content.getbuffer())
 
 
 def write_onnx(pipeline: Pipeline, raw: Tensor, path: Path) -> None:
-    names = {
-        "input_names": ["raw"],
-        "output_names": ["probabilities" if "classes" in pipeline.info else "values"],
-    }
-    program = torch.onnx.export(exported(pipeline, raw), (raw,), **names, verbose=False)
+    outputs = ["probabilities" if "classes" in pipeline.info else "values"]
+    program = torch.onnx.export(
+        export_program(pipeline, raw), (raw,), input_names=["raw"], output_names=outputs, verbose=False
+    )
+    assert program is not None  # as no file was given
     program.model.metadata_props["data_info"] = json.dumps(pipeline.info)
     program.save(path, external_data=False)
 
 
-def run_torch(path: Path) -> Callable[[Tensor], Tensor]:
-    return torch.export.load(path).module()
+def load_torch(path: Path) -> Callable[[Tensor], Tensor]:
+    return cast(Callable[[Tensor], Tensor], torch.export.load(io.BytesIO(path.read_bytes())).module())
 
 
-def run_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+def load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -158,10 +146,10 @@ def run_onnx(path: Path) -> Callable[[Tensor], Tensor]:
 
 
 def largest_difference(program: Callable[[Tensor], Tensor], raw: Tensor, expected: Tensor) -> float:
-    """Between the program's outputs, in batches of the sizes ``BATCHES``, and those expected."""
-    given = torch.cat([program(batch) for batch in raw.split(BATCHES)])
-    return float((given - expected).abs().max())
+    """The largest difference between the program's outputs and the expected ones."""
+    outputs = torch.cat([program(batch) for batch in torch.split(raw, BATCH_SIZES)])
+    return float((outputs - expected).abs().max())
 
 
 WRITERS = {"onnx": write_onnx, "torch_export": write_torch}
-RUNNERS = {"onnx": run_onnx, "torch_export": run_torch}
+LOADERS = {"onnx": load_onnx, "torch_export": load_torch}

@@ -1,4 +1,4 @@
-"""What evaluate.py, predict.py and export.py take from a checkpoint: its model and its data module."""
+"""Rebuilds the model and the data module of a checkpoint, for evaluate, predict and export."""
 
 import inspect
 from typing import Any
@@ -12,68 +12,57 @@ from lightmodels.cli.tasks import TASKS
 from lightmodels.core import loading
 from lightmodels.data.tensor_datamodule import TensorDataModule
 
-IMAGE = [1, SIDE, SIDE]
-NEEDED = {  # by the kind of data, what must be known of it for new inputs
+IMAGE_SHAPE = [1, SIDE, SIDE]
+REQUIRED_INFO: dict[str, dict[str, type]] = {  # keys of data_info that preparing new inputs needs
     "table": {"features": list},
     "image": {"classes": list, "input_shape": list, "scale": int},
     "text": {"classes": list, "word_index": dict, "num_words": int, "max_length": int, "tokens": dict},
 }
 
 
-def restore(path: str) -> tuple[LightModel, dict[str, Any]]:
-    """The model of a checkpoint, and all that is in the checkpoint.
+def load_model(path: str, needs_data_info: bool = False) -> tuple[LightModel, dict[str, Any]]:
+    """The model of a checkpoint, and the whole checkpoint.
+
+    Args:
+        path: the checkpoint file.
+        needs_data_info: also require a ``data_info`` from which new inputs can be prepared.
 
     Raises:
-        UsageError: a file that is no checkpoint of one of the tasks, or is damaged.
+        UsageError: a damaged file, not a checkpoint of a task, or one without such a ``data_info``.
     """
     try:
         checkpoint = checkpoint_files.load_checkpoint(path)
-        names = {model.__name__: model for model, _ in TASKS.values()}
-        if checkpoint.get("model_class") not in list(names):
+        classes = {model.__name__: model for model, _ in TASKS.values()}
+        if checkpoint.get("model_class") not in list(classes):
             raise UsageError(f"--ckpt {path}: not a checkpoint of {', '.join(TASKS)}")
-        return loading.rebuild(checkpoint, path, names[checkpoint["model_class"]]), checkpoint
+        model = loading.rebuild(checkpoint, path, classes[checkpoint["model_class"]])
     except checkpoint_files.CheckpointError as error:
         raise UsageError(f"--ckpt {error}") from error
-
-
-def restore_with_info(path: str) -> tuple[LightModel, dict[str, Any]]:
-    """As ``restore``, of a checkpoint that also tells how inputs of new data are made.
-
-    Raises:
-        UsageError: as with ``restore``, and without such information.
-    """
-    model, checkpoint = restore(path)
-    info = model.data_info
-    if not info:
-        raise UsageError(f"--ckpt {path}: it does not tell of its data (no data_info): train again")
-    if not isinstance(info, dict) or not _understood(info):
-        raise UsageError(f"--ckpt {path}: what it tells of its data (data_info) is not understood")
+    if needs_data_info and not model.data_info:
+        raise UsageError(f"--ckpt {path}: no description of the data (data_info), train again")
+    if needs_data_info and not _is_valid(model.data_info):
+        raise UsageError(f"--ckpt {path}: unsupported description of the data (data_info)")
     return model, checkpoint
 
 
-def _understood(info: dict[str, Any]) -> bool:
-    needed = NEEDED.get(str(info.get("kind")), {"kind": None})
-    if any(type(info.get(name)) is not kind for name, kind in needed.items()):
+def _is_valid(info: Any) -> bool:
+    required = REQUIRED_INFO.get(str(info.get("kind"))) if isinstance(info, dict) else None
+    if required is None or any(type(info.get(name)) is not kind for name, kind in required.items()):
         return False
     ranks = info.get("word_index", {}).values()
     return (
         all(type(name) is str for name in [*info.get("classes", []), *info.get("features", [])])
         and all(type(rank) is int and 0 < rank <= MAX_RANK for rank in ranks)
         and info.get("tokens", CONVENTION) == CONVENTION
-        and info.get("input_shape", IMAGE) == IMAGE
+        and info.get("input_shape", IMAGE_SHAPE) == IMAGE_SHAPE
     )
 
 
-def restore_data(checkpoint: dict[str, Any], path: str, data_dir: str | None) -> TensorDataModule:
-    """The data module that a checkpoint's model was trained with.
-
-    Args:
-        checkpoint: what ``restore`` gives.
-        path: its file, for messages.
-        data_dir: where the data files are, if not where they were in training.
+def make_datamodule(checkpoint: dict[str, Any], path: str, data_dir: str | None) -> TensorDataModule:
+    """The data module of a checkpoint from ``load_model``, with the data files in ``data_dir`` if given.
 
     Raises:
-        UsageError: the model was trained with another kind of data module.
+        UsageError: the checkpoint does not hold the arguments of the task's data module.
     """
     data_class = {model.__name__: data for model, data in TASKS.values()}[checkpoint["model_class"]]
     saved = checkpoint.get("datamodule_hyper_parameters")
@@ -84,4 +73,4 @@ def restore_data(checkpoint: dict[str, Any], path: str, data_dir: str | None) ->
     try:
         return data_class(**saved)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"--ckpt {path}: its data's parameters do not fit ({error})") from error
+        raise UsageError(f"--ckpt {path}: invalid arguments of {data_class.__name__} ({error})") from error

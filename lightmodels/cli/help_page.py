@@ -1,93 +1,95 @@
-"""What ``train.py --help`` shows: one page, with the flags that most trainings need."""
+"""The page that ``train --help`` shows: the flags that most runs need, in a few words each."""
 
 import argparse
-import re
+import shutil
 from argparse import SUPPRESS, Action
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from jsonargparse import ArgumentParser
 from jsonargparse import DefaultHelpFormatter as JsonFormatter
 
-from lightmodels.cli.shorthands import LONG, SWITCHES
-
-DESCRIPTION = "Trains one of the tasks, tests its best weights and keeps all of it in a directory of its own."
+DESCRIPTION = "Trains a task, tests the best weights and saves all results in a run directory."
 TITLES = {
-    "model": "The model of --task {task}",
-    "data": "The data of --task {task}",
-    "trainer": "The training; other options of Lightning's Trainer work too: --print_config names all",
+    "options": "General",
+    "model": "Model of --task {task}",
+    "data": "Data of --task {task}",
+    "trainer": "Training (more options: --print_config)",
 }
-USUAL = {  # options of Lightning's Trainer that are shown, in fewer words than its own
-    "steps_per_execution": "optimizer steps between two rounds of callbacks, or auto",
-    "compile": "one graph of a whole training step, by torch.compile",
-    "tf32": "products of matrices in TF32, on NVIDIA GPUs",
+TRAINER_HELP = {  # the options of the Trainer that are shown; the others are in --print_config
+    "monitor": "metric of the best epoch, val_loss if left out",
+    "mode": "whether min or max of it is best",
+    "patience": "stop after X epochs without improvement",
+    "figures": "draw the model's figures",
+    "steps_per_execution": "steps between callbacks, or auto",
+    "compile": "compile the training step with torch.compile",
+    "tf32": "use TF32 for float32 matrix multiplications",
     "precision": "such as bf16-mixed or 16-mixed",
-    "accumulate_grad_batches": "batches to a step of the optimizer",
-    "gradient_clip_val": "largest norm of a gradient",
+    "accumulate_grad_batches": "batches per optimizer step",
+    "gradient_clip_val": "maximum gradient norm",
     "check_val_every_n_epoch": "epochs between validations",
-    "limit_train_batches": "train on so many batches of an epoch, or on that share",
-    "max_time": "stop after this time, DD:HH:MM:SS",
+    "limit_train_batches": "batches per epoch, as a number or fraction",
+    "max_time": "stop after DD:HH:MM:SS",
     "num_nodes": "machines",
 }
 VALUES = {"config": "FILE", "data_dir": "DIR", "run_dir": "DIR", "resume": "PATH"}
 VALUES |= dict.fromkeys(("max_epochs", "seed", "seeds", "gpus", "tpu_cores", "save_every_n_steps"), "N")
-OUR_OWN = ("monitor", "mode", "patience", "figures")
 
 
 class Formatter(JsonFormatter):
-    """A flag a line where it fits: its name, what it means and, if there is one, its default."""
+    """One line per flag where it fits: name, meaning and default."""
 
     def __init__(self, prog: str) -> None:
-        argparse.HelpFormatter.__init__(self, prog, max_help_position=42, width=110)
+        width = min(shutil.get_terminal_size().columns, 110)
+        argparse.HelpFormatter.__init__(self, prog, max_help_position=min(42, width * 5 // 12), width=width)
 
     def _format_action_invocation(self, action: Action) -> str:
         name = next((flag for flag in action.option_strings if flag.startswith("--")), "")
-        name = LONG.get(name, name)
-        takes_value = action.nargs != 0 and not name.startswith(("--help", "--print_config", *SWITCHES))
-        return f"{name} {self._value(action)}" if takes_value else name
+        return name if action.nargs == 0 or "print_config" in name else f"{name} {self._value(action)}"
 
     def _value(self, action: Action) -> str:
-        return (
-            "{" + ",".join(map(str, action.choices)) + "}"
-            if action.choices
-            else VALUES.get(action.dest, "VALUE")
-        )
+        choices = ",".join(map(str, action.choices or ()))
+        return f"{{{choices}}}" if choices else VALUES.get(action.dest, "X")
 
     def _expand_help(self, action: Action) -> str:
         text = str(action.help).replace("``", "").replace('"', "").rstrip(".")
-        if action.default in (None, False, SUPPRESS) or action.nargs == 0:
+        if action.default in (None, False, SUPPRESS) or action.nargs == 0 or action.dest == "task":
             return text
-        return f"{text} (default: {action.default})"
+        default = f"{action.default:.4g}" if isinstance(action.default, float) else action.default
+        return f"{text} (default: {default})"
 
 
 @contextmanager
-def shortened_help(parser: ArgumentParser) -> Iterator[None]:
-    """Hides, for a while, what few need, titles the groups, and says the rest in few words.
+def shortened_help(parser: ArgumentParser, short_names: Mapping[str, str]) -> Iterator[None]:
+    """Temporarily hides the less common flags, and gives the others titles, short names and short texts.
 
-    For a while only, as options without help are left out of configurations too.
+    Only temporarily, as flags without help are left out of ``--print_config`` too. Flags with a short name
+    that are false by default are shown without a value.
     """
-    before = [(action, action.help) for action in parser._actions]
-    for action in parser._actions:
+    before = [(action, action.help, action.option_strings, action.nargs) for action in parser._actions]
+    for action, _, names, _ in before:
         action.help = short_help(action)
-    for found in parser._action_groups:
-        names = {re.split(r"[.]", action.dest)[0] for action in found._group_actions}
-        for group, title in TITLES.items():
-            if group in names:
-                found.title = title.format(task=parser.get_default("task"))
+        if short := [short_names[name] for name in names if name in short_names]:
+            action.option_strings = short
+            action.nargs = 0 if action.default is False else action.nargs
+    for group in parser._action_groups:
+        members = {action.dest.partition(".")[0] for action in group._group_actions}
+        title = TITLES.get(str(group.title if len(members) > 1 else next(iter(members), "")), group.title)
+        group.title = title and title.format(task=parser.get_default("task"))
     try:
         yield
     finally:
-        for action, text in before:
-            action.help = text
+        for action, text, names, nargs in before:
+            action.help, action.option_strings, action.nargs = text, names, nargs
 
 
 def short_help(action: Action) -> str | None:
-    """What the page says of an option; nothing of one that few need."""
+    """The text for a flag; ``SUPPRESS`` hides it."""
     group, _, name = action.dest.partition(".")
     if action.dest in TITLES or name.endswith(".help"):  # "--model FILE" and the like
         return SUPPRESS
-    if group == "trainer" and name not in OUR_OWN:
-        return USUAL.get(name, SUPPRESS)
+    if group == "trainer":
+        return TRAINER_HELP.get(name, SUPPRESS)
     if action.dest == "print_config" or "--print_config" in action.option_strings:
-        return "print every option there is, as YAML for --config; trains nothing"
+        return "print all options as YAML, for --config"
     return "show this page" if "--help" in action.option_strings else action.help

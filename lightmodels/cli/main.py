@@ -1,22 +1,53 @@
-"""The console command: ``lightmodels train --task mnist`` is ``python scripts/train.py --task mnist``."""
+"""The console command: ``lightmodels train …`` does what ``python scripts/train.py …`` does."""
 
 import importlib
 import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
-from lightmodels.cli.exit_codes import INPUT_WRONG, run
+import lightmodels
+from lightmodels.cli.exit_codes import INVALID_INPUT, UsageError, run
 
-COMMANDS = ("train", "evaluate", "predict", "export")
-USAGE = f"usage: lightmodels {{{','.join(COMMANDS)}}} …   (lightmodels COMMAND --help shows its flags)"
+COMMANDS = {
+    "train": "train one of the tasks",
+    "evaluate": "test a checkpoint on the test set of its task",
+    "predict": "predict with a trained model, from its checkpoint",
+    "export": "export a trained model to ONNX or torch.export",
+}
+USAGE = "\n".join(
+    ["usage: lightmodels COMMAND [flags]", ""]
+    + [f"  {name:10}{text}" for name, text in COMMANDS.items()]
+    + ["", "lightmodels COMMAND --help lists the flags of a command."]
+)
 
 
 def main() -> None:
     """Runs the command that is named first."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
-    if name in ("-h", "--help"):
+    if name in COMMANDS:
+        run_command(name, sys.argv[2:])
+    elif name in ("-h", "--help"):
         print(USAGE)
-        return
-    if name not in COMMANDS:
-        print(USAGE, file=sys.stderr)
-        sys.exit(INPUT_WRONG)
-    sys.argv = [f"lightmodels {name}", *sys.argv[2:]]
-    run(importlib.import_module(f"lightmodels.cli.{name}").main)
+    else:
+        unknown = f"lightmodels: unknown command {name}, choose one of {', '.join(COMMANDS)}"
+        print(unknown if name else USAGE, file=sys.stderr)
+        sys.exit(INVALID_INPUT)
+
+
+def run_command(name: str, argv: Sequence[str] | None = None) -> None:
+    """Imports and runs a command; ``argv`` is by default what follows the name of the script."""
+
+    def command(argv: Sequence[str]) -> None:
+        require_datamodules()
+        importlib.import_module(f"lightmodels.cli.{name}").main(argv)
+
+    run(command, argv)
+
+
+def require_datamodules() -> None:
+    """Raises UsageError if another package or file hides ``datamodules``."""
+    spec, own = find_spec("datamodules"), Path(lightmodels.__file__).parents[1] / "datamodules"
+    found = Path(str(spec and spec.origin).removesuffix("__init__.py"))
+    if found.resolve() != own.resolve():
+        raise UsageError(f"{found} hides {own}, which the commands need: rename it, or take it off the path")

@@ -1,4 +1,4 @@
-"""A trained model with what comes before and after it: raw inputs to probabilities, or to values."""
+"""A trained model with its preprocessing and postprocessing: raw inputs to probabilities or values."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from lightmodels import LightModel
 
 
 class Pipeline(nn.Module):
-    """Raw inputs to probabilities of the classes, ``(B, classes)``, or to values, ``(B, 1)``.
+    """Maps raw inputs to class probabilities ``(B, classes)``, or to values ``(B, 1)`` in a regression.
 
-    Raw inputs are, by the kind of data: ``table`` float32 rows ``(B, features)``; ``image`` uint8 pixels
-    ``(B, height, width)``; ``text`` int64 tokens ``(B, max_length)``, of which those that are outside the
-    vocabulary are taken for unknown. There are values where the data has no classes.
+    Raw inputs depend on the kind of data: ``table`` float32 rows ``(B, features)``; ``image`` uint8 pixels
+    ``(B, height, width)``; ``text`` int64 tokens ``(B, max_length)``, where tokens outside the vocabulary
+    count as unknown.
 
     Args:
-        model: the trained model; of two classes it may give one logit, that of the second.
+        model: the trained model; with two classes it may give one logit, that of the second class.
         info: the model's ``data_info``.
     """
 
@@ -25,19 +25,19 @@ class Pipeline(nn.Module):
         self.model, self.info = model.eval(), info
 
     def forward(self, raw: Tensor) -> Tensor:
-        return self.read_out(self.model(self.prepare(raw)))
+        return self.postprocess(self.model(self.preprocess(raw)))
 
-    def prepare(self, raw: Tensor) -> Tensor:
-        """Raw inputs as the model's."""
+    def preprocess(self, raw: Tensor) -> Tensor:
+        """Raw inputs to inputs of the model."""
         if self.info["kind"] == "image":
-            return raw.unsqueeze(1).float() / self.info["scale"]  # (B, 1, height, width)
+            return torch.div(raw.unsqueeze(1), self.info["scale"])  # (B, 1, height, width)
         if self.info["kind"] == "text":
             known = (raw >= 0) & (raw < self.info["num_words"])
             return torch.where(known, raw, self.info["tokens"]["unknown"])
         return raw
 
-    def read_out(self, outputs: Tensor) -> Tensor:
-        """The model's outputs as probabilities, if there are classes."""
+    def postprocess(self, outputs: Tensor) -> Tensor:
+        """The model's outputs to probabilities, if there are classes."""
         if "classes" not in self.info:
             return outputs
         if outputs.shape[1] == 1:

@@ -1,44 +1,39 @@
-"""Predicts from a checkpoint alone: python scripts/predict.py --ckpt best.ckpt seven.png three.jpg
+"""Predicts from a checkpoint: python scripts/predict.py --ckpt best.ckpt seven.png three.jpg
 
-An INPUT is, by what the model was trained on: mnist, a picture of one digit; reuters, a text file or a text;
-linear and ring, a CSV file, of which each row is one input.
+What an INPUT is depends on the task: for mnist an image of one digit, for reuters a text file or a text, for
+linear and ring a CSV file with one input a row.
 """
 
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-# before PyTorch, as this is quick at importing it
-from lightmodels.cli.exit_codes import Parser, UsageError
-
-# isort: split
 import torch
 from torch import Tensor
 
-from lightmodels.cli.from_checkpoint import restore_with_info
+from lightmodels.cli.exit_codes import Parser, UsageError, command_name
+from lightmodels.cli.from_checkpoint import load_model
 from lightmodels.cli.pipeline import Pipeline
-from lightmodels.cli.raw_inputs import Source, read
+from lightmodels.cli.raw_inputs import Source, read_inputs
 
-BATCH = 256  # inputs that go through the model together
+BATCH_SIZE = 256
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = Parser(
-        prog="predict.py", description="Predicts with a trained model, from its checkpoint alone."
-    )
+    parser = Parser(prog=command_name(), description="Predicts with a trained model from its checkpoint.")
     parser.add_argument("--ckpt", required=True, help="checkpoint file of a training run")
-    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="picture, text or text file, or CSV file")
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="image file, text, text file or CSV file")
     parser.add_argument("--json", action="store_true", help="print one JSON line per prediction")
-    parser.add_argument("--top", type=int, default=3, help="classes to name, the best first (default: 3)")
+    parser.add_argument("--top", type=int, default=3, help="most probable classes to show (default: 3)")
     options = parser.parse(argv)
     if options.top < 1:
         raise UsageError(f"--top must be at least 1, got {options.top}")
-    model, _ = restore_with_info(options.ckpt)
-    sources, raw = read(options.inputs, model.data_info)
+    model, _ = load_model(options.ckpt, needs_data_info=True)
+    sources, raw = read_inputs(options.inputs, model.data_info)
     outputs = predict(Pipeline(model, model.data_info), raw, options.ckpt)
     require_finite(outputs, sources)
-    results = list(named(outputs, model.data_info, options.top))
-    lines = as_json(sources, results) if options.json else as_table(sources, results)
+    results = list(describe(outputs, model.data_info, options.top))
+    lines = format_json(sources, results) if options.json else format_table(sources, results)
     print("\n".join(lines))
 
 
@@ -46,30 +41,28 @@ def predict(pipeline: Pipeline, raw: Tensor, path: str) -> Tensor:
     """The pipeline's outputs for all raw inputs, ``(N, classes)`` or ``(N, 1)``.
 
     Raises:
-        UsageError: what the checkpoint tells of its data is not what its model takes or gives.
+        UsageError: the checkpoint's ``data_info`` does not fit its model.
     """
     try:
         with torch.inference_mode():
-            outputs = torch.cat([pipeline(batch) for batch in raw.split(BATCH)])
+            outputs = torch.cat([pipeline(batch) for batch in torch.split(raw, BATCH_SIZE)])
     except (RuntimeError, LookupError, TypeError) as error:
         raise UsageError(f"--ckpt {path}: its data_info does not fit its model ({error})") from error
-    classes = pipeline.info.get("classes", ["value"])
-    if outputs.shape[1] != len(classes):
-        raise UsageError(
-            f"--ckpt {path}: its model tells {outputs.shape[1]} classes apart, not {len(classes)}"
-        )
+    names = pipeline.info.get("classes", ["value"])
+    if outputs.shape[1] != len(names):
+        raise UsageError(f"--ckpt {path}: its model has {outputs.shape[1]} classes, its data_info {len(names)}")
     return outputs
 
 
 def require_finite(outputs: Tensor, sources: Sequence[Source]) -> None:
     """Raises UsageError for an input so large that the model's arithmetic overflows."""
-    odd = (~outputs.isfinite().all(dim=1)).nonzero().flatten().tolist()
-    if odd:
-        raise UsageError(f"{sources[odd[0]]}: the model gives no finite number for it")
+    overflows = (~outputs.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if overflows:
+        raise UsageError(f"{sources[overflows[0]]}: the prediction is not a finite number")
 
 
-def named(outputs: Tensor, info: dict[str, Any], top: int) -> Iterator[dict[str, Any]]:
-    """One prediction for each row: a value, or the most probable classes by name."""
+def describe(outputs: Tensor, info: dict[str, Any], top: int) -> Iterator[dict[str, Any]]:
+    """One prediction a row: a value, or the most probable classes by name."""
     if "classes" not in info:
         yield from ({"prediction": value} for value in outputs.flatten().tolist())
         return
@@ -82,16 +75,14 @@ def named(outputs: Tensor, info: dict[str, Any], top: int) -> Iterator[dict[str,
         yield {"prediction": ranked[0]["class"], "probability": ranked[0]["probability"], "top": ranked}
 
 
-def as_json(sources: Sequence[Source], results: Sequence[dict[str, Any]]) -> list[str]:
+def format_json(sources: Sequence[Source], results: Sequence[dict[str, Any]]) -> list[str]:
     """One line of JSON for each prediction."""
-    origins = [
-        {"input": source.typed} | ({} if source.row is None else {"row": source.row}) for source in sources
-    ]
+    origins = [{"input": source.argument} | ({} if source.row is None else {"row": source.row}) for source in sources]
     return [json.dumps(origin | result) for origin, result in zip(origins, results, strict=True)]
 
 
-def as_table(sources: Sequence[Source], results: Sequence[dict[str, Any]]) -> list[str]:
-    """A header and one line for each prediction, in columns."""
+def format_table(sources: Sequence[Source], results: Sequence[dict[str, Any]]) -> list[str]:
+    """A header, and one line for each prediction, in columns."""
     rows = [["input", "prediction", "probability", "next best"][: 4 if "top" in results[0] else 2]]
     for source, result in zip(sources, results, strict=True):
         if "top" not in result:

@@ -1,4 +1,4 @@
-"""What predict.py is given, read by the kind of data that the model was trained on."""
+"""Reads the inputs of predict.py, according to the kind of data that the model was trained on."""
 
 import csv
 import io
@@ -16,74 +16,66 @@ from datamodules.digit_images import read_digit
 from lightmodels.cli.exit_codes import UsageError
 from lightmodels.data.remote_files import DataError, one_line
 
-SHOWN = 40  # characters of a text in a message or table
-LARGEST = torch.finfo(torch.float32).max
+MAX_TEXT = 40  # characters of a text in a message or table
+MAX_VALUE = torch.finfo(torch.float32).max
 
 
 class Source(NamedTuple):
     """Where an input comes from.
 
     Args:
-        typed: what was typed, a file or a text.
-        row: in a file that has rows, the input's, counted from 1 without the header.
-        is_text: whether it is the text itself that was typed.
+        argument: the command-line argument, a file or a text.
+        row: row of a CSV file, counted from 1 without the header.
+        is_text: whether the argument is the text itself.
     """
 
-    typed: str
+    argument: str
     row: int | None = None
     is_text: bool = False
 
     def __str__(self) -> str:
         if self.is_text:
-            return repr(shorten(self.typed))
-        return self.typed if self.row is None else f"{self.typed} row {self.row}"
+            return repr(shorten(self.argument))
+        return self.argument if self.row is None else f"{self.argument} row {self.row}"
 
 
 def shorten(text: str) -> str:
-    """A text as part of one line."""
+    """At most ``MAX_TEXT`` printable characters of a text, on one line."""
     line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
-    return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"
+    return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
 
-def read(typed: Sequence[str], info: dict[str, Any]) -> tuple[list[Source], Tensor]:
-    """All inputs, in the order given, as the raw inputs of a ``Pipeline``.
-
-    Args:
-        typed: files; for texts also the texts themselves.
-        info: the model's ``data_info``.
-
-    Raises:
-        UsageError: an input that cannot be used; the line names it, and the row.
-    """
+def read_inputs(arguments: Sequence[str], info: dict[str, Any]) -> tuple[list[Source], Tensor]:
+    """All inputs, in the order given, as the raw inputs of a ``Pipeline``; UsageError names a bad one."""
     if info["kind"] == "table":
-        tables = [(path, read_rows(path, info["features"])) for path in typed]
+        tables = [(path, read_rows(path, info["features"])) for path in arguments]
         sources = [Source(path, number) for path, rows in tables for number in range(1, len(rows) + 1)]
         return sources, torch.tensor([row for _, rows in tables for row in rows])
     if info["kind"] == "image":
-        sources = [Source(path) for path in typed]
-        return sources, torch.stack([_named(source, read_digit, source.typed) for source in sources])
-    sources = [Source(each, is_text=not _is_path(each)) for each in typed]
-    texts = [source.typed if source.is_text else _content(source.typed) for source in sources]
+        sources = [Source(path) for path in arguments]
+        return sources, torch.stack([_named(source, read_digit, source.argument) for source in sources])
+    sources = [Source(each, is_text=not _is_path(each)) for each in arguments]
+    texts = [source.argument if source.is_text else _content(source.argument) for source in sources]
     pairs = zip(sources, texts, strict=True)
     ranks = [_named(source, tokens.word_ranks, text, info["word_index"]) for source, text in pairs]
     return sources, torch.from_numpy(tokens.pad_front(*tokens.join_words(ranks), info["max_length"]))
 
 
-def _is_path(typed: str) -> bool:
-    """Whether it is a file that is there, or at least looks like one."""
-    path = Path(typed)
+def _is_path(argument: str) -> bool:
+    """Whether a text argument is an existing file, or looks like the path of one."""
+    path = Path(argument)
     try:
         is_file = path.exists() and not path.is_dir()
-    except (OSError, ValueError):  # longer than any name, or with characters that none has
+    except (OSError, ValueError):  # too long, or with characters that no path has
         is_file = False
-    return is_file or bool(re.fullmatch(r"\S*/\S*|\S+\.[A-Za-z]\w{0,4}", typed))
+    return is_file or bool(re.fullmatch(r"\S*/\S*|\S+\.[A-Za-z]\w{0,4}", argument))
 
 
 def read_rows(path: str, features: Sequence[str]) -> list[list[float]]:
-    """The rows of a CSV file; a header that has the features' names may have them in another order.
+    """The rows of a CSV file, with columns in the order of ``features`` if a header names them all.
 
     Raises:
-        UsageError: no such file, no rows, or a row that is not as many finite numbers as there are features.
+        UsageError: no such file, no rows, or a row that is not one finite number per feature.
     """
     reader = csv.reader(io.StringIO(_content(path)))
     try:
@@ -96,7 +88,7 @@ def read_rows(path: str, features: Sequence[str]) -> list[list[float]]:
         if sorted(header) == sorted(features):
             order = [header.index(feature) for feature in features]
     if not lines:
-        raise UsageError(f"{path} holds no rows of numbers")
+        raise UsageError(f"{path} has no rows of numbers")
     rows = []
     for number, (line, cells) in enumerate(lines, start=1):
         place = f"{path} row {number} (line {line})"
@@ -110,7 +102,7 @@ def read_rows(path: str, features: Sequence[str]) -> list[list[float]]:
 def _number(cell: str, place: str) -> float:
     if not _is_number(cell):
         raise UsageError(f"{place}: {shorten(cell)!r} is not a number")
-    if not abs(value := float(cell)) <= LARGEST:
+    if not abs(value := float(cell)) <= MAX_VALUE:
         problem = "not a finite number" if not math.isfinite(value) else "too large"
         raise UsageError(f"{place}: {shorten(cell)} is {problem}")
     return value
@@ -121,7 +113,7 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return "_" not in cell  # Python's own way of writing 1_000
+    return "_" not in cell  # float accepts 1_000
 
 
 def _content(path: str) -> str:
@@ -133,9 +125,9 @@ def _content(path: str) -> str:
         raise UsageError(f"{path} cannot be read: {one_line(error)}") from error
 
 
-def _named(source: Source, make: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls ``make``; its error names the source."""
+def _named(source: Source, read: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls ``read``; its errors name the source."""
     try:
-        return make(*arguments)
+        return read(*arguments)
     except DataError as error:
         raise UsageError(f"{source} {error}") from error

@@ -1,9 +1,8 @@
-"""Which run ``--resume`` goes on with, whether what is typed fits it, and what other runs may not take."""
+"""``--resume``: finds the run, checks that the flags fit it, and keeps other runs out of its directory."""
 
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -12,45 +11,21 @@ from lightmodels.cli import torchrun_restart
 from lightmodels.cli.exit_codes import UsageError
 from lightmodels.trainer import run_directory
 from lightmodels.utils import distributed
+from lightmodels.utils.atomic_file import write_file
 
-FREE = (
-    "max_epochs",
-    "seeds",
-    "data_dir",
-    "save_every_n_steps",
-    "gpus",
-    "tpu_cores",
-    "run_dir",
-    "resume",
-    "config",
-    "override",
-    "histograms",
-    "summary",
-    "quiet",
-    "verbose",
-)
-FREE_TRAINER = (
-    "accelerator",
-    "devices",
-    "num_nodes",
-    "strategy",
-    "max_time",
-    "patience",
-    "profiler",
-    "figures",
-)
+CHANGEABLE = (  # flags that may differ from those of the run that is resumed
+    "max_epochs", "seeds", "data_dir", "save_every_n_steps", "gpus", "tpu_cores", "run_dir", "resume",
+    "config", "override", "histograms", "summary", "quiet", "verbose", "trainer.accelerator",
+    "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.max_time", "trainer.patience",
+    "trainer.profiler", "trainer.figures",
+)  # fmt: skip
 
 
 def find_checkpoint(resume: str, run_dir: str | None, task: str) -> Path:
-    """The checkpoint that ``--resume`` means; its run's directory holds ``config.yaml``.
-
-    Args:
-        resume: a path, or ``last`` for ``last.ckpt`` of ``run_dir``, or else of the task's newest run.
-        run_dir: the run's directory, if it was typed.
-        task: the task, for the default place of runs.
+    """The checkpoint that ``--resume`` names: a path, or ``last`` in ``run_dir`` or in the task's newest run.
 
     Raises:
-        UsageError: nothing to resume there, or a file that cannot be read.
+        UsageError: nothing to resume there, or a damaged file.
     """
     if resume == "last":
         directory = Path(run_dir) if run_dir else newest_run(Path("runs") / task)
@@ -60,9 +35,9 @@ def find_checkpoint(resume: str, run_dir: str | None, task: str) -> Path:
         if run_dir and Path(run_dir).absolute() != path.absolute().parent.parent:
             raise UsageError(f"--run_dir {run_dir} is not the run of --resume {resume}: leave it out")
     if not path.is_file():
-        raise UsageError(f"--resume {resume}: nothing to resume, there is no {path}")
+        raise UsageError(f"--resume {resume}: nothing to resume, {path} does not exist")
     if not (path.parent.parent / "config.yaml").is_file():
-        raise UsageError(f"--resume {resume}: {path} lies in no run directory, one with a config.yaml")
+        raise UsageError(f"--resume {resume}: {path} is not in a run directory (no config.yaml)")
     try:
         checkpoint_files.load_checkpoint(path)
     except checkpoint_files.CheckpointError as error:
@@ -70,67 +45,54 @@ def find_checkpoint(resume: str, run_dir: str | None, task: str) -> Path:
     return path
 
 
+def newest_run(parent: Path) -> Path:
+    numbers = [int(path.name) for path in parent.glob("*") if path.name.isdecimal()]
+    if not numbers:
+        raise UsageError(f"--resume last: nothing to resume, {parent} has no runs")
+    return parent / str(max(numbers))
+
+
 def parse_resumed(parser: ArgumentParser, argv: Sequence[str], checkpoint: Path) -> Namespace:
-    """The options of the checkpoint's run, with those on the command line over them."""
+    """The options of the checkpoint's run, overridden by those on the command line."""
     run_dir = checkpoint.parent.parent
     config = ["--config", str(run_dir / "config.yaml")]
     options, saved = parser.parse_args([*config, *argv]), parser.parse_args(config)
     if options.task != saved.task:
-        raise UsageError(f"--task {options.task}: the run to resume is one of {saved.task}")
+        raise UsageError(f"--task {options.task}: the run to resume is of task {saved.task}")
     if not options.override:
-        refuse_conflicts(saved, options)
+        refuse_changes(saved, options)
     done = len(checkpoint_files.load_checkpoint(checkpoint)["history"]["rows"])
-    finished = options.max_epochs <= done and (run_dir / "metrics.json").exists()  # else the test is to do
-    if finished and distributed.rank() == 0 and not torchrun_restart.is_ours(run_dir):
-        raise UsageError(
-            f"--resume {options.resume}: {done} epochs are done, raise --max_epochs {options.max_epochs}"
-        )
+    finished = options.max_epochs <= done and (run_dir / "metrics.json").exists()  # else test it now
+    if finished and distributed.rank() == 0 and not torchrun_restart.is_own_run(run_dir):
+        message = f"already trained for {done} epochs; pass --max_epochs > {done}"
+        raise UsageError(f"--resume {options.resume}: {message}")
     options.resume, options.run_dir = str(checkpoint), str(run_dir)
     return options
 
 
-def newest_run(parent: Path) -> Path:
-    numbers = [int(path.name) for path in parent.glob("*") if path.name.isdecimal()]
-    if not numbers:
-        raise UsageError(f"--resume last: nothing to resume, there is no run in {parent}")
-    return parent / str(max(numbers))
-
-
-def refuse_conflicts(saved: Namespace, options: Namespace) -> None:
-    """Raises UsageError, with old and new values, if options differ that the run's course depends on."""
-    before, now = flat(saved), flat(options)
-    conflicts = [
+def refuse_changes(saved: Namespace, options: Namespace) -> None:
+    """Raises UsageError, with old and new values, for changed options that affect the results."""
+    before = dict(saved.items())
+    changes = [
         f"--{name} was {before.get(name)}, now {value}"
-        for name, value in now.items()
-        if value != before.get(name) and not is_free(name)
+        for name, value in options.items()
+        if value != before.get(name) and name not in CHANGEABLE
     ]
-    if conflicts:
-        raise UsageError(f"{'; '.join(conflicts)}: leave out, or add --override to go on with what is new")
+    if changes:
+        raise UsageError(f"{'; '.join(changes)}: leave out, or add --override to resume with the new values")
 
 
-def is_free(name: str) -> bool:
-    group, _, rest = name.partition(".")
-    return name in FREE or (group == "trainer" and rest in FREE_TRAINER)
-
-
-def flat(options: Namespace) -> dict[str, Any]:
-    """Every option under its dotted name."""
-    return dict(options.items())
-
-
-def probe(options: Namespace) -> None:
-    """Finds out before any data is loaded or fetched whether the run can have its directory."""
+def check_run_dir(options: Namespace) -> None:
+    """Raises RunDirectoryError, before any data is loaded, if the run directory cannot be used."""
     run_dir = Path(options.run_dir or f"runs/{options.task}")
     if options.run_dir and not options.resume:
-        if torchrun_restart.is_ours(run_dir):  # torchrun has restarted the command before it saved anything
+        if torchrun_restart.is_own_run(run_dir):  # restarted by torchrun before anything was saved
             shutil.rmtree(run_dir, ignore_errors=True)
         run_directory.refuse_used(run_dir)
     run_directory.probe(run_dir)
 
 
-def record(run_dir: Path, config: str) -> None:
-    """Writes config.yaml, and notes for a restart by torchrun that the run directory is this job's."""
-    torchrun_restart.note(run_dir)
-    temporary = run_dir / ".config.yaml.tmp"
-    temporary.write_text(config, encoding="utf-8")
-    temporary.replace(run_dir / "config.yaml")  # whole, as other processes may be reading it
+def save_config(run_dir: Path, config: str) -> None:
+    """Writes config.yaml, and claims the run directory for restarts by torchrun."""
+    torchrun_restart.remember_run(run_dir)
+    write_file(run_dir / "config.yaml", config)

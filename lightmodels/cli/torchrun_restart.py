@@ -1,62 +1,64 @@
-"""torchrun starts a command again when one of its processes dies: which run is then gone on with."""
+"""When one of its processes dies, torchrun restarts the command: finds the run to resume, and reconnects."""
 
 import os
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from lightmodels.utils import distributed
 
 
-def goes_on(run_dir: str | None) -> bool:
-    """Whether torchrun has started the same command again, and what was saved before is there.
+def is_restart(run_dir: str | None) -> bool:
+    """Whether torchrun has restarted this command after it saved a checkpoint in ``run_dir``.
 
-    Whose run that is only the first process can tell. If it is not this job's, it ends the job, so
-    that the others need not know; on other machines they have no way to.
+    Only the first process can tell whose run that is. If it belongs to another job, the first process ends
+    this job, so the others need not know (and on other machines they cannot).
     """
-    if run_dir is None or torchrun_note() is None:
+    if run_dir is None or _job_file() is None:
         return False
     saved = Path(run_dir, "checkpoints", "last.ckpt").is_file()
-    return saved and (distributed.rank() > 0 or is_ours(Path(run_dir)))
+    return saved and (distributed.rank() > 0 or is_own_run(Path(run_dir)))
 
 
-def note(run_dir: Path) -> None:
-    """Notes, for when torchrun starts the command again, that the run directory is this job's."""
-    if path := torchrun_note():
+def remember_run(run_dir: Path) -> None:
+    """Records for a restart that the run directory belongs to this job."""
+    if path := _job_file():
         path.write_text(str(run_dir.absolute()), encoding="utf-8")
 
 
-def is_ours(run_dir: Path) -> bool:
-    """Whether this job has taken the run directory before torchrun restarted it."""
-    path = torchrun_note()
+def is_own_run(run_dir: Path) -> bool:
+    """Whether this job had claimed the run directory before torchrun restarted it."""
+    path = _job_file()
     return bool(path and path.is_file() and path.read_text(encoding="utf-8") == str(run_dir.absolute()))
 
 
-def torchrun_note() -> Path | None:
-    """A file in torchrun's own temporary directory, which all its restarts and no other job share.
+def _job_file() -> Path | None:
+    """A file in torchrun's temporary directory, which is shared by all restarts of this job and no other.
 
-    The count of restarts would not do: after one the command finds its own run, but also a directory
-    that it was refused because it holds another's. And of several machines not all count alike.
+    The restart count cannot replace it: a restarted command may also find the directory of another run,
+    which it had been refused, and counts differ between machines.
     """
     error_file = os.environ.get("TORCHELASTIC_ERROR_FILE")  # DIRECTORY/attempt_0/0/error.json
     return Path(error_file).parents[2] / "run_dir" if error_file else None
 
 
-def connect(device: torch.device) -> None:
-    """Connects the processes of one machine after a restart; otherwise Lightning does that.
+def init_process_group(device: torch.device) -> None:
+    """Connects the processes of one machine after a restart; in all other cases Lightning does.
 
-    They find each other in a store of torchrun's, where the addresses of the dead still stand. Of
-    several machines not all count the same restarts; there torchrun must be told not to share it.
+    torchrun's store still holds the addresses of the processes that died, so each restart gets its own
+    prefix. Several machines may count restarts differently; there torchrun must not share the store.
     """
     names = ("TORCHELASTIC_RESTART_COUNT", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-    restart, everywhere, here = (int(os.environ.get(name, 0)) for name in names)
-    if not restart or everywhere < 2 or here != everywhere:
+    restarts, world_size, local_world_size = (int(os.environ.get(name, 0)) for name in names)
+    if not restarts or world_size < 2 or local_world_size != world_size:
         return
-    store, rank, size = next(dist.rendezvous("env://"))
+    store, rank, size = next(rendezvous("env://"))
     dist.init_process_group(
         dist.get_default_backend_for_device(device),
-        store=dist.PrefixStore(f"restart_{restart}", store),
+        store=PrefixStore(f"restart_{restarts}", store),
         rank=rank,
         world_size=size,
     )

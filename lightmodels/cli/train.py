@@ -7,22 +7,18 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 
-# before PyTorch, as this is quick at importing it
-from lightmodels.cli.exit_codes import OutputError, UsageError, names_flags, quiet
-
-# isort: split
 import pytorch_lightning as pl
 import torch
 from jsonargparse import Namespace
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from lightmodels import LightModel, Trainer, summary
 from lightmodels.callbacks.optimizer_state import OverrideOptimizerOptions
-from lightmodels.cli import torchrun_restart
-from lightmodels.cli.resume_flags import probe, record
-from lightmodels.cli.run_report import ending, headline, metrics, write_history, write_metrics, writing
+from lightmodels.cli import run_report, torchrun_restart
+from lightmodels.cli.exit_codes import OutputError, UsageError, flag_errors, set_lightning_log_level
+from lightmodels.cli.resume_flags import check_run_dir, save_config
 from lightmodels.cli.tasks import TASKS
-from lightmodels.cli.train_flags import PLAIN_DATA, Parser, dump, parse, typed
+from lightmodels.cli.train_flags import PLAIN_DATA, PLAIN_TRAINER, Parser, changed_options, dump_config, parse
 from lightmodels.data.remote_files import RemoteFile
 from lightmodels.data.tensor_datamodule import TensorDataModule
 from lightmodels.trainer.repeated_fits import RepeatedFits
@@ -36,34 +32,34 @@ def main(argv: Sequence[str]) -> None:
         show_summary(options, parser)
         return
     if options.verbose:
-        quiet(logging.INFO)
+        set_lightning_log_level(logging.INFO)
     with console.verbosity("quiet" if options.quiet else "verbose" if options.verbose else "normal"):
-        train_all(options, parser)
+        train_seeds(options, parser)
 
 
 def show_summary(options: Namespace, parser: Parser) -> None:
-    """Prints the model's layers; fetches no data: without its files the sizes are the constructors'."""
+    """Prints the model's layers; downloads nothing: without data files the sizes are the default ones."""
     check_model_flags(options)
-    data = make_data(options, fetch=False)
-    if lacks_files(data):
+    data = make_data(options, download=False)
+    if has_missing_files(data):
         model = TASKS[options.task][0](**vars(options.model))
-        dtype = getattr(data, "input_dtype", torch.float32)
-        summary(model, data.input_shape, dtype=dtype)
+        shape, dtype = getattr(data, "input_shape", ()), getattr(data, "input_dtype", torch.float32)
+        summary(model, shape, dtype=dtype)
     else:
         summary(make_model(options, parser, data), batch=data.splits.train[0][:2])
 
 
-def train_all(options: Namespace, parser: Parser) -> None:
-    """Trains once, or once a seed."""
+def train_seeds(options: Namespace, parser: Parser) -> None:
+    """Trains once, or ``--seeds`` times."""
     if options.seeds is None:
         train(options, parser)
         return
-    results = [train(of_seed(options, number), parser) for number in range(options.seeds)]
+    results = [train(options_for_run(options, number), parser) for number in range(options.seeds)]
     if distributed.rank() == 0:
         print(f"{options.seeds} seeds: {RepeatedFits(results, [])}")
 
 
-def of_seed(options: Namespace, number: int) -> Namespace:
+def options_for_run(options: Namespace, number: int) -> Namespace:
     """The options of one of ``--seeds`` runs."""
     options = options.clone()
     options.seed += number
@@ -73,92 +69,91 @@ def of_seed(options: Namespace, number: int) -> Namespace:
 
 
 def train(options: Namespace, parser: Parser) -> dict[str, float]:
-    """Trains and tests as the options say; the test's values."""
-    first = distributed.rank() == 0  # of several processes, this one writes
-    if first:
-        probe(options)
+    """Trains and tests; returns the test metrics."""
+    is_first = distributed.rank() == 0  # this process writes the files
+    if is_first:
+        check_run_dir(options)
     trainer = make_trainer(options, parser)
     check_model_flags(options)
     data = make_data(options)
     pl.seed_everything(options.seed, verbose=False)
     model = make_model(options, parser, data)
-    pl.seed_everything(options.seed + distributed.rank(), verbose=False)  # each process drops out its own
+    pl.seed_everything(options.seed + distributed.rank(), verbose=False)  # dropout differs between processes
     run_dir = trainer.open_run(options.resume)
-    if first:
-        with writing(run_dir):
-            record(run_dir, dump(parser, options))
-        introduce(options, model, data, trainer)
-    torchrun_restart.connect(trainer.strategy.root_device)
+    if is_first:
+        with run_report.write_errors(run_dir):
+            save_config(run_dir, dump_config(parser, options))
+        print_headline(options, model, data, trainer)
+    torchrun_restart.init_process_group(trainer.strategy.root_device)
     fit(trainer, model, data, options.resume)
     if trainer.interrupted:
         raise KeyboardInterrupt
     tested: dict[str, float] = (trainer.test(model, datamodule=data, verbose=False) or [{}])[0]
-    if first:
-        write_metrics(run_dir, metrics(trainer, model, options.seed, tested))
-        print(ending(trainer, tested, len(model.history)), flush=True)
+    if is_first:
+        run_report.write_metrics(run_dir, run_report.collect_metrics(trainer, model, options.seed, tested))
+        print(run_report.format_results(trainer, tested, len(model.history)), flush=True)
     return tested
 
 
-def introduce(options: Namespace, model: LightModel, data: TensorDataModule, trainer: Trainer) -> None:
-    """Says what is trained on what: nothing if quiet, the layers too if verbose."""
+def print_headline(options: Namespace, model: LightModel, data: TensorDataModule, trainer: Trainer) -> None:
+    """Prints what is trained on what; with ``--verbose`` the layers too, with ``--quiet`` nothing."""
     if options.verbose:
         summary(model, batch=data.splits.train[0][:2])
     if not options.quiet:
-        print(headline(options.task, model, data, trainer), flush=True)
+        print(run_report.headline(options.task, model, data, trainer), flush=True)
 
 
 def check_model_flags(options: Namespace) -> None:
-    """Finds out before any data is loaded or fetched whether the model takes its options."""
-    with torch.device("meta"), names_flags("--model.", list(vars(options.model))):
+    """Raises UsageError, before any data is loaded, if the model rejects its options."""
+    with torch.device("meta"), flag_errors("--model.", list(vars(options.model))):
         TASKS[options.task][0](**vars(options.model))
 
 
-def make_data(options: Namespace, fetch: bool = True) -> TensorDataModule:
-    """The task's data module, with its data loaded: wrong input shows before anything is written.
+def make_data(options: Namespace, download: bool = True) -> TensorDataModule:
+    """The task's data module with its data loaded, so that errors appear before anything is written.
 
-    Without ``fetch``, nothing is downloaded, and nothing loaded if files are not there.
+    Without ``download``, data that is not in the data directory is not loaded.
     """
     data_class = TASKS[options.task][1]
     names = list(inspect.signature(data_class).parameters)
     plain = {name: options[name] for name in PLAIN_DATA if name in names}
-    with names_flags("--data.", names, PLAIN_DATA):
+    with flag_errors("--data.", names, PLAIN_DATA):
         data = data_class(**vars(options.data), **plain)
-        if fetch:
+        if download:
             data.prepare_data()
-        if fetch or not lacks_files(data):
+        if download or not has_missing_files(data):
             data.setup()
     return data
 
 
-def lacks_files(data: TensorDataModule) -> bool:
-    """Whether a data module has files that are not there yet."""
+def has_missing_files(data: TensorDataModule) -> bool:
+    """Whether files of a data module have not been downloaded yet."""
     files: Mapping[str, RemoteFile] = getattr(data, "files", {})
     return any(file.find(getattr(data, "data_dir", "")) is None for file in files.values())
 
 
 def make_model(options: Namespace, parser: Parser, data: TensorDataModule) -> LightModel:
-    """The task's model, with the sizes that the data has."""
-    chosen = typed(parser, options, "model")
+    """The task's model, with the sizes of the data."""
+    changed = changed_options(parser, options, "model")
     for name, size in data.sizes.items():
-        if chosen.get(name, size) != size:
-            raise UsageError(f"--model.{name} {chosen[name]} does not fit the data, which has {size}")
+        if changed.get(name, size) != size:
+            raise UsageError(f"--model.{name} {changed[name]} does not fit the data, which has {size}")
     return TASKS[options.task][0](**(vars(options.model) | data.sizes))
 
 
 def make_trainer(options: Namespace, parser: Parser) -> Trainer:
-    plain = ("gpus", "tpu_cores", "max_epochs", "run_dir", "save_every_n_steps")
-    arguments = {name: options[name] for name in plain} | typed(parser, options, "trainer")
+    arguments = {name: options[name] for name in PLAIN_TRAINER} | changed_options(parser, options, "trainer")
     callbacks: list[pl.Callback] = [OverrideOptimizerOptions()] if options.override else []
     callbacks.append(TensorBoardCallback(histograms=options.histograms))
-    with refuses("--trainer", list(inspect.signature(Trainer).parameters), plain):
+    with trainer_errors(list(inspect.signature(Trainer).parameters)):
         return Trainer(default_root_dir=f"runs/{options.task}", callbacks=callbacks, **arguments)
 
 
 def fit(trainer: Trainer, model: LightModel, data: TensorDataModule, resume: str | None) -> None:
-    """Trains; keeps the history of what was trained, and no directory of a run that never began."""
+    """Trains; always writes the history so far, and removes the directory of a run that never started."""
     run_dir = trainer.open_run(resume)
     try:
-        with refuses("--trainer", ["monitor"], unless=lambda: began(trainer)):
+        with trainer_errors(["monitor"], unless=lambda: has_started(trainer)):
             trainer.fit(model, datamodule=data, ckpt_path=resume)
     except UsageError:
         if not resume and trainer.is_global_zero:
@@ -166,25 +161,22 @@ def fit(trainer: Trainer, model: LightModel, data: TensorDataModule, resume: str
         raise
     finally:
         if model.history and trainer.is_global_zero:
-            ending_early = sys.exc_info()[0]  # then its reason is the one to tell, such as a full disk
-            with suppress(OutputError) if ending_early else nullcontext():
-                write_history(run_dir, model)
+            failed = sys.exc_info()[0]  # then report that error, such as a full disk
+            with suppress(OutputError) if failed else nullcontext():
+                run_report.write_history(run_dir, model)
 
 
-def began(trainer: Trainer) -> bool:
-    """Whether a batch has been trained on."""
+def has_started(trainer: Trainer) -> bool:
     return trainer.fit_loop.epoch_loop.batch_progress.total.ready > 0
 
 
 @contextmanager
-def refuses(
-    flag: str, names: Sequence[str], plain: Sequence[str] = (), unless: Callable[[], bool] = lambda: False
-) -> Iterator[None]:
-    """Makes errors of ours that name an argument, and Lightning's before training, one line about a flag."""
+def trainer_errors(names: Sequence[str], unless: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Turns the Trainer's errors about its arguments into UsageErrors, ``unless`` training has started."""
     try:
-        with names_flags(f"{flag}.", names, plain):
+        with flag_errors("--trainer.", names, PLAIN_TRAINER):
             yield
     except (ValueError, MisconfigurationException) as error:
         if unless():
             raise
-        raise UsageError(f"{flag}: {error}") from error
+        raise UsageError(f"--trainer: {error}") from error

@@ -1,5 +1,6 @@
 """The flags of train.py: a few plain ones, and dotted ones from the constructors' signatures."""
 
+import argparse
 import difflib
 import re
 from collections.abc import Sequence
@@ -7,24 +8,34 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace
 
 from lightmodels import Trainer
-from lightmodels.cli import torchrun_restart
-from lightmodels.cli.exit_codes import UsageError, with_underscores
+from lightmodels.cli import exit_codes, torchrun_restart
+from lightmodels.cli.exit_codes import UsageError, command_name, normalize_flag
 from lightmodels.cli.help_page import DESCRIPTION, Formatter, shortened_help
 from lightmodels.cli.resume_flags import find_checkpoint, parse_resumed
-from lightmodels.cli.shorthands import expand_shorthands
 from lightmodels.cli.tasks import TASKS
 
-PLAIN_DATA = ("seed", "data_dir")  # arguments of data modules that have a plain flag
-OURS = ("gpus", "tpu_cores", "run_dir", "max_epochs", "save_every_n_steps")
-OURS += ("callbacks", "logger", "plugins", "default_root_dir")
-NOT_SAVED = ("config", "run_dir", "resume", "override", "print_config", "seeds")
-NOT_SAVED += ("summary", "quiet", "verbose")
-
-
-KINDS = {
+PLAIN_DATA = ("seed", "data_dir")  # arguments of data modules with a plain flag
+PLAIN_TRAINER = ("gpus", "tpu_cores", "run_dir", "max_epochs", "save_every_n_steps")  # the Trainer's
+NOT_FLAGS = ("callbacks", "logger", "plugins", "default_root_dir")
+NOT_SAVED = (
+    "config",
+    "run_dir",
+    "resume",
+    "override",
+    "print_config",
+    "seeds",
+    "summary",
+    "quiet",
+    "verbose",
+)
+SHORT_NAMES = {  # long name: short name
+    f"--trainer.{name}": f"--{name}" for name in ("compile", "precision", "steps_per_execution", "tf32")
+}
+SWITCHES = ("--compile", "--tf32")  # need no value
+TYPE_NAMES = {
     "<class 'float'>": "a finite number",
     "<class 'int'>": "a whole number",
     "<class 'bool'>": "true or false",
@@ -33,10 +44,10 @@ KINDS = {
 
 
 class Parser(ArgumentParser):
-    """A parser whose errors are one line each, and whose help is a page."""
+    """A parser with one-line errors and a one-page help."""
 
-    def format_help(self) -> str:
-        with shortened_help(self):
+    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
+        with shortened_help(self, SHORT_NAMES):
             return super().format_help()
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -45,154 +56,158 @@ class Parser(ArgumentParser):
     def _one_line(self, message: str) -> str:
         if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
             flag = unknown[1].partition("=")[0]
-            near = difflib.get_close_matches(flag, self._option_string_actions, n=1)
-            return f"unknown flag {flag}" + (f"; did you mean {near[0]}?" if near else "")
-        if key := re.search(r'Parser key "([^"]+)":', message):
-            value = re.search(r"(?:Given|Got) value: (.*)", message)
-            found = re.findall(r"Expected an? (.+?)(?:\. Got.*)?$", message, re.MULTILINE)
-            kinds = " or ".join(
-                dict.fromkeys(
-                    KINDS.get(kind, kind.replace("typing.Literal", "one of "))
-                    for kind in found
-                    if "None" not in kind
-                )
-            )
-            if value and kinds:
-                return f"--{key[1]} must be {kinds}, got {value[1]}"
+            similar = difflib.get_close_matches(flag, self._option_string_actions, n=1)
+            return f"unknown flag {flag}" + (f"; did you mean {similar[0]}?" if similar else "")
+        key = re.search(r'Parser key "([^"]+)":', message)
+        value = re.search(r"(?:Given|Got) value: (.*)", message)
+        types = re.findall(r"Expected an? (.+?)(?:\. Got.*)?$", message, re.MULTILINE)
+        names = [TYPE_NAMES.get(kind, kind.replace("typing.Literal", "one of ")) for kind in types]
+        expected = " or ".join(dict.fromkeys(name for name in names if "None" not in name))
+        if key and value and expected:
+            return f"--{key[1]} must be {expected}, got {value[1]}"
         return message.removeprefix("argument ")
 
 
 def parse(argv: Sequence[str]) -> tuple[Namespace, Parser]:
-    """Reads the command line of train.py.
+    """Parses the command line of train.py.
 
     Returns:
         The options, and the parser, which can dump them.
 
     Raises:
-        UsageError: a flag or a value that is not known; the line names it.
+        UsageError: an unknown flag or an invalid value; the message names it.
     """
-    argv = expand_shorthands([with_underscores(arg) for arg in argv])
-    task = chosen_task(argv)
+    argv = expand_short_names([normalize_flag(arg) for arg in argv])
+    first = first_pass(argv)
+    task = choose_task(first)
     parser = make_parser(task)
-    resume, run_dir = flag_value(argv, "--resume"), flag_value(argv, "--run_dir")
-    options = None if resume else parser.parse_args(argv)
-    if options is None or torchrun_restart.goes_on(options.run_dir):
-        checkpoint = find_checkpoint(resume or "last", options.run_dir if options else run_dir, task)
-        options = parse_resumed(parser, argv, checkpoint)
+    options = None if first.resume else parser.parse_args(argv)
+    if options is None or torchrun_restart.is_restart(options.run_dir):
+        run_dir = options.run_dir if options else first.run_dir
+        options = parse_resumed(parser, argv, find_checkpoint(first.resume or "last", run_dir, task))
     if options.max_epochs is None:
         options.max_epochs = TASKS[task][0].max_epochs
-    check_ranges(options)
+    check_values(options)
     return options, parser
 
 
-def check_ranges(options: Namespace) -> None:
-    """Raises UsageError for a number outside its range."""
-    for name, least in (("max_epochs", 1), ("seed", 0)):
-        if options[name] < least:
-            raise UsageError(f"--{name} must be at least {least}, got {options[name]}")
+def expand_short_names(argv: Sequence[str]) -> list[str]:
+    """Replaces short names of flags by the names that the parser knows.
+
+    Examples:
+        >>> expand_short_names(["--precision", "bf16-mixed", "--compile", "--seed=1"])
+        ['--trainer.precision', 'bf16-mixed', '--trainer.compile=true', '--seed=1']
+    """
+    long_names = {short: name for name, short in SHORT_NAMES.items()}
+    expanded = []
+    for arg, following in zip(argv, [*argv[1:], ""], strict=False):  # strict fails on an empty argv
+        name, equals, value = arg.partition("=")
+        switch = "=true" if name in SWITCHES and not equals and following not in ("true", "false") else ""
+        expanded.append(long_names.get(name, name) + equals + value + switch)
+    return expanded
+
+
+def first_pass(argv: Sequence[str]) -> argparse.Namespace:
+    """Parses only the flags that decide which other flags there are."""
+    parser = exit_codes.Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", action="append", default=[])
+    for flag in ("--task", "--resume", "--run_dir"):
+        parser.add_argument(flag)
+    return parser.parse_known_args(argv)[0]
+
+
+def choose_task(first: argparse.Namespace) -> str:
+    """The task of the command line, else of the last configuration or the resumed run, else ring."""
+    configured = [task for path in first.config if (task := configured_task(path))]
+    named = configured if first.task is None else [first.task]
+    task = named[-1] if named else resumed_task(first) or "ring"
+    if task not in list(TASKS):
+        raise UsageError(f"--task must be one of {', '.join(TASKS)}, got {task}")
+    return str(task)
+
+
+def resumed_task(first: argparse.Namespace) -> Any:
+    """The task of the run that ``--resume`` names, if it names one with a configuration."""
+    named = None if first.resume in (None, "last") else Path(first.resume).parent.parent
+    config = (Path(first.run_dir) if first.run_dir else named or Path()) / "config.yaml"
+    return configured_task(str(config)) if first.resume and config.is_file() else None
+
+
+def configured_task(path: str) -> Any:
+    """The task in a configuration file, or None."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", "not text")
+        raise UsageError(f"--config {path} cannot be read ({reason})") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"--config {path} is not a YAML file") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"--config {path} has no options")
+    return content.get("task")
+
+
+def check_values(options: Namespace) -> None:
+    """Raises UsageError for a number out of range, or flags that exclude each other."""
+    for name, minimum in (("max_epochs", 1), ("seed", 0)):
+        if options[name] < minimum:
+            raise UsageError(f"--{name} must be at least {minimum}, got {options[name]}")
     if options.quiet and options.verbose:
-        raise UsageError("--quiet and --verbose: leave one out")
+        raise UsageError("--quiet and --verbose exclude each other")
     last_seed = options.seed + (options.seeds or 1) - 1
     if last_seed >= 2**32:
         raise UsageError(f"--seed must be below 2**32, got {last_seed}")
     if options.seeds is not None and (options.seeds < 2 or options.resume):
-        raise UsageError(f"--seeds must be at least 2, and without --resume, got {options.seeds}")
-
-
-def chosen_task(argv: Sequence[str]) -> str:
-    """The task named on the command line, else in the last configuration that has one, else ring."""
-    configured = [task for path in flag_values(argv, "--config") if (task := configured_task(path))]
-    named = [*configured, *flag_values(argv, "--task")]
-    task = named[-1] if named else resumed_task(argv) or "ring"
-    if task not in list(TASKS):
-        raise UsageError(f"--task must be one of {', '.join(TASKS)}, got {task}")
-    return task
-
-
-def flag_values(argv: Sequence[str], flag: str) -> list[str]:
-    """All values that the command line gives to a flag."""
-    values = []
-    for arg, following in zip(argv, [*argv[1:], None], strict=False):  # of no words, one too many
-        if arg == flag and following is not None:
-            values.append(following)
-        elif arg.startswith(flag + "="):
-            values.append(arg[len(flag) + 1 :])
-    return values
-
-
-def flag_value(argv: Sequence[str], flag: str) -> str | None:
-    """The last value that the command line gives to a flag."""
-    return next(reversed(flag_values(argv, flag)), None)
-
-
-def resumed_task(argv: Sequence[str]) -> str | None:
-    """The task in the configuration of the run that the command line names for ``--resume``."""
-    resume, run_dir = flag_value(argv, "--resume"), flag_value(argv, "--run_dir")
-    named = None if resume in (None, "last") else Path(str(resume)).parent.parent
-    config = (Path(run_dir) if run_dir else named or Path()) / "config.yaml"
-    return configured_task(str(config)) if resume and config.is_file() else None
-
-
-def configured_task(path: str) -> str | None:
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"--config {path} cannot be read ({getattr(error, 'strerror', 'not text')})"
-        ) from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"--config {path} is no YAML file") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"--config {path} holds no options")
-    return content.get("task")
+        raise UsageError(f"--seeds must be at least 2, and not be used with --resume, got {options.seeds}")
 
 
 def make_parser(task: str) -> Parser:
     model, data = TASKS[task]
-    parser = Parser(prog="train.py", description=DESCRIPTION, formatter_class=Formatter, allow_abbrev=False)
-    parser.usage = "train.py [--task TASK] [flags]"
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file of options; flags after it win")
+    prog = command_name()
+    parser = Parser(prog=prog, description=DESCRIPTION, formatter_class=Formatter, allow_abbrev=False)
+    parser.usage = f"{prog} [--task TASK] [flags]"
+    parser.add_argument("--config", action="config", help="YAML file of options; later flags override it")
     add_plain_flags(parser, task)
     parser.add_class_arguments(model, "model")
     parser.add_class_arguments(data, "data", skip=set(PLAIN_DATA))
-    parser.add_class_arguments(Trainer, "trainer", skip=set(OURS), fail_untyped=False)
-    parser.add_argument("--trainer.logger", type=bool, default=True, help="write TensorBoard's event files")
+    parser.add_class_arguments(Trainer, "trainer", skip={*PLAIN_TRAINER, *NOT_FLAGS}, fail_untyped=False)
+    parser.add_argument("--trainer.logger", type=bool, default=True, help="write TensorBoard event files")
     return parser
 
 
 def add_plain_flags(parser: Parser, task: str) -> None:
     """The flags without a dot, in the groups that ``--help`` shows."""
     epochs = TASKS[task][0].max_epochs
-    add = parser.add_argument_group("What to train").add_argument
-    add("--task", choices=list(TASKS), default=task, help="the task; it also decides the flags below")
+    add = parser.add_argument_group("Run").add_argument
+    add("--task", choices=list(TASKS), default=task, help="task, ring if left out; decides the flags below")
     add("--max_epochs", type=int | None, help=f"epochs to train, {epochs} if left out")
     add("--seed", type=int, default=0, help="seed of data, weights and order")
-    add("--seeds", type=int | None, help="train so many times, from --seed on; print mean ± deviation")
-    add = parser.add_argument_group("Where").add_argument
-    add("--gpus", type=int | str | None, help="a count, -1 for all, 0,1 for those; 0 is the CPU")
-    add("--tpu_cores", type=int | str | None, help="a count, -1 for all, 0,1 for those")
-    add("--data_dir", type=str, default="data", help="where the data files are, or are put")
-    add("--run_dir", type=str | None, help="directory of this run, else the next of runs/TASK/1, 2, …")
-    add = parser.add_argument_group("Going on after a stop").add_argument
-    add("--resume", type=str | None, help="checkpoint to go on from, or 'last' for the newest run's")
-    add("--override", action="store_true", help="resume with other settings than before")
-    add("--save_every_n_steps", type=int | None, help="save last.ckpt inside epochs too")
-    add = parser.add_argument_group("What is shown").add_argument
-    add("--quiet", action="store_true", help="only the results and errors")
-    add("--verbose", action="store_true", help="the model's layers and Lightning's messages too")
-    add("--histograms", action="store_true", help="weights and gradients of each epoch in TensorBoard")
-    add("--summary", action="store_true", help="the model's layers and sizes; trains nothing")
+    add("--seeds", type=int | None, help="train N times with consecutive seeds")
+    add = parser.add_argument_group("Devices and directories").add_argument
+    add("--gpus", type=int | str | None, help="count, -1 (all), indices like 0,1, or 0 (CPU)")
+    add("--tpu_cores", type=int | str | None, help="count, -1 (all), or indices like 0,1")
+    add("--data_dir", type=str, default="data", help="directory of the data files")
+    add("--run_dir", type=str | None, help="run directory, runs/TASK/N if left out")
+    add = parser.add_argument_group("Resuming").add_argument
+    add("--resume", type=str | None, help="checkpoint, or 'last' for the newest run's")
+    add("--override", action="store_true", help="resume although settings have changed")
+    add("--save_every_n_steps", type=int | None, help="save last.ckpt within epochs too")
+    add = parser.add_argument_group("Output").add_argument
+    add("--quiet", action="store_true", help="print results and errors only")
+    add("--verbose", action="store_true", help="print layers and Lightning's messages too")
+    add("--histograms", action="store_true", help="log histograms of weights and gradients")
+    add("--summary", action="store_true", help="print the model's layers, then exit")
 
 
-def typed(parser: Parser, options: Namespace, group: str) -> dict[str, Any]:
+def changed_options(parser: Parser, options: Namespace, group: str) -> dict[str, Any]:
     """The options of a group that differ from their defaults."""
     defaults = parser.get_defaults()[group]
     return {name: value for name, value in vars(options[group]).items() if value != defaults[name]}
 
 
-def dump(parser: Parser, options: Namespace) -> str:
-    """The options as the YAML text of ``config.yaml``, good for ``--config``."""
+def dump_config(parser: Parser, options: Namespace) -> str:
+    """The options as the YAML text of ``config.yaml``, valid for ``--config``."""
     saved = options.clone()
     for name in NOT_SAVED:
         saved.pop(name, None)
-    return parser.dump(saved, skip_validation=True)
+    return str(parser.dump(saved, skip_validation=True))

@@ -125,9 +125,7 @@ class BatchTrainer:
                 config.scheduler.step(row[config.monitor])  # type: ignore[arg-type]
             elif config.strict:
                 known = ", ".join(row or {}) or "none after a step"
-                raise ValueError(
-                    f"the schedule's monitor {config.monitor!r} is not among the values: {known}"
-                )
+                raise ValueError(f"the schedule's monitor {config.monitor!r} is not among the values: {known}")
 
 
 def configure_optimization(model: Any) -> tuple[Optimizer, list[LRSchedulerConfig]]:

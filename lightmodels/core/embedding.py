@@ -19,7 +19,7 @@ class Embedding:
     Raises:
         ValueError: there are no points, or the numbers of labels or images differ from that of the points.
 
-    Example:
+    Examples:
         >>> import torch
         >>> Embedding(torch.eye(2), {"word": ["up", "down"], "kind": ["adverb", "adverb"]}).columns["word"]
         ['up', 'down']
@@ -47,7 +47,5 @@ class Embedding:
     def columns(self) -> dict[str, list[str]]:
         """The labels as text, by the name of their column (``"label"`` if there is only one)."""
         named = self.labels if isinstance(self.labels, Mapping) else {"label": self.labels}
-        plain = {
-            name: values.tolist() if isinstance(values, Tensor) else values for name, values in named.items()
-        }
+        plain = {name: values.tolist() if isinstance(values, Tensor) else values for name, values in named.items()}
         return {str(name): [str(value) for value in values] for name, values in plain.items()}

@@ -1,4 +1,4 @@
-"""LightModel: a LightningModule of which only ``shared_step`` and the optimizer are left to write."""
+"""LightModel: a LightningModule that needs only ``shared_step`` and an optimizer."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,7 +22,7 @@ from lightmodels.core.embedding import Embedding
 from lightmodels.core.net_spec import Loss, MetricLike, NetSpec, OptimizerLike
 from lightmodels.metrics.history import History
 from lightmodels.metrics.stage_metrics import EpochRecord, StageMetrics
-from lightmodels.optim.lr_schedules import current_lr
+from lightmodels.optim.lr_schedules import attached_trainer, current_lr
 from lightmodels.plots.defaults import default_figures
 from lightmodels.utils import distributed, lightning_internals
 from lightmodels.utils.batch import batch_size, forward_arguments, run_step, values_and_size
@@ -42,13 +42,13 @@ class LightModel(pl.LightningModule):
 
     ``shared_step`` returns ``"loss"`` and any number of metrics, each a scalar tensor (the mean over the
     batch), a ``(sum, count)`` pair, or a ``torchmetrics.Metric`` of the model that the step has updated;
-    and ``"size"`` if the number of samples cannot be read off the batch. Callbacks and loggers receive the
+    and ``"size"`` if the number of samples cannot be inferred from the batch. Callbacks and loggers receive the
     exact values over all samples of an epoch as ``train_loss``, ``val_loss``, ``test_loss``, ``train_acc``, …
 
-    Without a Trainer, ``train_on_batch`` and ``test_on_batch`` train in a loop of your own, with the same
-    results to the bit. They use ``configure_optimizers``, called at the first batch: have the model on its
-    device, and in ``train()`` mode, by then. A ``fit`` in between ends the current epoch and starts the
-    optimizer and schedules anew.
+    Without a Trainer, ``train_on_batch`` and ``test_on_batch`` train in a loop of your own, with
+    bit-identical results. They use ``configure_optimizers``, called at the first batch: have the model on its
+    device, and in ``train()`` mode, by then. A ``fit`` in between ends the current epoch and resets the
+    optimizer and schedules.
 
     Args:
         net: the network that ``forward`` calls; omit it if the subclass defines ``forward``.
@@ -59,7 +59,7 @@ class LightModel(pl.LightningModule):
         max_epochs: number of epochs that this class's training recipe is tuned for.
         total_steps: optimizer steps of the whole training, for schedules that need it without a Trainer.
 
-    Example:
+    Examples:
         >>> class Line(LightModel):
         ...     def shared_step(self, batch):
         ...         x, y = batch
@@ -114,7 +114,7 @@ class LightModel(pl.LightningModule):
         Raises:
             ValueError: a metric named ``loss`` or ``size``.
 
-        Example:
+        Examples:
             >>> from lightmodels import LightModel
             >>> model = LightModel.from_net(nn.Linear(2, 1), loss=nn.functional.mse_loss)
             >>> sorted(model.train_on_batch((torch.ones(4, 2), torch.ones(4, 1))))
@@ -131,9 +131,7 @@ class LightModel(pl.LightningModule):
             NotImplementedError: no net was given and the subclass has no ``forward``.
         """
         if self.net is None:
-            raise NotImplementedError(
-                f"{type(self).__name__} needs a net, LightModel(net), or its own forward"
-            )
+            raise NotImplementedError(f"{type(self).__name__} needs a net, LightModel(net), or its own forward")
         return self.net(*inputs, **named)
 
     def shared_step(self, batch: Any) -> dict[str, Any]:
@@ -189,8 +187,8 @@ class LightModel(pl.LightningModule):
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:
         """As in Lightning; without a Trainer, or outside its ``fit``, the optimizer of ``train_on_batch``."""
-        fits = self._fabric is not None or (self._trainer is not None and self._trainer.training)
-        if fits or (self._trainer is not None and self._batch_trainer is None):
+        trainer = attached_trainer(self)
+        if self.fabric or (trainer and (trainer.training or self._batch_trainer is None)):
             return super().optimizers(use_pl_optimizer)
         return self._trainer_of_batches().optimizer
 
@@ -247,8 +245,7 @@ class LightModel(pl.LightningModule):
         """Runs ``shared_step`` and adds its values to the stage's; returns the loss and the batch's size."""
         if self.trainer.world_size > 1:
             seen = self._stage_metrics.samples(stage)
-            size = batch_size(batch)
-            batch, size = distributed.drop_sampler_padding(batch, size, loader, seen, self.trainer)
+            batch, size = distributed.drop_sampler_padding(batch, batch_size(batch), loader, seen, self.trainer)
             if not size:
                 return distributed.zero_loss(self), 0
         values, size = run_step(self.shared_step, batch)
@@ -270,8 +267,13 @@ class LightModel(pl.LightningModule):
         self.data_info = plain_data.data_info_of(self.trainer, self.data_info)
         self._epoch_record.start_clock()
         self._batch_trainer = None
-        if self._resumed:
-            self._restore_process_state(self._resumed)
+        if self._resumed:  # restore what makes a resumed run the run that was never stopped
+            own = distributed.state_of_rank(self._resumed, self.trainer.global_rank, self.trainer.world_size)
+            self._resumed = None
+            self._stage_metrics.load_state_dict(own["stages"], self.device)
+            self._epoch_record.load_state_dict(own["row"])
+            set_rng_state(own["random"])
+            lightning_internals.rewind_loaders(self.trainer)
 
     def on_train_epoch_start(self) -> None:
         self._stage_metrics.start("train")
@@ -299,11 +301,11 @@ class LightModel(pl.LightningModule):
         lightning_internals.publish_values(self, self._stage_metrics.finish("test", self.trainer))
 
     def on_train_epoch_end(self) -> None:
-        samples = torch.tensor(float(self._stage_metrics.samples("train")))
-        samples = distributed.sum_over_ranks(samples, self.trainer)
+        own_samples = torch.tensor(float(self._stage_metrics.samples("train")))
+        samples = distributed.sum_over_ranks(own_samples, self.trainer).item()
         values = self._stage_metrics.finish("train", self.trainer)
         lightning_internals.publish_values(self, values)
-        row = self._epoch_record.finish(self.history.next_epoch, values, samples.item())
+        row = self._epoch_record.finish(self.history.next_epoch, values, samples)
         self.history.append(row)
         for logger in self.loggers:
             logger.log_metrics({name: row[name] for name in row if name != "epoch"}, step=int(row["epoch"]))
@@ -314,24 +316,16 @@ class LightModel(pl.LightningModule):
         checkpoint["model_class"] = type(self).__name__
         checkpoint["history"] = self.history.state_dict()
         checkpoint["data_info"] = self.data_info
-        states = {"stages": self._stage_metrics.state_dict(), "row": self._epoch_record.state_dict()}
-        own = {"random": get_rng_state(), **states}
+        stages, row = self._stage_metrics.state_dict(), self._epoch_record.state_dict()
+        own = {"random": get_rng_state(), "stages": stages, "row": row}
         checkpoint["processes"] = distributed.all_gather_objects(own, self.trainer.world_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        trainer = attached_trainer(self)
+        fitting = trainer is not None and trainer.state.fn == TrainerFn.FITTING
         if fitting:
             check_compatible(self, checkpoint, self.trainer.ckpt_path)
-        if "history" in checkpoint and (fitting or self._trainer is None):
+        if "history" in checkpoint and (fitting or trainer is None):
             self.history.load_state_dict(checkpoint["history"])
             self.data_info = checkpoint.get("data_info", {})
         self._resumed = checkpoint.get("processes") if fitting else None
-
-    def _restore_process_state(self, states: list[dict[str, Any]]) -> None:
-        """Restores what makes a resumed run the run that was never stopped."""
-        self._resumed = None
-        own = distributed.state_of_rank(states, self.trainer.global_rank, self.trainer.world_size)
-        self._stage_metrics.load_state_dict(own["stages"], self.device)
-        self._epoch_record.load_state_dict(own["row"])
-        set_rng_state(own["random"])
-        lightning_internals.rewind_loaders(self.trainer)

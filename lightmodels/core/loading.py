@@ -33,10 +33,7 @@ def load(path: str | Path, model_class: type[LightModel] | None = None, **init: 
 
 
 def rebuild(
-    checkpoint: Mapping[str, Any],
-    path: str | Path,
-    model_class: type[LightModel] | None = None,
-    **init: Any,
+    checkpoint: Mapping[str, Any], path: str | Path, model_class: type[LightModel] | None = None, **init: Any
 ) -> LightModel:
     """As ``load``, for a checkpoint that has been read; ``path`` appears in messages."""
     if not isinstance(checkpoint.get("model_class"), str):
@@ -57,9 +54,7 @@ def _find(name: str, path: str | Path) -> type[LightModel]:
     # Running a notebook cell again leaves two classes of the same qualified name: the newer one is meant.
     found = {(each.__module__, each.__qualname__): each for each in _known() if each.__name__ == name}
     if not found:
-        raise CheckpointError(
-            f"{path}: {name} is not an imported class: import it first, or pass model_class"
-        )
+        raise CheckpointError(f"{path}: {name} is not an imported class: import it first, or pass model_class")
     if len(found) > 1:
         places = " and ".join(sorted(".".join(place) for place in found))
         raise CheckpointError(f"{path}: {name} may be {places}: pass model_class")
@@ -84,9 +79,7 @@ def _construct(
     required = [each.name for each in fixed if each.default is each.empty or (wraps and each.name == "net")]
     if lacking := [key for key in required if key not in arguments]:
         call = ", ".join(f"{key}=…" for key in lacking)
-        raise CheckpointError(
-            f"{path}: {name} needs arguments that were not saved: load(path, {name}, {call})"
-        )
+        raise CheckpointError(f"{path}: {name} needs arguments that were not saved: load(path, {name}, {call})")
     try:
         # Loading a model during training must not change the random numbers that follow.
         with torch.device("cpu"), torch.random.fork_rng(devices=[]):

@@ -39,7 +39,7 @@ def summary(
     Raises:
         ValueError: neither a shape nor a batch, both, or one that does not fit the model.
 
-    Example:
+    Examples:
         >>> from torch import nn
         >>> table = summary(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1)), input_shape=(2,))
           | Name | Type   | Params | Mode  | FLOPs | In sizes | Out sizes
@@ -56,8 +56,7 @@ def summary(
     batch = _example(input_shape, dtype) if batch is None else batch
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     args, kwargs = forward_arguments(move_data_to_device(batch, device), model)
-    given = "batch" if input_shape is None else f"input_shape {input_shape}"
-    found = _table(model, args, kwargs, given)
+    found = _table(model, args, kwargs, "batch" if input_shape is None else f"input_shape {input_shape}")
     trainable, frozen = found.trainable_parameters, found.total_parameters - found.trainable_parameters
     print(f"{found}\nparameters: {found.total_parameters:,} ({trainable:,} trainable, {frozen:,} frozen)")
     return found

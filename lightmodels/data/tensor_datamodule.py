@@ -108,9 +108,7 @@ def train_val_split(tensors: Tensors, fraction: float, seed: int) -> tuple[Tenso
     rows = len(tensors[0])
     count = round(fraction * rows)
     if not 0 < count < rows:
-        raise ValueError(
-            f"val_fraction must leave rows for training and for validation, got {fraction} of {rows}"
-        )
+        raise ValueError(f"val_fraction must leave rows for training and for validation, got {fraction} of {rows}")
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
     train, val = order[:-count], order[-count:]
     return tuple(tensor[train] for tensor in tensors), tuple(tensor[val] for tensor in tensors)

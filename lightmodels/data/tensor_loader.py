@@ -24,7 +24,7 @@ class TensorLoader:
         shuffle: whether to draw a new permutation each epoch.
         seed: seed of the permutations.
 
-    Example:
+    Examples:
         >>> [x.tolist() for (x,) in TensorLoader(torch.arange(5), batch_size=2)]
         [[0, 1], [2, 3], [4]]
     """

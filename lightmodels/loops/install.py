@@ -1,27 +1,35 @@
-"""The loops that our Trainer has in place of Lightning's."""
+"""The one function through which a Trainer gets the fast loops."""
 
 from typing import Literal
 
 import pytorch_lightning as pl
-from pytorch_lightning.trainer.states import RunningStage, TrainerFn
+from pytorch_lightning.utilities import rank_zero_warn
 
-from lightmodels.loops.evaluation_loop import EvaluationLoop
-from lightmodels.loops.training_epoch_loop import TrainingEpochLoop
+from lightmodels.utils import lightning_internals
 
 
-def install(trainer: pl.Trainer, execution: int | Literal["auto"], compiles: bool) -> None:
-    """Gives a new trainer these loops, with so many steps an execution, which are compiled or not."""
-    old, compiled = trainer.fit_loop.epoch_loop, None
-    if compiles:
-        from lightmodels.loops.compiled.step_compiler import StepCompiler  # takes a second to load
+def install(trainer: pl.Trainer, steps_per_execution: int | Literal["auto"], compile: bool) -> None:
+    """Replaces a new trainer's loops over training and validation batches by the fast ones.
 
-        compiled = StepCompiler()
-    new = TrainingEpochLoop(trainer, old.min_steps, old.max_steps, execution, compiled)
-    new.val_loop = EvaluationLoop(
-        trainer,
-        TrainerFn.FITTING,
-        RunningStage.VALIDATING,
-        verbose=False,
-        inference_mode=old.val_loop.inference_mode,
-    )
-    trainer.fit_loop.epoch_loop = new
+    Where this version of Lightning lacks a private name that they need, Lightning's own loops stay, with a
+    warning: training is slower, with the same results.
+
+    Raises:
+        ValueError: ``steps_per_execution`` or ``compile``, which Lightning's own loops do not support.
+    """
+    if names := lightning_internals.missing(trainer):
+        reason = f"{lightning_internals.LIGHTNING} does not have {', '.join(names)}"
+        if steps_per_execution != 1 or compile:
+            option = "compile=True" if compile else f"steps_per_execution={steps_per_execution!r}"
+            raise ValueError(f"{option} is not available: {reason}")
+        slower = f"training in Lightning's own loops, slower with the same results: {reason}"
+        rank_zero_warn(slower, stacklevel=6)  # where the Trainer is created
+        return
+    from lightmodels.loops.training_epoch_loop import TrainingEpochLoop
+
+    compiler = None
+    if compile:
+        from lightmodels.loops.compiled.step_compiler import StepCompiler  # takes a second to import
+
+        compiler = StepCompiler()
+    trainer.fit_loop.epoch_loop = TrainingEpochLoop(trainer.fit_loop.epoch_loop, steps_per_execution, compiler)

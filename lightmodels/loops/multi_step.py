@@ -1,98 +1,80 @@
-"""Executions of several steps as one graph, in a loop over training batches."""
+"""Executions of several training steps that are compiled as one graph."""
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import Tensor
 
-from lightmodels.callbacks.signal_handler import SignalHandler
-from lightmodels.callbacks.terminate_on_nan import TerminateOnNaN
 from lightmodels.loops import fast_path
 
 
 def can_run(loop: Any) -> bool:
-    """Whether the next execution is asked to be, and can be, one graph of its steps.
+    """Whether the next execution of a ``TrainingEpochLoop`` can be one graph: nothing happens between steps.
 
-    Executions begin at the same batches whether or not training was stopped in between, and the last
-    batch, which may be smaller, is left out. Nothing may be due between two steps.
-
-    Args:
-        loop: a ``TrainingEpochLoop`` in an epoch that takes the fast path.
+    Resumed runs put the same steps together. The very first step and an epoch's last are left out.
     """
-    if loop.compiled is None or loop.execution in (1, "auto"):
+    if loop.compiler is None or loop.steps_per_execution in (1, "auto") or loop.global_step == 0:
         return False
-    count, index, trainer = loop.execution, loop.batch_idx + 1, loop.trainer
+    count, index, trainer = loop.steps_per_execution, loop.batch_idx + 1, loop.trainer
     return bool(
         index % count == 0
         and index + count < trainer.num_training_batches < math.inf
         and (loop.max_steps == -1 or loop.global_step + count <= loop.max_steps)
         and loop.validates_last
-        and all(isinstance(owner, (TerminateOnNaN, SignalHandler)) for owner, _ in loop.inside)
+        and all(hasattr(owner, "runs_between_compiled_steps") for owner, _ in loop.every_step_hooks)
         and not fast_path.overrides(trainer.lightning_module, "lr_scheduler_step", pl.LightningModule)
-        and loop.compiled.prepare()
+        and loop.compiler.train_step is not None
     )
 
 
 def run(loop: Any, data_fetcher: Any) -> None:
-    """Makes such an execution; one by one, should it turn out that it cannot be a graph."""
-    taken = _take_batches(loop, data_fetcher)
-    options = _options_per_step(loop, [index for _, index in taken])
+    """Runs an execution as one graph, or step by step if that turns out to be impossible."""
+    batches = _next_batches(loop, data_fetcher)
+    options = _options_per_step(loop, [index for _, index in batches])
+    constant = [[{**group, "lr": None} for group in groups] for groups in options]
     losses = None
-    if len(taken) == loop.execution and _only_rates_differ(options):
+    if len(batches) == loop.steps_per_execution and all(each == constant[0] for each in constant):
         rates = [[group["lr"] for group in groups] for groups in options]
-        losses = loop.compiled.make([batch for batch, _ in taken], rates)
-    for number, (batch, index) in enumerate(taken):
-        if losses is None:
-            _set_options(loop, options[number])
-            loss = loop.step(batch, index)
+        losses = loop.compiler.run_steps([batch for batch, _ in batches], rates)
+    for number, (batch, index) in enumerate(batches):
+        for group, values in zip(loop.trainer.optimizers[0].param_groups, options[number], strict=True):
+            group.update(values)
+        loss = loop.run_step(batch, index, losses[number] if losses else None)
+        if number < len(batches) - 1:
+            _end_inner_step(loop, loss, batch, index)
         else:
-            loss = loop.count(losses[number])
-        if number < len(taken) - 1:
-            _finish_inner_step(loop, loss, batch, index)
-        else:
-            loop.step_schedules(index)
-            loop.finish(loss, batch, index, True)
+            loop.end_step(loss, batch, index, is_last=True)
 
 
-def _take_batches(loop: Any, data_fetcher: Any) -> list[tuple[Any, int]]:
-    """The batches; fewer, if the loader has fewer than it says."""
-    taken: list[tuple[Any, int]] = []
-    while len(taken) < loop.execution and not loop.batch_progress.is_last_batch:
-        try:
-            taken.append(loop.take(data_fetcher, not taken))
-        except StopIteration:
-            if not taken:
-                raise
-            break
-    return taken
+def _next_batches(loop: Any, data_fetcher: Any) -> list[tuple[Any, int]]:
+    """The batches of an execution and their numbers; fewer if the loader ends before its length says."""
+    batches: list[tuple[Any, int]] = []
+    with suppress(StopIteration):
+        while len(batches) < loop.steps_per_execution and not loop.batch_progress.is_last_batch:
+            batches.append(loop.next_batch(data_fetcher, begins_execution=not batches))
+    if not batches:
+        raise StopIteration
+    return batches
 
 
 def _options_per_step(loop: Any, indices: list[int]) -> list[list[dict[str, Any]]]:
-    """Each group's options at each of these batches; schedules are then where the last one has them."""
-    found = []
+    """Each step's options of the optimizer's groups; steps the schedules, except after the last step."""
+    options = []
     for index in indices:
         groups = loop.trainer.optimizers[0].param_groups
-        found.append([{name: group[name] for name in group if name != "params"} for group in groups])
+        options.append([{name: group[name] for name in group if name != "params"} for group in groups])
         if index != indices[-1]:
             loop.step_schedules(index)
-    return found
+    return options
 
 
-def _only_rates_differ(options: list[list[dict[str, Any]]]) -> bool:
-    """Whether schedules have changed nothing but rates, which alone are a graph's to take."""
-    others = [[{**group, "lr": None} for group in groups] for groups in options]
-    return all(each == others[0] for each in others)
-
-
-def _set_options(loop: Any, options: list[dict[str, Any]]) -> None:
-    for group, chosen in zip(loop.trainer.optimizers[0].param_groups, options, strict=True):
-        group.update(chosen)
-
-
-def _finish_inner_step(loop: Any, loss: Any, batch: Any, index: int) -> None:
-    """What comes after a step inside a graph: only whether its loss is finite can be asked there."""
-    guards = [hook for hook in loop.inside if isinstance(hook[0], TerminateOnNaN)]
+def _end_inner_step(loop: Any, loss: Tensor, batch: Any, index: int) -> None:
+    """Calls the hooks that need no more than the loss of a step inside a graph."""
+    model = loop.trainer.lightning_module
+    hooks = [hook for hook in loop.every_step_hooks if hook[0].runs_between_compiled_steps]
     loop.batch_progress.increment_processed()
-    fast_path.call_hooks(guards, loop.trainer, "on_train_batch_end", {"loss": loss}, batch, index)
+    fast_path.call_hooks(hooks, model, "on_train_batch_end", {"loss": loss}, batch, index)
     loop.batch_progress.increment_completed()
     loop._batches_that_stepped += 1

@@ -23,7 +23,7 @@ class EpochMeans:
     Args:
         metrics: returns all Metric objects that steps may return, always in the same order.
 
-    Example:
+    Examples:
         >>> means = EpochMeans()
         >>> means.update({"loss": torch.tensor(1.0), "acc": (50, 50)}, size=50)
         >>> means.update({"loss": torch.tensor(2.0), "acc": (0, 30)}, size=30)

@@ -28,7 +28,7 @@ class History(Sequence[Row]):
     ``seconds`` (training and validation) and ``samples_per_second`` (training samples over training time).
     ``history[-1]`` is the last row, ``history["val_loss"]`` a column, with ``nan`` for missing values.
 
-    Example:
+    Examples:
         >>> history = History([{"epoch": 1, "val_loss": 0.5}, {"epoch": 2, "val_loss": 0.25}])
         >>> history["val_loss"], history[-1]
         ([0.5, 0.25], {'epoch': 2, 'val_loss': 0.25})
@@ -119,9 +119,7 @@ class History(Sequence[Row]):
         Args:
             best_epoch: the epoch to mark; by default that of the lowest ``val_loss``.
         """
-        metrics = list(
-            dict.fromkeys(n.partition("_")[2] for n in self.columns if n.startswith(("train_", "val_")))
-        )
+        metrics = list(dict.fromkeys(n.partition("_")[2] for n in self.columns if n.startswith(("train_", "val_"))))
         if best_epoch is None:
             best_epoch = self.best_epoch if "val_loss" in self.columns else 0
         columns = 2 if len(metrics) > 1 else 1

@@ -66,6 +66,4 @@ class LinearRegression(LightModel):
         }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return one_cycle(
-            self, torch.optim.Adam(self.parameters(), lr=self.hparams["lr"], **fused_kwargs(self))
-        )
+        return one_cycle(self, torch.optim.Adam(self.parameters(), lr=self.hparams["lr"], **fused_kwargs(self)))

@@ -68,7 +68,7 @@ class ReutersConv1D(LightModel):
                 ToChannelsFirst2d(),  # (B, 7, 1, length), of height 1: the faster layout on CPUs
                 Conv1dAsConv2d(7, 64, kernel_size=5),  # (B, 64, 1, length - 4)
                 nn.MaxPool2d((1, 2)),  # (B, 64, 1, 148) for a length of 300
-                nn.ReLU(),  # after pooling, of half as many values: the same bits as before it
+                nn.ReLU(),  # after pooling, on half as many values: bit-identical to before it
                 Conv1dAsConv2d(64, 32, kernel_size=3),  # (B, 32, 1, 146)
                 nn.MaxPool2d((1, 2)),  # (B, 32, 1, 73)
                 nn.ReLU(),

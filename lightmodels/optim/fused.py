@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.optim.adam import adam
 from torch.optim.optimizer import ParamsT
 
+from lightmodels.optim.lr_schedules import attached_trainer
+
 FUSING = ("cpu", "cuda", "mps")  # devices for which torch has fused Adam, AdamW and SGD
 Tensors = list[Tensor]
 
@@ -18,7 +20,7 @@ def fused_kwargs(model: pl.LightningModule) -> dict[str, Any]:
 
     Lightning does not allow fused optimizers with gradient clipping in mixed precision.
     """
-    trainer: Any = model._trainer
+    trainer: Any = attached_trainer(model)
     clips = trainer is not None and trainer.gradient_clip_val and "mixed" in str(trainer.precision)
     here = all(parameter.device.type in FUSING for parameter in model.parameters())
     return {"fused": True} if here and not clips else {}
@@ -70,27 +72,18 @@ class FusedNAdam(torch.optim.NAdam):
         return loss
 
 
-def _update(
-    group: dict[str, Any],
-    params: Tensors,
-    grads: Tensors,
-    averages: Tensors,
-    squares: Tensors,
-    products: Tensors,
-    steps: Tensors,
-) -> None:
+def _update(group: dict[str, Any], *tensors: Tensors) -> None:
     """Updates parameters with equal step counts.
 
     NAdam moves by ``a * gradient + b * average`` over the root of the squares: ``a + b`` times the average
     that Adam would have of the same gradients with another decay rate of its last one.
     """
+    params, grads, averages, squares, products, steps = tensors
     beta, step = group["betas"][0], steps[0].item() + 1
     if group["maximize"]:
         grads = [-grad for grad in grads]
     if group["weight_decay"] and not group["decoupled_weight_decay"]:
-        grads = [
-            grad.add(param, alpha=group["weight_decay"]) for grad, param in zip(grads, params, strict=True)
-        ]
+        grads = [grad.add(param, alpha=group["weight_decay"]) for grad, param in zip(grads, params, strict=True)]
     now, then = (beta * (1 - 0.5 * 0.96 ** (t * group["momentum_decay"])) for t in (step, step + 1))
     torch._foreach_mul_(products, now)
     product = products[0].item()

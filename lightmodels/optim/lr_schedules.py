@@ -12,13 +12,8 @@ from torch.optim.lr_scheduler import LambdaLR
 def one_cycle(model: pl.LightningModule, optimizer: Optimizer, warmup: float = 0.2) -> OptimizerLRScheduler:
     """Returns, for ``configure_optimizers``, a learning rate that rises linearly, then falls to zero.
 
-    The optimizer's rate is the peak, reached after the fraction ``warmup`` of all steps, which are those of
-    the trainer or ``model.total_steps``. A run without a limit keeps the peak.
-
-    Args:
-        model: the model that is trained.
-        optimizer: its optimizer.
-        warmup: fraction of the steps, above 0 and below 1.
+    The optimizer's rate is the peak, reached after the fraction ``warmup`` (above 0, below 1) of all steps,
+    which are those of the trainer or ``model.total_steps``. A run without a limit keeps the peak.
     """
     steps = total_steps(model)
     scheduler = LambdaLR(optimizer, lambda step: one_cycle_factor(step, steps, warmup))
@@ -30,13 +25,22 @@ def total_steps(model: pl.LightningModule) -> float:
     told: int | None = getattr(model, "total_steps", None)
     if told is not None:
         return told
-    return math.inf if model._trainer is None else model.trainer.estimated_stepping_batches
+    trainer = attached_trainer(model)
+    return math.inf if trainer is None else trainer.estimated_stepping_batches
+
+
+def attached_trainer(model: pl.LightningModule) -> pl.Trainer | None:
+    """The model's trainer; None without one, or under Fabric."""
+    try:
+        return None if model.fabric else model.trainer
+    except RuntimeError:  # how Lightning says that there is none
+        return None
 
 
 def one_cycle_factor(step: int, steps: float, warmup: float) -> float:
     """The fraction of the peak rate at step ``0 <= step < steps``; positive at both ends, zero beyond.
 
-    Example:
+    Examples:
         >>> [round(one_cycle_factor(step, 10, 0.2), 2) for step in range(10)]
         [0.33, 0.67, 1.0, 0.88, 0.75, 0.62, 0.5, 0.38, 0.25, 0.12]
     """

@@ -18,10 +18,7 @@ MAX_BARS = 20
 def confusion_matrix(true: Tensor, predicted: Tensor, names: Sequence[str]) -> "Figure":
     """Counts of predicted classes for each true class; with more than 13 classes, rare ones share a row.
 
-    Args:
-        true: classes, shape ``(N,)``.
-        predicted: classes, shape ``(N,)``.
-        names: one for each class.
+    True and predicted classes have shape ``(N,)``; ``names`` has one name for each class.
     """
     from matplotlib.colors import PowerNorm
 
@@ -32,8 +29,7 @@ def confusion_matrix(true: Tensor, predicted: Tensor, names: Sequence[str]) -> "
     counts = torch.bincount(row_of[true] * size + row_of[predicted], minlength=size**2).reshape(size, size)
     fractions = counts / counts.sum(1, keepdim=True).clamp_min(1)
     figure, (axes,) = new_figure(accuracy_title(true, predicted, "rows"), (6.6, 5.6))
-    norm = PowerNorm(0.5, 0, 1)  # makes rare mistakes visible
-    image = axes.imshow(fractions.numpy(), cmap="cividis", norm=norm)
+    image = axes.imshow(fractions.numpy(), cmap="cividis", norm=PowerNorm(0.5, 0, 1))  # shows rare mistakes
     figure.colorbar(image, ax=axes, label="fraction of the true class")
     for row, column in (counts + (size <= 3)).nonzero().tolist():  # zeros in small matrices only
         colour = "white" if fractions[row, column] < 0.25 else "black"  # the middle of the colour bar
@@ -63,10 +59,7 @@ def _matrix_rows(true: Tensor, names: Sequence[str]) -> tuple[Tensor, list[str]]
 def class_accuracy(true: Tensor, predicted: Tensor, names: Sequence[str]) -> "Figure":
     """Bars with the accuracy of each class, the most common one on top.
 
-    Args:
-        true: classes, shape ``(N,)``.
-        predicted: classes, shape ``(N,)``.
-        names: one for each class.
+    True and predicted classes have shape ``(N,)``; ``names`` has one name for each class.
     """
     true, predicted = true.cpu(), predicted.cpu()
     counts = torch.bincount(true, minlength=len(names))

@@ -34,8 +34,7 @@ def worst_images(images: Tensor, true: Tensor, probabilities: Tensor, names: Seq
     order = "most confident first" if count else "least confident first"
     title = f"{count:,} of {len(true):,} images misclassified, {order}"
     height = 0.5 + 1.3 * min(1.2, images.shape[2] / images.shape[3])
-    size = 8.0, 0.6 + height * -(-len(shown) // COLUMNS)
-    figure, grid = new_figure(title, size, len(shown), COLUMNS)
+    figure, grid = new_figure(title, (8.0, 0.6 + height * -(-len(shown) // COLUMNS)), len(shown), COLUMNS)
     for axes, i in zip(grid, shown, strict=True):
         labels = [shorten(names[int(classes[i])], 8) for classes in (true, predicted)]
         axes.imshow(to_rgb(images[i]).numpy())

@@ -23,27 +23,20 @@ def classes_side_by_side(
 ) -> "Figure":
     """The same points twice: in the colours of their true classes and of the predicted ones.
 
-    Args:
-        x: points of the plane, shape ``(N, 2)``.
-        true: classes 0 and 1, shape ``(N,)``.
-        predicted: classes 0 and 1, shape ``(N,)``.
-        names: of the two classes.
-        features: names of the two inputs.
+    The points ``x`` have shape ``(N, 2)``, the classes 0 and 1 shape ``(N,)``; ``names`` are those of the two
+    classes, ``features`` those of the two inputs.
     """
     x, true, predicted = x.float().cpu(), true.cpu(), predicted.cpu()
     title = accuracy_title(true, predicted, "points")
     figure, panels = new_figure(title, (8.0, 4.8), 2, 2, sharex=True, sharey=True)
-    for axes, classes, label in zip(
-        panels, (true, predicted), ("true class", "predicted class"), strict=True
-    ):
+    for axes, classes, label in zip(panels, (true, predicted), ("true class", "predicted class"), strict=True):
         _scatter_classes(axes, x, classes, names, COLOURS, alpha=0.7, linewidths=0)
         axes.set(title=label, xlabel=shorten(features[0]), aspect=_aspect(x))
     wrong = x[true != predicted]
     circles: dict[str, Any] = {"s": 40, "facecolors": "none", "edgecolors": "black", "linewidths": 0.8}
     axes.scatter(*wrong.T, label=f"{len(wrong):,} misclassified", **circles)
     panels[0].set(ylabel=shorten(features[1]))
-    legend = axes.get_legend_handles_labels()
-    axes.figure.legend(*legend, loc="outside lower center", ncols=3, frameon=False)
+    axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -98,8 +91,8 @@ def decision_boundary(
     if radius is not None:
         circle = radius * torch.polar(torch.ones(200), torch.linspace(0, 2 * math.pi, 200))
         axes.plot(circle.real, circle.imag, color="black", linestyle="--", label=f"optimal (r = {radius:g})")
-    style = {"edgecolors": "#777777", "linewidths": 0.5}
-    _scatter_classes(axes, x.float().cpu(), true.cpu(), names, ("white", "black"), **style)
+    x, true = x.float().cpu(), true.cpu()
+    _scatter_classes(axes, x, true, names, ("white", "black"), edgecolors="#777777", linewidths=0.5)
     axes.set(xlabel=shorten(features[0]), ylabel=shorten(features[1]), aspect=_aspect(grid))
     axes.figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure

@@ -18,10 +18,7 @@ MAX_WEIGHTS = 18
 def predicted_against_true(true: Tensor, predicted: Tensor, target: str = "target") -> "Figure":
     """Points that lie on the diagonal where the prediction is exact.
 
-    Args:
-        true: targets, of any shape.
-        predicted: predictions, of the same shape.
-        target: name of the target.
+    Targets and predictions have the same shape, which may be any; ``target`` is the target's name.
     """
     error = float((predicted - true).float().square().mean().sqrt())
     title = f"Root mean squared error {error:.3g} ({true.numel():,} values)"
@@ -38,14 +35,10 @@ def predicted_against_true(true: Tensor, predicted: Tensor, target: str = "targe
 def residuals(true: Tensor, predicted: Tensor, target: str = "target") -> "Figure":
     """The residuals over the predictions, and their histogram.
 
-    Args:
-        true: targets, of any shape.
-        predicted: predictions, of the same shape.
-        target: name of the target.
+    Targets and predictions have the same shape, which may be any; ``target`` is the target's name.
     """
     error = (true - predicted).float()
-    deviation = float(error.std(correction=0))
-    title = f"Residuals: mean {float(error.mean()):.3g}, standard deviation {deviation:.3g}"
+    title = f"Residuals: mean {float(error.mean()):.3g}, standard deviation {float(error.std(correction=0)):.3g}"
     figure, (left, right) = new_figure(title, (7.2, 4.2), 2, 2, sharey=True, width_ratios=(2, 1))
     predicted, error = subsample(predicted.flatten()), subsample(error.flatten())
     left.scatter(predicted, error, s=12, alpha=0.5, color=COLOURS[0], linewidths=0)
@@ -57,9 +50,7 @@ def residuals(true: Tensor, predicted: Tensor, target: str = "target") -> "Figur
     return figure
 
 
-def fitted_lines(
-    x: Tensor, y: Tensor, weights: Tensor, bias: float, features: Sequence[str], target: str
-) -> "Figure":
+def fitted_lines(x: Tensor, y: Tensor, weights: Tensor, bias: float, features: Sequence[str], target: str) -> "Figure":
     """The line of each feature, and the rows as if all other features were at their mean; one panel each.
 
     Args:
@@ -99,8 +90,9 @@ def weight_comparison(learned: Tensor, reference: Tensor, names: Sequence[str], 
     shown = min(len(names), MAX_WEIGHTS)
     figure, (axes,) = new_figure("Learned weights", (6.4, 1.6 + 0.4 * shown))
     for shift, values, text in ((-0.2, learned, "learned"), (0.2, reference, label)):
-        places = [place + shift for place in range(shown)]
-        bars = axes.barh(places, values[:shown].tolist(), height=0.38, color=COLOURS[shift > 0], label=text)
+        bars = axes.barh(
+            torch.arange(shown) + shift, values[:shown].tolist(), height=0.38, color=COLOURS[shift > 0], label=text
+        )
         axes.bar_label(bars, fmt="%.3g", padding=2, fontsize=8)
     axes.margins(x=0.2)
     axes.set_yticks(range(shown), [shorten(name) for name in names[:shown]])

@@ -9,9 +9,7 @@ MAX_WORDS = 60  # of a text
 MARKUP = {ord(sign): f"&#{ord(sign)};" for sign in "\\`*_[]{}<>&|!#~"}  # Markdown's, and HTML's
 
 
-def sample_report(
-    x: Tensor, true: Tensor, probabilities: Tensor, names: Sequence[str], words: dict[int, str]
-) -> str:
+def sample_report(x: Tensor, true: Tensor, probabilities: Tensor, names: Sequence[str], words: dict[int, str]) -> str:
     """The accuracy, then up to three correct and three misclassified texts with the most probable classes.
 
     Args:
@@ -23,15 +21,10 @@ def sample_report(
     """
     correct = probabilities.argmax(1) == true
     accuracy = f"Accuracy {100 * float(correct.float().mean()):.1f} %"
-    parts = [
-        f"{accuracy} ({int(correct.sum()):,} of {len(true):,} texts). Correct and misclassified samples:"
-    ]
+    parts = [f"{accuracy} ({int(correct.sum()):,} of {len(true):,} texts). Correct and misclassified samples:"]
     for row in [*_first_of_each_class(true, correct)[:3], *_first_of_each_class(true, ~correct)[:3]]:
         values, classes = probabilities[row].topk(min(5, len(names)))
-        top = [
-            f"{_escape(names[i])} {100 * p:.1f} %"
-            for p, i in zip(values.tolist(), classes.tolist(), strict=True)
-        ]
+        top = [f"{_escape(names[i])} {100 * p:.1f} %" for p, i in zip(values.tolist(), classes.tolist(), strict=True)]
         verdict = "correct" if correct[row] else "misclassified"
         parts.append(f"**{verdict}**: true **{_escape(names[int(true[row])])}**, predicted {', '.join(top)}")
         text = [words[token] for token in x[row].tolist() if token in words]
@@ -40,7 +33,7 @@ def sample_report(
 
 
 def _first_of_each_class(true: Tensor, mask: Tensor) -> list[int]:
-    """The first row of each class among the rows of the mask, in the order of the rows."""
+    """The first row of each class among the rows of the mask."""
     first: dict[int, int] = {}
     for row in mask.nonzero().flatten().tolist():
         first.setdefault(int(true[row]), row)

@@ -24,10 +24,7 @@ from lightmodels.visualization.tensorboard_logger import EpochLogger
 
 
 def callbacks(
-    options: dict[str, Any],
-    checkpoint: BestAndLastCheckpoint,
-    figure_logger: FigureLogger | None,
-    patience: int | None,
+    options: dict[str, Any], checkpoint: BestAndLastCheckpoint, figure_logger: FigureLogger | None, patience: int | None
 ) -> list[pl.Callback]:
     """The given callbacks, and ours unless they replace them."""
     given = options.get("callbacks") or []
@@ -74,11 +71,7 @@ def plugins(given: Any) -> list[Any]:
 
 
 def devices(gpus: DeviceChoice, tpu_cores: DeviceChoice, options: dict[str, Any]) -> dict[str, Any]:
-    """Lightning's ``accelerator`` and ``devices``; empty if one of them was given instead.
-
-    Raises:
-        ValueError: devices that are not available, or both ways of choosing them.
-    """
+    """Lightning's ``accelerator`` and ``devices``; empty if one of them was given instead of ours."""
     named = [name for name in ("accelerator", "devices") if options.get(name) not in (None, "auto")]
     if named and (gpus is not None or tpu_cores is not None):
         raise ValueError(f"{'gpus' if tpu_cores is None else 'tpu_cores'} cannot be combined with {named[0]}")
@@ -90,8 +83,7 @@ def devices(gpus: DeviceChoice, tpu_cores: DeviceChoice, options: dict[str, Any]
     return {"accelerator": accelerator, "devices": chosen}
 
 
-def check_steps_per_execution(steps: int | Literal["auto"]) -> int | Literal["auto"]:
+def check_steps_per_execution(steps: int | Literal["auto"]) -> None:
     """Raises ValueError for anything but a positive integer or ``"auto"``."""
     if steps != "auto" and (type(steps) is not int or steps < 1):
         raise ValueError(f"steps_per_execution must be at least 1, or 'auto', got {steps!r}")
-    return steps

@@ -11,12 +11,8 @@ def resolve_devices(
 ) -> tuple[str, Devices]:
     """Maps the two options to Lightning's ``accelerator`` and ``devices``.
 
-    Args:
-        gpus: a number of GPUs (``2`` or ``"2"``), ``-1`` for all, or indices (``[0, 1]`` or ``"0,1"``;
-            ``"1,"`` is the GPU with index 1); ``0`` is the CPU. Default: one device of the best kind.
-        tpu_cores: the same for TPU cores.
-        available_gpus: number of GPUs in this machine.
-        available_tpu_cores: number of TPU cores in this machine.
+    Each is a number of devices (``2`` or ``"2"``), ``-1`` for all, or indices (``[0, 1]`` or ``"0,1"``; ``"1,"`` is the
+    device with index 1); ``gpus=0`` is the CPU. With neither, one device of the best kind is used.
 
     Raises:
         ValueError: both options, devices that are not available, or nonsense; starts with the option's name.
@@ -36,9 +32,7 @@ def _choose(option: str, noun: str, choice: DeviceChoice, available: int) -> Dev
     here = f"{available or 'no'} {noun}{'s are' if available > 1 else ' is'} available"
     devices = _parse(choice)
     if devices is None:
-        raise ValueError(
-            f"{option} must be a number, -1 for all, or indices like 0,1, got {choice!r}; {here}"
-        )
+        raise ValueError(f"{option} must be a number, -1 for all, or indices like 0,1, got {choice!r}; {here}")
     needed = max(devices) + 1 if isinstance(devices, list) else max(devices, 1)
     if needed > available:
         raise ValueError(f"{option}={choice} requested, but {'only ' if available else ''}{here}")

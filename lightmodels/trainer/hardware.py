@@ -13,9 +13,9 @@ BUFFER_BYTES = 31 * 2**20  # glibc adapts to buffers of less than 32 MiB
 def tune_allocator() -> None:
     """Lets glibc keep freed memory, and makes the search for GPUs quick where there are none.
 
-    Until it has seen a larger buffer be freed, glibc returns large ones to the system, and their pages fault
-    again in each step: an epoch of MNIST took 9.4 s instead of 7.2 s. Optimizers look for a GPU in each
-    step, which takes 35 µs by NVML, Lightning's choice, if no driver is installed.
+    Until it has seen a larger buffer be freed, glibc returns large ones to the system, and their pages fault again in
+    each step: an epoch of MNIST took 9.4 s instead of 7.2 s. Optimizers look for a GPU in each step, which takes 35 µs
+    by NVML, Lightning's choice, if no driver is installed.
     """
     torch.empty(BUFFER_BYTES, dtype=torch.uint8)
     if CUDAAccelerator.auto_device_count() == 0:

@@ -21,12 +21,7 @@ MakeModel = Callable[[], LightModel]
 
 @dataclass(frozen=True)
 class RepeatedFits:
-    """Results of several fits.
-
-    Attributes:
-        values: the metrics of each fit.
-        histories: the history of each fit.
-    """
+    """Results of several fits: the metrics of each (``values``) and the history of each."""
 
     values: list[dict[str, float]]
     histories: list[History]
@@ -44,8 +39,7 @@ class RepeatedFits:
         return {name: statistics.stdev(fit[name] for fit in self.values) for name in self.values[0]}
 
     def __str__(self) -> str:
-        std = self.std
-        return "  ".join(f"{name} {mean:.4f} ± {std[name]:.4f}" for name, mean in self.mean.items())
+        return "  ".join(f"{name} {mean:.4f} ± {self.std[name]:.4f}" for name, mean in self.mean.items())
 
 
 def cross_validate(make_model: MakeModel, data: Any, k: int = 5, **options: Any) -> RepeatedFits:
@@ -55,16 +49,14 @@ def cross_validate(make_model: MakeModel, data: Any, k: int = 5, **options: Any)
 
     Args:
         make_model: returns an untrained model.
-        data: arrays (inputs, then the target), or a ``TensorDataModule``, whose training and validation rows
-            are combined.
+        data: arrays (inputs, then the target), or a ``TensorDataModule``: its training and validation rows together.
         k: number of folds, at least 2; rows are assigned to them at random.
-        options: ``seed`` (default: 0), ``batch_size`` (default: 32, or the data module's), and arguments of
-            ``Trainer`` such as ``max_epochs``.
+        options: ``seed`` (default: 0), ``batch_size`` (default: 32, or the data module's), arguments of ``Trainer``.
 
     Raises:
         ValueError: fewer than 2 folds, fewer rows than folds, or other kinds of data.
 
-    Example:
+    Examples:
         >>> from torch import nn, ones
         >>> def make_model():
         ...     return LightModel.from_net(nn.Linear(2, 1), loss=nn.functional.mse_loss)
@@ -73,9 +65,7 @@ def cross_validate(make_model: MakeModel, data: Any, k: int = 5, **options: Any)
         >>> len(result.histories), list(result.mean)
         (3, ['val_loss'])
     """
-    module = _as_datamodule(data)
-    if not isinstance(module, TensorDataModule):
-        raise ValueError(f"data must be arrays or a TensorDataModule, got {type(data).__name__}")
+    module = data if isinstance(data, TensorDataModule) else _from_arrays(data)
     module.prepare_data()
     parts = [part for part in (module.splits.train, module.splits.val) if part]
     rows = [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
@@ -101,21 +91,21 @@ def fit_seeds(make_model: MakeModel, data: Any, seeds: Sequence[int], **options:
     Args:
         make_model: returns an untrained model; torch, numpy and Python are seeded before.
         data: a data module, or arrays (inputs, then the target).
-        seeds: the seeds.
-        options: ``validation_split`` (default: 0) and ``batch_size`` (default: 32) of arrays, and arguments
-            of ``Trainer`` such as ``max_epochs``.
+        seeds: the seeds, at least one.
+        options: ``validation_split`` (default: 0) and ``batch_size`` (default: 32) of arrays, arguments of ``Trainer``.
 
-    Raises:
-        ValueError: no seed.
+    Returns:
+        The metrics after the last epoch: those of validation, or of training if there is no validation.
     """
     if not seeds:
         raise ValueError("seeds must hold at least one seed")
     split, batch_size = options.pop("validation_split", 0.0), options.pop("batch_size", 32)
-    module = _as_datamodule(data, batch_size=batch_size, val_fraction=split)
-    if isinstance(module, TensorDataModule):
-        module.prepare_data()
-        module.setup()  # its own seed decides which rows there are
-    return _collect([_fit(make_model, module, seed, options) for seed in seeds])
+    if not isinstance(data, pl.LightningDataModule):
+        data = _from_arrays(data, batch_size=batch_size, val_fraction=split)
+    if isinstance(data, TensorDataModule):
+        data.prepare_data()
+        data.setup()  # its own seed decides which rows there are
+    return _collect([_fit(make_model, data, seed, options) for seed in seeds])
 
 
 def _fit(make_model: MakeModel, data: pl.LightningDataModule, seed: int, options: dict[str, Any]) -> History:
@@ -137,9 +127,7 @@ def _collect(histories: list[History]) -> RepeatedFits:
     return RepeatedFits(values, histories)
 
 
-def _as_datamodule(data: Any, **options: Any) -> pl.LightningDataModule:
-    if isinstance(data, pl.LightningDataModule):
-        return data
+def _from_arrays(data: Any, **options: Any) -> TensorDataModule:
     arrays = data_arguments.as_arrays(data)
     if arrays is None:
         raise ValueError(f"data must be arrays or a TensorDataModule, got {type(data).__name__}")

@@ -12,7 +12,7 @@ from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint, Mode
 from lightmodels.callbacks.signal_handler import TrainingInterrupted
 from lightmodels.checkpointing.weights import checkpoint_weights
 from lightmodels.core.light_model import LightModel
-from lightmodels.loops import install
+from lightmodels.loops.install import install
 from lightmodels.metrics.history import History
 from lightmodels.trainer import data_arguments, defaults, hardware, run_directory
 from lightmodels.trainer.devices import DeviceChoice
@@ -28,26 +28,26 @@ class Trainer(pl.Trainer):
     ``logger=False`` or ``enable_checkpointing=False`` turns it off.
 
     Args:
-        gpus: number of GPUs, ``-1`` for all, or indices (``[0, 1]``, ``"0,1"``); ``0`` is the CPU. Default:
-            one device of the best available kind.
+        gpus: number of GPUs, ``-1`` for all, or indices (``[0, 1]``, ``"0,1"``); ``0`` is the CPU. Default: one device
+            of the best available kind.
         tpu_cores: the same for TPU cores.
-        run_dir: new or empty directory. Default: the next number in ``default_root_dir``, or in ``runs``.
+        run_dir: new or empty directory of this run. Default: ``1``, ``2``, … in ``default_root_dir`` (``runs``).
         monitor: metric that determines the best epoch. Default: ``val_loss``, else ``train_loss``.
         mode: whether a lower (``"min"``) or a higher (``"max"``) value of ``monitor`` is better.
         patience: epochs without improvement of ``monitor`` after which training stops. Default: never.
         save_every_n_steps: optimizer steps between saves of ``last.ckpt`` inside epochs. Default: none.
         figures: draw the model's ``figures`` of validation data, at epochs 1, 2, 4, 8, … and at the end.
-        steps_per_execution: optimizer steps between two calls of callbacks, or ``"auto"`` for as many as
-            take 50 ms. Results are the same, unless a callback acts on every step.
-        compile: compile the whole training step with ``torch.compile``, or, where that is not possible, the
-            net. Parts that cannot be compiled are reported and run eagerly.
+        steps_per_execution: optimizer steps between two calls of callbacks, or ``"auto"`` for as many as take 50 ms.
+            Results are the same, unless a callback acts on every step.
+        compile: compile the whole training step with ``torch.compile``, or, where that is not possible, the net. Parts
+            that cannot be compiled are reported and run eagerly.
         tf32: use TF32 for float32 matrix multiplications during training, on GPUs that support it.
         options: any other argument of ``pl.Trainer``.
 
     Raises:
         ValueError: devices that are not available, or combined with ``accelerator``.
 
-    Example:
+    Examples:
         >>> from torch import nn, ones
         >>> model = LightModel.from_net(nn.Linear(2, 1), loss=nn.functional.mse_loss)
         >>> trainer = Trainer(gpus=0, max_epochs=1, logger=False, enable_checkpointing=False)
@@ -73,7 +73,7 @@ class Trainer(pl.Trainer):
         tf32: bool = False,
         **options: Any,
     ) -> None:
-        execution = defaults.check_steps_per_execution(steps_per_execution)
+        defaults.check_steps_per_execution(steps_per_execution)
         self.run_dir = None if run_dir is None else Path(run_dir)
         self._opened = False
         self._resume_from: str | None = None  # the checkpoint of a fit that Ctrl-C has stopped
@@ -90,7 +90,7 @@ class Trainer(pl.Trainer):
         if tf32 and self.strategy.root_device.type != "cuda":
             raise ValueError(f"tf32 needs a CUDA GPU, got {self.strategy.root_device.type}")
         self._tf32 = tf32
-        install.install(self, execution, compile)
+        install(self, steps_per_execution, compile)
 
     def fit(  # type: ignore[override]  # noqa: D417, PLR0913 (Lightning's arguments are its own)
         self,
@@ -158,10 +158,11 @@ class Trainer(pl.Trainer):
             self._resume_from = self._checkpoint.last_model_path if self._checkpoint else None
             return
         self._resume_from = None
-        tuning = any(getattr(callback, "_early_exit", False) for callback in self.callbacks)  # type: ignore[attr-defined]
+        finders = (pl.callbacks.BatchSizeFinder, pl.callbacks.LearningRateFinder)
+        tuning = any(isinstance(callback, finders) for callback in self.callbacks)  # type: ignore[attr-defined]
         if self.global_step == steps and not tuning:  # a Tuner restores everything before it returns
-            limits = f"max_epochs={self.max_epochs}, max_steps={self.max_steps}"
-            raise ValueError(f"no optimizer step was made: {limits}, batches={self.num_training_batches}")
+            limits = f"max_epochs={self.max_epochs}, max_steps={self.max_steps}, batches={self.num_training_batches}"
+            raise ValueError(f"no optimizer step was made: {limits}")
 
     def open_run(self, ckpt_path: str | Path | None = None) -> Path:
         """Claims the run directory for logger, checkpoints and figures; by default, ``fit`` does so.
@@ -191,11 +192,8 @@ class Trainer(pl.Trainer):
     ) -> Any:
         """Tests the best weights of this trainer's ``fit``; the model keeps its own weights.
 
-        Other arguments are those of ``pl.Trainer.test``, with data as in ``fit`` (default: those of ``fit``).
-        ``ckpt_path=None`` tests the model's own weights.
-
-        Raises:
-            ValueError: no model, or no such checkpoint.
+        Arguments are those of ``pl.Trainer.test``, with data as in ``fit``; default model and data module are those of
+        ``fit``. ``ckpt_path=None`` tests the model's own weights. Raises ValueError without model or checkpoint.
         """
         with self._evaluation(model, dataloaders, datamodule, ckpt_path) as arguments:
             return super().test(**arguments, verbose=verbose)
@@ -208,9 +206,7 @@ class Trainer(pl.Trainer):
         ckpt_path: str | Path | None = None,
     ) -> dict[str, float]:
         """The test metrics of the model's own weights, or those of ``ckpt_path``, as a dict of floats."""
-        loaders = data_arguments.as_loader(data, batch_size)
-        values: dict[str, float] = self.test(model, loaders, ckpt_path, verbose=False)[0]
-        return values
+        return dict(self.test(model, data_arguments.as_loader(data, batch_size), ckpt_path, verbose=False)[0])
 
     def validate(  # type: ignore[override]
         self,

@@ -18,9 +18,7 @@ def batch_size(batch: Any) -> int:
     """
     size = _first_length(batch)
     if size is None:
-        raise ValueError(
-            "cannot infer the number of samples from the batch: return it as 'size' from shared_step"
-        )
+        raise ValueError("cannot infer the number of samples from the batch: return it as 'size' from shared_step")
     return size
 
 
@@ -67,9 +65,7 @@ def forward_arguments(batch: Any, module: nn.Module) -> tuple[tuple[Any, ...], d
         names = list(inspect.signature(compiled_from.forward).parameters)
         named = {name: batch[name] for name in names if name in batch}
         if not named:
-            raise ValueError(
-                f"forward takes {', '.join(names)}, but the batch has {', '.join(map(str, batch))}"
-            )
+            raise ValueError(f"forward takes {', '.join(names)}, but the batch has {', '.join(map(str, batch))}")
         return (), named
     if isinstance(batch, (tuple, list)):
         return tuple(batch[:-1] or batch), {}

@@ -43,7 +43,7 @@ def current_verbosity() -> Verbosity:
 def verbosity(level: Verbosity) -> Iterator[None]:
     """Sets the verbosity: ``"quiet"`` prints no epochs, ``"verbose"`` also Lightning's own messages.
 
-    Example:
+    Examples:
         >>> with verbosity("quiet"):
         ...     current_verbosity()
         'quiet'

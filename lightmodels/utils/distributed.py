@@ -56,9 +56,7 @@ def zero_loss(model: nn.Module) -> Tensor:
     return torch.stack([weight.sum() * 0 for weight in model.parameters() if weight.requires_grad]).sum()
 
 
-def drop_sampler_padding(
-    batch: Any, size: int, loader: Any, seen: int, trainer: pl.Trainer
-) -> tuple[Any, int]:
+def drop_sampler_padding(batch: Any, size: int, loader: Any, seen: int, trainer: pl.Trainer) -> tuple[Any, int]:
     """The batch and its size, without the rows that ``DistributedSampler`` has repeated as padding.
 
     ``seen`` is the number of rows that this process has had from the loader before, in this epoch.

@@ -20,10 +20,7 @@ MAX_IMAGE_SIDE = 64  # pixels
 def add_embeddings(writer: Any, embeddings: Mapping[str, Embedding], epoch: int) -> None:
     """Writes embeddings with a ``SummaryWriter``, in place of earlier ones with the same names.
 
-    Args:
-        writer: TensorBoard's writer of the run.
-        embeddings: the embeddings, by name.
-        epoch: the epoch of the weights; the projector shows it after the name.
+    The projector shows the epoch of the weights after the name.
 
     Raises:
         ValueError: names that differ only in characters that the projector cannot show.

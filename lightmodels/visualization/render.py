@@ -36,11 +36,7 @@ class Renderer:
     """Writes a model's figures to PNG files and TensorBoard, and its texts and embeddings to TensorBoard.
 
     A footer of each figure names the epoch and the weights. Errors become warnings, one of each kind.
-
-    Args:
-        model: the model, which is left as it was.
-        trainer: the model's trainer.
-        directory: where PNG files are written.
+    The model is left as it was. PNG files go to ``directory``.
     """
 
     def __init__(self, model: LightModel, trainer: pl.Trainer, directory: Path) -> None:
@@ -96,8 +92,8 @@ class Renderer:
                 image.save(content, "PNG")
                 write_file(self._directory / f"{name}.png", content.getbuffer())
                 if self._writer:
-                    tag, step = f"figures/{name}", self._trainer.global_step
-                    self._writer.add_image(tag, np.asarray(image), step, dataformats="HWC")
+                    step = self._trainer.global_step
+                    self._writer.add_image(f"figures/{name}", np.asarray(image), step, dataformats="HWC")
 
     @contextmanager
     def _attempt(self, what: str) -> Iterator[None]:
@@ -105,8 +101,8 @@ class Renderer:
         try:
             yield
         except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             if what not in self._warned:
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 warnings.warn(f"{what} could not be drawn: {reason}", RuntimeWarning, stacklevel=3)
             self._warned.add(what)
 

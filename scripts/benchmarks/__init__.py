@@ -1,1 +1,1 @@
-"""What ``benchmark.py`` compares, and the processes that it runs them in."""
+"""The contenders of ``benchmark.py``, the processes they run in, and the report."""

@@ -1,97 +1,104 @@
-"""Whole processes, by the clock on the wall: start-up, and complete jobs."""
+"""The measured processes: what starts them and, as ``python -m benchmarks.processes``, what they run."""
 
+import importlib
+import json
+import os
+import pty
+import runpy
 import subprocess
+import sys
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from time import perf_counter
 
-from benchmarks.contenders import LOOPS, OURS, TWO, job, module_of
-from benchmarks.job import SCRIPTS, BenchmarkError, environment, python
-from benchmarks.rounds import rotated
-from benchmarks.workers import last_line
+from benchmarks.contenders import TRAIN_COMMAND, BenchmarkError, Results
 
-TRAIN = str(SCRIPTS / "train.py")
-HELP = f"""
-import os, runpy, sys
-sys.argv = ["train.py", "--help"]
-try:
-    runpy.run_path({TRAIN!r}, run_name="__main__")
-except SystemExit as end:
-    os._exit(end.code or 0)
-"""
-RUN_DIR = "RUN_DIR"  # in a command stands for a directory that is new each time
+TRAIN = [sys.executable, "-m", "train"]
+WORKER = [sys.executable, "-m", "benchmarks.processes"]
 
 
-def start_ups(task: str, data_dir: str, gpus: int, tensors: str) -> dict[str, list[str]]:
-    """Commands to the first optimizer step of a task."""
-    first = python("-m", "benchmarks.first_step")
-    argv = job(OURS, task, data_dir, gpus, "").argv
-    return {
-        f"{task}: train.py to its first step": [*first, "train", *argv, "--run_dir", RUN_DIR],
-        f"{task}: plain script to its first step": [
-            *first,
-            "benchmarks.script",
-            LOOPS["floor"],
-            tensors,
-            "1",
-        ],
-    }
-
-
-def imports() -> dict[str, list[str]]:
-    """Commands that only import, or only help; like those to a first step, they do not tidy up."""
-    modules = ("torch", "pytorch_lightning", "lightmodels")
-    found = {f"import {name}": python("-c", f"import {name}, os; os._exit(0)") for name in modules}
-    return found | {"train.py --help": python("-c", HELP)}
-
-
-def jobs(
-    contenders: list[str], task: str, data_dir: str, gpus: int, tensors: str, epochs: int
-) -> dict[str, list[str]]:
-    """Commands that train, and leave the weights in a file."""
-    commands = {}
-    for name in contenders:
-        if module_of(name) == LOOPS[OURS]:
-            argv = [*job(name, task, data_dir, gpus, "").argv, "--max_epochs", str(epochs)]
-            commands[name] = python(TRAIN, *argv, "--run_dir", RUN_DIR)
-        else:
-            commands[name] = python("-m", "benchmarks.script", module_of(name), tensors, str(epochs))
-    return commands
-
-
-def one_or_two(task: str, data_dir: str, epochs: int) -> dict[str, list[str]]:
-    """Commands that train on the CPU in one process of all threads, and in two that share them."""
-    argv = ["--task", task, "--data_dir", data_dir, "--max_epochs", str(epochs), "--run_dir", RUN_DIR]
-    return {
-        "one process": python(TRAIN, *argv, "--gpus", "0"),
-        "two processes": python(TRAIN, *argv, *TWO),
-    }
-
-
-def run(commands: dict[str, list[str]], count: int, warm_up: bool = True) -> dict[str, list[float]]:
-    """Seconds of each command in each of ``count`` interleaved rounds.
-
-    Raises:
-        BenchmarkError: a command has failed.
-    """
+def interleave(commands: dict[str, list[str]], rounds: int, warm_up: int = 0, prefix: str = "") -> Results:
+    """Measures named commands in turn, beginning with another one in each round, after ``warm_up`` rounds."""
     names = list(commands)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(-warm_up, count):
-        for name in rotated(names, number):
-            took = timed(name, commands[name])
-            if number >= 0:
-                seconds[name].append(took)
-    return seconds
+    results: Results = {name: {} for name in names}
+    for number in range(-warm_up, rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            for key, value in measure(f"{prefix}{name}", commands[name]).items():
+                if number >= 0:
+                    results[name].setdefault(key, []).append(value)
+    return results
 
 
-def timed(name: str, command: list[str]) -> float:
-    """Seconds from the start of a process to its end."""
-    with tempfile.TemporaryDirectory() as directory:
-        run_dir = str(Path(directory, "run"))
-        arguments = [run_dir if argument == RUN_DIR else argument for argument in command]
+def measure(name: str, command: Sequence[str]) -> dict[str, float]:
+    """The ``seconds`` of a process from its start to its end, and what ``train`` measured in it.
+
+    It has an empty directory, and a terminal, so that progress bars are drawn as for a user. Raises a
+    BenchmarkError if it fails.
+    """
+    reader, terminal = pty.openpty()
+    Thread(target=discard_output, args=(reader,), daemon=True).start()
+    paths = [str(Path(__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    python_path = os.pathsep.join(str(Path(path).absolute()) for path in paths if path)
+    environment = {"TERM": "xterm", **os.environ, "PYTHONPATH": python_path}
+    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile("w+") as errors:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": terminal, "stderr": errors}
         start = perf_counter()
-        done = subprocess.run(arguments, env=environment(), capture_output=True, text=True)
+        done = subprocess.run(command, cwd=directory, env=environment, **streams)
         seconds = perf_counter() - start
-    if done.returncode:
-        raise BenchmarkError(f"{name}: {last_line(done.stderr)}")
-    return seconds
+        os.close(terminal)
+        if done.returncode:
+            errors.seek(0)
+            lines = [f"exit code {done.returncode}", *errors.read().strip().splitlines()]
+            raise BenchmarkError(f"{name}: {lines[-1]}")
+        result = Path(directory, "result.json")
+        return {"seconds": seconds} | (json.loads(result.read_text()) if result.exists() else {})
+
+
+def discard_output(terminal: int) -> None:
+    with suppress(OSError), open(terminal, "rb", buffering=0) as output:  # until its writers have ended
+        while output.read(65_536):
+            pass
+
+
+def train(loop: str, *source: str) -> None:
+    """Trains with a loop; writes ``result.json`` and, unless it is ``train.py``, the weights.
+
+    The loop, ``module:function``, takes the flags of ``train.py`` if it is ``TRAIN_COMMAND``, else the
+    ``PlainTask`` in a file. It returns ``Marks`` and the last validation loss. Its first epoch warms up.
+    """
+    import torch
+
+    module, _, function = loop.partition(":")
+    run = getattr(importlib.import_module(module), function)
+    if loop == TRAIN_COMMAND:
+        marks, loss = run(source)
+    else:
+        task = torch.load(source[0], weights_only=False)  # which benchmark.py has just written
+        marks, loss = run(task)
+        torch.save(task.net.state_dict(), "weights.pt")
+    result = {"epoch_seconds": (marks[-1] - marks[1]) / max(1, len(marks) - 2), "val_loss": loss}
+    status = Path("/proc/self/status")  # of Linux, where ``ru_maxrss`` is at least that of the parent process
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM:"):
+            result["peak_mib"] = int(line.split()[1]) / 1024
+    Path("result.json").write_text(json.dumps(result))
+
+
+def first_step(module: str, *argv: str) -> None:
+    """Runs a program up to its first optimizer step."""
+    sys.argv = [module, *argv]
+    importlib.import_module(module)  # imports PyTorch in its own way
+    del sys.modules[module]
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    register_optimizer_step_post_hook(lambda *_: os._exit(0))
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    sys.exit("no optimizer step was made")
+
+
+if __name__ == "__main__":
+    {"train": train, "first_step": first_step}[sys.argv[1]](*sys.argv[2:])

@@ -1,4 +1,4 @@
-"""train.py and evaluate.py: what they write and print, and how they end."""
+"""train.py and evaluate.py: files, output and exit codes."""
 
 import csv
 import json
@@ -8,25 +8,16 @@ import signal
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from helpers import ROOT
-from helpers.commands import command
-from helpers.tiny_files import accepted, write_mnist, write_reuters
-
-from datamodules.mnist import MNISTDataModule
-from datamodules.reuters import ReutersDataModule
+from helpers.commands import command, use_tiny_files, wait_until
 
 SMALL = ("--max_epochs", 2, "--data.num_rows", 400, "--data.test_rows", 200)
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+NO_FIGURES = ("--trainer.figures", "false")
 
 
 @pytest.fixture
@@ -34,111 +25,84 @@ def train(capfd):
     return lambda *argv: command(capfd, "train", *argv)
 
 
-@pytest.fixture
-def evaluate(capfd):
-    return lambda *argv: command(capfd, "evaluate", *argv)
+def read_json(path):
+    return json.loads(Path(path).read_text())
 
 
-@pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    """A data directory with tiny files in the true formats, accepted for the real ones."""
-    write_mnist(tmp_path / "files")
-    write_reuters(tmp_path / "files")
-    for module in (MNISTDataModule, ReutersDataModule):
-        monkeypatch.setattr(module, "files", accepted(module.files, tmp_path / "files"))
-    return tmp_path / "files"
+def read_history(run_dir):
+    with Path(run_dir, "history.csv").open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_a_run_leaves_all_its_files(train):
-    ended = train(*SMALL)
-    assert ended.code == 0
-    files = {
-        str(path.relative_to("runs/ring/1")) for path in Path("runs/ring/1").rglob("*") if path.is_file()
-    }
+def test_a_run_writes_its_files_and_its_metrics_agree_with_the_history(train):
+    assert train(*SMALL, *NO_FIGURES).code == 0
+    assert train(*SMALL, "--seed", 3).code == 0
+    run = Path("runs/ring/2")
+    files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     events = {name for name in files if name.startswith("events.out.tfevents")}
     assert events
     assert files - events - {"hparams.yaml"} == {
         "config.yaml", "history.csv", "metrics.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
         "figures/history.png", "figures/classes.png", "figures/decision_boundary.png",
     }  # fmt: skip
-    assert train(*SMALL).code == 0
-    assert Path("runs/ring/2/metrics.json").is_file()
-
-
-def test_metrics_are_plain_and_agree_with_the_history(train):
-    train(*SMALL, "--seed", 3, "--run_dir", "run")
-    metrics = json.loads(Path("run/metrics.json").read_text())
-    with Path("run/history.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    metrics, rows = read_json(run / "metrics.json"), read_history(run)
     assert len(rows) == metrics["epochs"] == 2
     for name in ("train_loss", "train_acc", "val_loss", "val_acc"):
-        assert float(rows[-1][name]) == metrics[name]
-    losses = [float(row["val_loss"]) for row in rows]
+        assert rows[-1][name] == metrics[name]
+    losses = [row["val_loss"] for row in rows]
     assert metrics["best_epoch"] == losses.index(min(losses)) + 1
     assert metrics.items() >= {"parameters": 61, "seed": 3, "devices": 1, "torch": torch.__version__}.items()
     assert set(metrics) >= {"seconds", "test_loss", "test_acc", "lightning"}
 
 
-def test_the_console_shows_a_headline_a_table_and_the_results(train):
-    ended = train(*SMALL, "--run_dir", "run")
-    headline, header, first, second, *results = ended.out.splitlines()
-    assert headline.startswith("ring: RingDNN, 61 parameters; rows: 280 train, 120 val, 200 test")
-    assert header.split()[:3] == ["epoch", "train_loss", "train_acc"]
-    assert [first.split()[0], second.split()[0]] == ["1", "2"]
-    assert results[-1] == "tensorboard --logdir run"
-    assert "test_acc" in results[0]
-    assert ended.err == ""
-
-
 @pytest.mark.parametrize("task", ["linear", "ring", "mnist", "reuters"])
-def test_every_task_trains_and_is_evaluated_to_the_same_digits(train, evaluate, tiny, task):
+def test_every_task_trains_and_evaluates_to_the_same_digits(capfd, train, monkeypatch, task):
+    use_tiny_files(monkeypatch, "files")
     small = SMALL[2:] if task in ("linear", "ring") else ()
-    ended = train("--task", task, "--max_epochs", 2, "--data_dir", tiny, "--run_dir", "run", *small)
+    data = ("--data_dir", "files", "--run_dir", "run")
+    ended = train("--task", task, "--max_epochs", 2, *data, *small, *NO_FIGURES)
     assert ended.code == 0, ended.err
-    metrics = json.loads(Path("run/metrics.json").read_text())
-    tested = evaluate("--ckpt", "run/checkpoints/best.ckpt", "--data-dir", tiny)
+    metrics = read_json("run/metrics.json")
+    tested = command(capfd, "evaluate", "--ckpt", "run/checkpoints/best.ckpt", "--data-dir", "files")
     assert tested.code == 0
     (line,) = tested.out.splitlines()
     assert json.loads(line) == {name: metrics[name] for name in metrics if name.startswith("test_")}
 
 
-def test_the_written_configuration_repeats_the_run(train):
-    train(*SMALL, "--model.lr", 0.02, "--seed", 4, "--run_dir", "run")
-    config = yaml.safe_load(Path("run/config.yaml").read_text())
-    assert config["model"]["lr"] == 0.02
+def test_the_saved_configuration_repeats_the_run(train):
+    train(*SMALL, *NO_FIGURES, "--model.lr", 0.02, "--seed", 4, "--run_dir", "run")
+    assert yaml.safe_load(Path("run/config.yaml").read_text())["model"]["lr"] == 0.02
     assert train("--config", "run/config.yaml", "--run_dir", "again").code == 0
-    first, second = (json.loads(Path(run, "metrics.json").read_text()) for run in ("run", "again"))
+    first, second = read_json("run/metrics.json"), read_json("again/metrics.json")
     assert {**first, "seconds": 0} == {**second, "seconds": 0}
 
 
-def test_flags_win_over_the_configuration_and_dashes_are_underscores(train):
+def test_flags_override_the_configuration_and_dashes_are_underscores(train):
     Path("recipe.yaml").write_text("task: linear\nmax_epochs: 5\nmodel:\n  lr: 0.3\n")
-    ended = train("--config", "recipe.yaml", "--max-epochs=1", "--run-dir", "run", "--data.num-rows", 50)
-    assert ended.code == 0
-    config = yaml.safe_load(Path("run/config.yaml").read_text())
+    ended = train("--config", "recipe.yaml", "--max-epochs=1", "--data.num-rows", 50, "--print_config")
+    config = yaml.safe_load(ended.out)
     assert (config["task"], config["max_epochs"], config["model"]["lr"]) == ("linear", 1, 0.3)
     assert config["data"]["num_rows"] == 50
 
 
-def test_no_flag_at_all_is_the_ring_classifier(train):
+def test_without_flags_it_trains_the_ring_classifier(train):
     ended = train()
     assert ended.code == 0, ended.err
     assert ended.out.startswith("ring: RingDNN, 61 parameters; rows: 2,800 train")
-    assert json.loads(Path("runs/ring/1/metrics.json").read_text())["val_acc"] >= 0.92
+    assert read_json("runs/ring/1/metrics.json")["val_acc"] >= 0.92
 
 
-def test_print_config_shows_everything_and_runs_nothing(train):
+def test_print_config_shows_all_options_and_trains_nothing(train):
     ended = train("--task", "linear", "--model.lr", 0.5, "--trainer.devices", 2, "--print_config")
-    assert str(yaml.safe_load(ended.out)["trainer"]["devices"]) == "2"
-    assert "max_time" in yaml.safe_load(ended.out)["trainer"]
     assert ended.code == 0
     config = yaml.safe_load(ended.out)
-    assert config["model"]["lr"] == 0.5
-    assert {"data", "trainer", "seed"} <= set(config)
+    assert (config["model"]["lr"], str(config["trainer"]["devices"])) == (0.5, "2")
+    assert {"data", "seed"} <= set(config)
+    assert "max_time" in config["trainer"]
     assert not Path("runs").exists()
 
 
-def test_short_flags_stand_for_the_trainers(train):
+def test_short_names_of_trainer_flags(train):
     ended = train("--compile", "--precision", "bf16-mixed", "--steps-per-execution=4", "--print_config")
     chosen = yaml.safe_load(ended.out)["trainer"]
     assert (chosen["compile"], chosen["precision"], chosen["steps_per_execution"]) == (True, "bf16-mixed", 4)
@@ -147,7 +111,7 @@ def test_short_flags_stand_for_the_trainers(train):
     assert (ended.code, ended.err) == (2, "train.py: --trainer.tf32 needs a CUDA GPU, got cpu\n")
 
 
-def test_help_names_every_flag(train):
+def test_help_names_the_flags(train):
     ended = train("--task", "reuters", "--help")
     assert ended.code == 0
     plain = "task gpus tpu_cores max_epochs seed data_dir run_dir resume config print_config"
@@ -161,16 +125,13 @@ BAD = [
     (["--model.lrr=1"], "unknown flag --model.lrr; did you mean --model.lr?"),
     (["--nonsense"], "unknown flag --nonsense"),
     (["mnist"], "unknown flag mnist"),
-    (["--model.lr", -1], "--model.lr must be a finite number above 0, got -1.0"),
     (["--model.lr", 0], "--model.lr must be a finite number above 0, got 0.0"),
     (["--model.lr", "nan"], "--model.lr must be a finite number, got nan"),
-    (["--model.lr", ".inf"], "--model.lr must be a finite number"),
     (["--model.lr", "fast"], "--model.lr must be a finite number, got fast"),
     (["--model.lr"], "--model.lr: expected one argument"),
     (["--model.num_features", 3], "--model.num_features 3 does not fit the data, which has 2"),
     (["--task", "reuters", "--model.masking", 1], "--model.masking must be at least 0 and below 1"),
     (["--max_epochs", 0], "--max_epochs must be at least 1, got 0"),
-    (["--max_epochs", -3], "--max_epochs must be at least 1, got -3"),
     (["--max_epochs", 1.5], "--max_epochs must be a whole number, got 1.5"),
     (["--seed", -1], "--seed must be at least 0, got -1"),
     (["--seed", 2**32], "--seed must be below 2**32, got 4294967296"),
@@ -180,9 +141,7 @@ BAD = [
     (["--trainer.val_check_interval", "1000"], "--trainer: `val_check_interval` (1000) must be less than"),
     (["--trainer.patience", "-1"], "--trainer.patience must not be negative, got -1"),
     (["--save_every_n_steps", "0"], "--save_every_n_steps must be at least 1, got 0"),
-    (["--seed", "lucky"], "--seed must be a whole number, got lucky"),
     (["--data.batch_size", 0], "--data.batch_size must be at least 1, got 0"),
-    (["--data.batch_size", 2.5], "--data.batch_size must be a whole number, got 2.5"),
     (["--data.val_fraction", 1], "--data.val_fraction must be between 0 and 1, got 1.0"),
     (["--data.num_rows", 1], "--data.val_fraction must leave rows for training and for validation"),
     (["--gpus", 99], "--gpus=99 requested, but "),
@@ -195,14 +154,14 @@ BAD = [
     (["--trainer.accelerator", "abacus"], "--trainer: You selected an invalid accelerator name"),
     (["--trainer.monitor", "val_f1"], "--trainer.monitor 'val_f1' is not available; the metrics"),
     (["--config", "none.yaml"], "--config none.yaml cannot be read (No such file or directory)"),
-    (["--config", "list.yaml"], "--config list.yaml holds no options"),
-    (["--config", "broken.yaml"], "--config broken.yaml is no YAML file"),
+    (["--config", "list.yaml"], "--config list.yaml has no options"),
+    (["--config", "broken.yaml"], "--config broken.yaml is not a YAML file"),
     (["--config", "odd.yaml"], "odd"),
     (["--run_dir", "used"], "used: the directory is not empty; choose a new one, or resume its run"),
     (["--run_dir", "list.yaml"], "list.yaml: not a directory"),
     (["--run_dir", "list.yaml/run"], "list.yaml/run: cannot create the run directory (Not a directory)"),
-    (["--resume", "last"], "--resume last: nothing to resume, there is no run in runs/ring"),
-    (["--resume", "none.ckpt"], "--resume none.ckpt: nothing to resume, there is no none.ckpt"),
+    (["--resume", "last"], "--resume last: nothing to resume, runs/ring has no runs"),
+    (["--resume", "none.ckpt"], "--resume none.ckpt: nothing to resume, none.ckpt does not exist"),
 ]  # fmt: skip
 
 
@@ -220,69 +179,41 @@ def test_wrong_input_gives_one_line_and_leaves_nothing(train, argv, line):
     Path("tasks.yaml").write_text("task: [ring]\n")
     before = sorted(Path().rglob("*"))
     ended = train(*argv)
-    assert ended.code == 2
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
     assert ended.err.startswith("train.py: ")
-    assert len(ended.err.splitlines()) == 1
     assert line in ended.err
     assert sorted(path for path in Path().rglob("*") if path.parts[0] != "runs") == before
     assert not list(Path().glob("runs/*/*"))
 
 
-def test_missing_and_damaged_data_are_named(train, tiny, monkeypatch):
-    monkeypatch.setattr("lightmodels.data.remote_files.SCHEMES", ())
-    ended = train("--task", "mnist", "--data_dir", "nowhere")
-    assert ended.code == 2
-    assert "nowhere" in ended.err
-    assert "train-images-idx3-ubyte.gz" in ended.err
-    path = tiny / "MNIST/raw/t10k-labels-idx1-ubyte.gz"
-    path.write_bytes(path.read_bytes()[:-5])
-    ended = train("--task", "mnist", "--data_dir", tiny)
-    assert ended.code == 2
-    assert len(ended.err.splitlines()) == 1
-    assert str(path) in ended.err
-    assert not Path("runs").exists()
+@pytest.fixture
+def resume(train):
+    """Trains two epochs into ``run``; the function given trains on with other flags."""
+    train(*SMALL, *NO_FIGURES, "--run_dir", "run")
+    return lambda *argv: train("--resume", "last", "--run_dir", "run", *argv)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"garbage"])
-def test_evaluate_names_a_checkpoint_that_is_none(evaluate, content):
-    if content is not None:
-        Path("model.ckpt").write_bytes(content)
-    ended = evaluate("--ckpt", "model.ckpt")
-    assert ended.code == 2
-    assert ended.err.startswith("evaluate.py: --ckpt model.ckpt: ")
-    assert len(ended.err.splitlines()) == 1
-    assert ended.out == ""
-
-
-def test_a_finished_run_goes_on_to_more_epochs(train):
-    train(*SMALL, "--run_dir", "run")
-    ended = train("--resume", "last", "--run_dir", "run")
-    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
-    assert "2 epochs are done, raise --max_epochs 2" in ended.err
+def test_a_finished_run_is_resumed_for_more_epochs(train, resume):
+    ended = resume()
+    message = "train.py: --resume last: already trained for 2 epochs; pass --max_epochs > 2\n"
+    assert (ended.code, ended.err) == (2, message)
     assert train("--resume", "run/checkpoints/last.ckpt", "--max_epochs", 3).code == 0
-    assert json.loads(Path("run/metrics.json").read_text())["epochs"] == 3
+    assert read_json("run/metrics.json")["epochs"] == 3
 
 
 @pytest.mark.parametrize(
     ("flag", "old", "new"),
-    [
-        ("--model.lr", 0.03, 0.5),
-        ("--data.batch_size", 100, 50),
-        ("--seed", 0, 1),
-        ("--data.num_rows", 400, 300),
-    ],
+    [("--model.lr", 0.03, 0.5), ("--data.batch_size", 100, 50), ("--seed", 0, 1)],
 )
-def test_a_resumed_run_keeps_its_settings_unless_they_are_overridden(train, flag, old, new):
-    train(*SMALL, "--run_dir", "run")
-    ended = train("--resume", "last", "--run_dir", "run", "--max_epochs", 4, flag, new)
+def test_a_resumed_run_keeps_its_settings_unless_they_are_overridden(resume, flag, old, new):
+    ended = resume("--max_epochs", 4, flag, new)
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
     assert f"{flag} was {old}, now {new}" in ended.err
-    assert json.loads(Path("run/metrics.json").read_text())["epochs"] == 2
-    ended = train("--resume", "last", "--run_dir", "run", "--max_epochs", 4, flag, new, "--override")
+    assert read_json("run/metrics.json")["epochs"] == 2
+    ended = resume("--max_epochs", 4, flag, new, "--override")
     assert ended.code == 0, ended.err
     assert yaml.safe_load(Path("run/config.yaml").read_text())["max_epochs"] == 4
-    with Path("run/history.csv").open() as file:
-        rates = [float(row["lr"]) for row in csv.DictReader(file)]
+    rates = [row["lr"] for row in read_history("run")]
     assert len(rates) == 4
     assert (rates[2] > 0.1) == (flag == "--model.lr")
 
@@ -290,13 +221,12 @@ def test_a_resumed_run_keeps_its_settings_unless_they_are_overridden(train, flag
 @pytest.mark.parametrize(
     "argv", [["--model.num_features", 3], ["--task", "linear"], ["--task", "linear", "--override"]]
 )
-def test_another_model_cannot_be_resumed(train, argv):
-    train(*SMALL, "--run_dir", "run")
-    ended = train("--resume", "last", "--run_dir", "run", "--max_epochs", 4, *argv)
+def test_another_model_cannot_be_resumed(resume, argv):
+    ended = resume("--max_epochs", 4, *argv)
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
 
 
-def test_a_run_that_diverges_fails_with_epoch_and_step_and_stays_resumable(train):
+def test_a_run_that_diverges_fails_and_names_epoch_and_step(train):
     ended = train(*SMALL, "--run_dir", "run", "--model.lr", 1e30)
     assert (ended.code, len(ended.err.splitlines())) == (1, 1)
     assert re.search(r"loss is (nan|inf) in epoch \d+, step \d+", ended.err)
@@ -309,37 +239,38 @@ def start(*argv):
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_end_it_with_their_codes(signum, code):
+def test_a_signal_ends_it_with_its_exit_code(signum, code):
     process = start("--max_epochs", 100_000, "--run_dir", "run")
-    deadline = time.monotonic() + 60
-    while not Path("run/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(Path("run/checkpoints/last.ckpt").exists, "the first checkpoint")
     process.send_signal(signum)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in err
     assert torch.load("run/checkpoints/last.ckpt", weights_only=True)["history"]["rows"]
 
 
-def test_the_default_run_as_a_process_shows_only_its_own_lines(tmp_path):
+def test_a_process_prints_a_headline_a_table_and_the_results_only():
     process = start(*SMALL)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert err == ""
-    assert len(out.splitlines()) == 7
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "")
+    headline, header, first, second, *results = out.splitlines()
+    assert headline.startswith("ring: RingDNN, 61 parameters; rows: 280 train, 120 val, 200 test; on 1 x ")
+    assert header.split()[:3] == ["epoch", "train_loss", "train_acc"]
+    assert [first.split()[0], second.split()[0]] == ["1", "2"]
+    assert "test_acc" in results[0]
+    assert (results[2], len(results)) == ("tensorboard --logdir runs/ring/1", 3)
     assert os.listdir("runs/ring") == ["1"]  # noqa: PTH208
 
 
-def test_seeds_are_so_many_runs_with_mean_and_deviation(capfd):
-    small = ("--max_epochs", "1", "--data.num_rows", "300", "--data.test_rows", "50")
-    done = command(capfd, "train", "--seeds", "2", "--seed", "5", *small, "--run_dir", "runs/both")
+def test_several_seeds_are_as_many_runs_with_mean_and_deviation(train):
+    small = ("--max_epochs", 1, "--data.num_rows", 300, "--data.test_rows", 50, *NO_FIGURES)
+    done = train("--seeds", 2, "--seed", 5, *small, "--run_dir", "runs/both")
     assert done.code == 0, done.err
-    tested = [json.loads(Path(f"runs/both/seed-{seed}/metrics.json").read_text()) for seed in (5, 6)]
-    values = [metrics["test_loss"] for metrics in tested]
+    values = [read_json(f"runs/both/seed-{seed}/metrics.json")["test_loss"] for seed in (5, 6)]
     expected = f"2 seeds: test_loss {statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
     assert done.out.splitlines()[-1].startswith(expected)
-    command(capfd, "train", "--seed", "6", *small, "--run_dir", "runs/one")
-    assert json.loads(Path("runs/one/metrics.json").read_text())["test_loss"] == values[1]
-    refused = command(capfd, "train", "--seeds", "1")
+    train("--seed", 6, *small, "--run_dir", "runs/one")
+    assert read_json("runs/one/metrics.json")["test_loss"] == values[1]
+    refused = train("--seeds", 1)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "--seeds must be at least 2" in refused.err

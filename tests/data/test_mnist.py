@@ -103,9 +103,7 @@ def test_prepare_data_downloads_missing_files(tiny, monkeypatch):
     missing = tiny / "MNIST/raw/train-labels-idx1-ubyte.gz"
     missing.unlink()
     served = []
-    monkeypatch.setattr(
-        mnist, "download_missing", lambda files, data_dir: served.append((list(files), data_dir))
-    )
+    monkeypatch.setattr(mnist, "download_missing", lambda files, data_dir: served.append((list(files), data_dir)))
     data = MNISTDataModule(str(tiny))
     data.prepare_data()
     assert all(url.startswith("https://") for file in data.files.values() for url in file.urls)

@@ -252,9 +252,7 @@ def test_arrays_of_all_pickle_protocols_are_read(pickled):
     assert topics.tolist() == [0, 45]
 
 
-@pytest.mark.parametrize(
-    "content", [b"<html>", b"[]", b"{}", b'{"a": 0}', b'{"a": "1"}', b'{"a": 1.5}', b"\xff", b"1"]
-)
+@pytest.mark.parametrize("content", [b"<html>", b"[]", b"{}", b'{"a": 0}', b'{"a": "1"}', b'{"a": 1.5}', b"\xff", b"1"])
 def test_bad_word_indices_are_named(tiny, monkeypatch, content):
     write(tiny.data_dir, JSON, content)
     with pytest.raises(DataError, match=r"^reuters/reuters_word_index.json is not a word index: ") as caught:
@@ -287,9 +285,7 @@ def test_the_real_files_are_read_like_keras(real, data_dir):
 
 @pytest.mark.real_data
 def test_the_first_real_items(data_dir, monkeypatch):
-    monkeypatch.setattr(
-        reuters, "train_val_split", lambda tensors, *_: (tensors, tensors)
-    )  # in Keras's order
+    monkeypatch.setattr(reuters, "train_val_split", lambda tensors, *_: (tensors, tensors))  # in Keras's order
     data = ReutersDataModule(data_dir, max_length=2400)  # the longest item has 2,376 tokens
     x, y = data.splits.train
     assert y[:10].tolist() == [3, 4, 3, 4, 4, 4, 4, 3, 3, 16]

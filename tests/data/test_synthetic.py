@@ -67,10 +67,7 @@ def test_train_val_split_uses_each_row_once():
         ({"seed": -1}, "^seed must be at least 0, got -1"),
         ({"num_rows": 0}, "^num_rows must be at least 1"),
         ({"test_rows": 0}, "^test_rows must be at least 1"),
-        *(
-            ({"val_fraction": value}, "^val_fraction must")
-            for value in (0, 1, -0.1, 1.5, float("nan"), 0.0001)
-        ),
+        *(({"val_fraction": value}, "^val_fraction must") for value in (0, 1, -0.1, 1.5, float("nan"), 0.0001)),
     ],
 )
 def test_bad_arguments_are_named(options, message):

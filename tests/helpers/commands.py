@@ -1,11 +1,19 @@
-"""Runs a command of ``scripts`` and says how it ended."""
+"""What tests of the commands share."""
 
 import importlib
 import signal
 import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
-from lightmodels.cli import exit_codes
+import pytest
+
+from datamodules.mnist import MNISTDataModule
+from datamodules.reuters import ReutersDataModule
+from helpers.tiny_files import accepted, write_mnist, write_reuters
+from lightmodels.cli import exit_codes, main
 
 
 class Ended(NamedTuple):
@@ -15,12 +23,16 @@ class Ended(NamedTuple):
 
 
 def command(capfd, name: str, *argv: object) -> Ended:
-    """Runs ``scripts/<name>.py`` in this process, as ``python scripts/<name>.py`` would."""
+    """Runs ``python scripts/<name>.py``, or the console command ``lightmodels``, in this process."""
     capfd.readouterr()
     saved, handler = sys.argv, signal.getsignal(signal.SIGTERM)
-    sys.argv = [f"scripts/{name}.py", *map(str, argv)]
+    is_console = name == "lightmodels"
+    sys.argv = ["bin/lightmodels" if is_console else f"scripts/{name}.py", *map(str, argv)]
     try:
-        exit_codes.run(importlib.import_module(f"lightmodels.cli.{name}").main)
+        if name == "benchmark":
+            exit_codes.run(importlib.import_module(name).main)
+        else:
+            main.main() if is_console else main.run_command(name)
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
@@ -28,3 +40,18 @@ def command(capfd, name: str, *argv: object) -> Ended:
         sys.argv = saved
         signal.signal(signal.SIGTERM, handler)
     return Ended(code, *capfd.readouterr())
+
+
+def use_tiny_files(patch: pytest.MonkeyPatch, data_dir: str | Path) -> None:
+    """Writes tiny MNIST and Reuters files in the true formats, which the data modules then accept."""
+    write_mnist(data_dir)
+    write_reuters(data_dir)
+    for module in (MNISTDataModule, ReutersDataModule):
+        patch.setattr(module, "files", accepted(module.files, data_dir))
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.02)

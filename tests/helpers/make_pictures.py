@@ -1,4 +1,4 @@
-"""Makes the README's pictures from a real run: python tests/make_pictures.py
+"""Makes the README's pictures from a real run: PYTHONPATH=tests python tests/helpers/make_pictures.py
 
 Needs Chromium and its driver. The pictures are those of docs/pictures.
 """

@@ -51,9 +51,7 @@ def ring(processes):
     """Three epochs of the ring classifier; no batch can be divided evenly."""
     pl.seed_everything(0, verbose=False)
     model = RingDNN()
-    history = trainer(processes, max_epochs=3).fit(
-        model, RingDataModule(num_rows=2003, test_rows=10, batch_size=101)
-    )
+    history = trainer(processes, max_epochs=3).fit(model, RingDataModule(num_rows=2003, test_rows=10, batch_size=101))
     weights = {name: value.tolist() for name, value in model.state_dict().items()}
     return {"history": list(history), "weights": weights}
 

@@ -1,7 +1,8 @@
-"""Kills, damaged files, full disks and places that cannot be written: one line each, and nothing is lost."""
+"""After kills, damage, full disks and unwritable directories: one line of error, and nothing is lost."""
 
 import io
 import json
+import multiprocessing
 import os
 import resource
 import shutil
@@ -16,20 +17,11 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import ROOT
-from helpers.commands import command
-from helpers.tiny_files import accepted, write_mnist, write_reuters
+from helpers.commands import command, use_tiny_files
 
-from datamodules.mnist import MNISTDataModule
-from datamodules.reuters import ReutersDataModule
-from lightmodels.checkpointing.files import (
-    CheckpointError,
-    link_checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-)
+from lightmodels.checkpointing.files import CheckpointError, link_checkpoint, load_checkpoint, save_checkpoint
 from lightmodels.cli import train
-from lightmodels.trainer.run_directory import RunDirectoryError, probe
-from lightmodels.utils.atomic_file import remove_leftovers
+from lightmodels.trainer.run_directory import RunDirectoryError, claim_next, probe
 
 SMALL = ("--max_epochs", "1", "--data.num_rows", "200", "--data.test_rows", "50")
 LAST, BEST = Path("run/checkpoints/last.ckpt"), Path("run/checkpoints/best.ckpt")
@@ -64,15 +56,15 @@ def contents(directory: str | Path) -> dict[Path, bytes]:
 
 @pytest.fixture
 def elsewhere(tmp_path):
-    """A temporary directory on another file system, where there is one: no file can be renamed from it."""
+    """A temporary directory on another file system, if there is one: files cannot be renamed from there."""
     memory = Path("/dev/shm")
-    other = os.access(memory, os.W_OK) and memory.stat().st_dev != tmp_path.stat().st_dev
-    with tempfile.TemporaryDirectory(dir=memory if other else tmp_path) as directory:
+    is_other = os.access(memory, os.W_OK) and memory.stat().st_dev != tmp_path.stat().st_dev
+    with tempfile.TemporaryDirectory(dir=memory if is_other else tmp_path) as directory:
         yield Path(directory)
 
 
 @pytest.mark.parametrize("rounds", [40, pytest.param(200, marks=pytest.mark.slow)])
-def test_a_kill_while_saving_leaves_a_whole_checkpoint_that_is_not_older(elsewhere, rounds):
+def test_a_kill_while_saving_leaves_a_complete_checkpoint_that_is_not_older(elsewhere, rounds):
     Path("checkpoints").mkdir()
     output = subprocess.run(
         [sys.executable, ROOT / "tests/helpers/saver.py", "checkpoints", str(rounds)],
@@ -83,30 +75,17 @@ def test_a_kill_while_saving_leaves_a_whole_checkpoint_that_is_not_older(elsewhe
     for one in found:
         assert one["values"] == [one["counter"]]
         assert one["size"] == 250_000
-        assert one["counter"] - one["said"] in (0, 1)  # saved, and perhaps not yet said
+        assert one["counter"] - one["said"] in (0, 1)  # saved, and perhaps not yet reported
         assert one["swept"] == ["last.ckpt"]
-    interrupted = [one["left"][0] for one in found if one["left"]]
-    partial = sum(size < max(interrupted) for size in interrupted)
-    print(
-        f"{rounds} rounds: {len(interrupted)} killed with a temporary file there, {partial} of them partial"
-    )
-    assert len(interrupted) > rounds / 10  # else this has tested little
+    interrupted = [one["left"][0] for one in found if one["left"]]  # sizes of temporary files
+    assert len(interrupted) > rounds / 10, "too few kills happened while a file was being written"
     assert not list(elsewhere.iterdir())
-
-
-def test_only_what_a_killed_save_has_left_is_swept():
-    left = [f".{name}.ckpt.{'0a1b' * 8}.tmp" for name in ("last", "best")]
-    names = [*left, "last.ckpt", "notes.tmp", ".hidden"]
-    for name in names:
-        Path(name).touch()
-    remove_leftovers(Path(), "*.ckpt")
-    assert sorted(path.name for path in Path().iterdir()) == sorted(names[2:])
 
 
 # Damaged checkpoints
 
 
-def inside(content: bytes, end_of_name: str) -> int:
+def entry_position(content: bytes, end_of_name: str) -> int:
     """The position of a byte in the middle of an archive's entry."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entry = next(entry for entry in archive.infolist() if entry.filename.endswith(end_of_name))
@@ -114,13 +93,12 @@ def inside(content: bytes, end_of_name: str) -> int:
     return entry.header_offset + 30 + sum(names) + entry.compress_size // 2
 
 
-def directory(content: bytes) -> int:
-    """The position of an archive's directory."""
+def directory_position(content: bytes) -> int:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return archive.start_dir
 
 
-def flipped(content: bytes, at: int, bits: int = 0xFF) -> bytes:
+def flip(content: bytes, at: int, bits: int = 0xFF) -> bytes:
     at %= len(content)
     return content[:at] + bytes([content[at] ^ bits]) + content[at + 1 :]
 
@@ -134,10 +112,10 @@ FILE = {
     "garbage": lambda content: os.urandom(len(content)),
 }
 CHECKPOINT = FILE | {
-    "a byte of a tensor": lambda content: flipped(content, inside(content, "/data/0")),
-    "a byte of the pickle": lambda content: flipped(content, inside(content, "/data.pkl")),
-    "a checksum in the directory": lambda content: flipped(content, directory(content) + 16),
-    "a method in the directory": lambda content: flipped(content, directory(content) + 10, 8),
+    "a byte of a tensor": lambda content: flip(content, entry_position(content, "/data/0")),
+    "a byte of the pickle": lambda content: flip(content, entry_position(content, "/data.pkl")),
+    "a checksum in the directory": lambda content: flip(content, directory_position(content) + 16),
+    "a method in the directory": lambda content: flip(content, directory_position(content) + 10, 8),
 }
 COMMANDS = {
     "evaluate --ckpt": ("evaluate", "--ckpt", LAST),
@@ -156,7 +134,7 @@ def damage(path: str | Path, how) -> None:
 
 @pytest.mark.parametrize("how", CHECKPOINT)
 @pytest.mark.parametrize("argv", COMMANDS.values(), ids=COMMANDS)
-def test_a_damaged_checkpoint_is_named_with_a_usable_one(capfd, run, argv, how):
+def test_a_damaged_checkpoint_is_named_with_an_intact_one(capfd, run, argv, how):
     damage(LAST, CHECKPOINT[how])
     before = contents(run)
     ended = command(capfd, *argv)
@@ -177,7 +155,7 @@ def test_a_damaged_checkpoint_is_named_with_a_usable_one(capfd, run, argv, how):
         (LAST, [LAST, BEST, Path("run/checkpoints/older.ckpt")], ")"),
     ],
 )
-def test_what_is_advised_is_the_newest_whole_file(run, asked, damaged, advice):
+def test_the_newest_intact_file_is_suggested(run, asked, damaged, advice):
     shutil.copy(LAST, "run/checkpoints/older.ckpt")
     os.utime("run/checkpoints/older.ckpt", (1, 1))
     Path("run/checkpoints/folder.ckpt").mkdir()
@@ -190,16 +168,16 @@ def test_what_is_advised_is_the_newest_whole_file(run, asked, damaged, advice):
 
 
 def test_no_flipped_bit_is_ever_loaded_as_something_else():
-    """Those in the directory are the dangerous ones: it has no checksum, and torch reads it its own way."""
+    """The archive's directory matters most: it has no checksum, and torch reads it in its own way."""
     weight = torch.arange(20.0)
     save_checkpoint({"state_dict": {"weight": weight}, "rate": 0.1}, "model.ckpt")
     whole = Path("model.ckpt").read_bytes()
-    start = directory(whole)
+    start = directory_position(whole)
     places = [(at, 1 << at % 8) for at in range(start)]
     places += [(at, 1 << bit) for at in range(start, len(whole)) for bit in range(8)]
     refused = 0
     for at, bits in places:
-        Path("model.ckpt").write_bytes(flipped(whole, at, bits))
+        Path("model.ckpt").write_bytes(flip(whole, at, bits))
         try:
             loaded = load_checkpoint("model.ckpt")
         except CheckpointError:
@@ -213,26 +191,23 @@ def test_no_flipped_bit_is_ever_loaded_as_something_else():
 # Damaged data
 
 GZ = FILE | {
-    "a byte of the header": lambda content: flipped(content, 0),
-    "a byte of the data": lambda content: flipped(content, len(content) // 2),
-    "a byte of the checksum": lambda content: flipped(content, -6),
+    "a byte of the header": lambda content: flip(content, 0),
+    "a byte of the data": lambda content: flip(content, len(content) // 2),
+    "a byte of the checksum": lambda content: flip(content, -6),
 }
 NPZ = FILE | {
-    "a byte of the wires": lambda content: flipped(content, inside(content, "x.npy")),
-    "a byte of the topics": lambda content: flipped(content, inside(content, "y.npy")),
-    "a byte of the directory": lambda content: flipped(content, directory(content) + 16),
+    "a byte of the texts": lambda content: flip(content, entry_position(content, "x.npy")),
+    "a byte of the topics": lambda content: flip(content, entry_position(content, "y.npy")),
+    "a byte of the directory": lambda content: flip(content, directory_position(content) + 16),
 }
-IMAGES, WIRES = "MNIST/raw/train-images-idx3-ubyte.gz", "reuters/reuters.npz"
-DATA = [("mnist", IMAGES, how) for how in GZ.items()] + [("reuters", WIRES, how) for how in NPZ.items()]
+IMAGES, TEXTS = "MNIST/raw/train-images-idx3-ubyte.gz", "reuters/reuters.npz"
+DATA = [("mnist", IMAGES, how) for how in GZ.items()] + [("reuters", TEXTS, how) for how in NPZ.items()]
 
 
 @pytest.mark.parametrize(("task", "name", "how"), DATA, ids=[f"{task} {how[0]}" for task, _, how in DATA])
 def test_damaged_data_are_named(capfd, monkeypatch, task, name, how):
-    write_mnist("files")
-    write_reuters("files")
-    for module in (MNISTDataModule, ReutersDataModule):
-        monkeypatch.setattr(module, "files", accepted(module.files, "files"))
-    monkeypatch.setattr("lightmodels.data.remote_files.SCHEMES", ())  # what is missing is not to be fetched
+    use_tiny_files(monkeypatch, "files")
+    monkeypatch.setattr("lightmodels.data.remote_files.SCHEMES", ())  # no downloads
     damage(Path("files", name), how[1])
     before = contents("files")
     ended = command(capfd, "train", "--task", task, "--data_dir", "files")
@@ -263,10 +238,7 @@ def test_a_full_disk_keeps_the_old_checkpoint(capfd, run):
 
 @contextmanager
 def limited(size):
-    """Files of this process cannot grow beyond a size, as if the disk were full.
-
-    No longer than need be: where pytest's own output goes to a file, that could not grow either.
-    """
+    """Limits the size of this process's files, as if the disk were full (pytest's output too: be brief)."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -275,7 +247,7 @@ def limited(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_results_that_cannot_be_written_are_no_success(capfd, run):
+def test_a_run_whose_results_cannot_be_written_fails(capfd, run):
     (run / "metrics.json").unlink()
     (run / "metrics.json").mkdir()
     ended = command(capfd, "train", "--resume", "last", "--run_dir", "run", "--max_epochs", 2)
@@ -293,7 +265,7 @@ def test_figures_that_cannot_be_written_are_warnings(capfd, run):
 
 
 @pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.99])
-def test_a_failed_save_tells_the_disks_reason(share):
+def test_a_failed_save_reports_the_reason_of_the_disk(share):
     state = {"state_dict": {name: torch.rand(9000) for name in "abc"}}
     save_checkpoint(state, "model.ckpt")
     before = contents(".")
@@ -303,7 +275,7 @@ def test_a_failed_save_tells_the_disks_reason(share):
     assert contents(".") == before
 
 
-def test_a_second_name_that_cannot_be_given_is_told_with_its_path():
+def test_a_failed_link_names_its_path():
     save_checkpoint({"state_dict": {}}, "best.ckpt")
     before = contents(".")
     with pytest.raises(CheckpointError, match=r"^best.ckpt: the checkpoint cannot be written"):
@@ -311,49 +283,27 @@ def test_a_second_name_that_cannot_be_given_is_told_with_its_path():
     assert contents(".") == before
 
 
-# Places
+# Run directories
 
 
-FOUR = """
-import multiprocessing, os, sys, console, torch, train
-from itertools import count
-from lightmodels import run_directory
-torch.set_num_threads(1)
-together = multiprocessing.get_context("fork").Barrier(4)
-run_directory.count = lambda first: (together.wait(120), count(first))[1]
-children = []
-for number in range(4):
-    children.append(os.fork())
-    if children[-1] == 0:
-        with open(f"{number}.out", "w") as out, open(f"{number}.err", "w") as err:
-            os.dup2(out.fileno(), 1), os.dup2(err.fileno(), 2)
-        sys.exit(console.run(train.main))
-sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
-"""
+def test_four_processes_at_once_claim_four_directories(monkeypatch):
+    """They wait for each other once all have seen that no number is taken."""
+    processes, mkdir, waited = multiprocessing.get_context("fork"), Path.mkdir, []
+    barrier = processes.Barrier(4)
 
+    def wait_and_make(path, *args, **options):
+        if not waited:  # in each process of its own
+            waited.append(barrier.wait(300))
+        mkdir(path, *args, **options)
 
-def test_four_processes_at_once_get_four_runs():
-    """One interpreter forks them when all is imported: so two cores suffice.
-
-    They wait for each other when all have seen that no number is taken: the worst moment.
-    """
-    places = os.pathsep.join([str(ROOT), str(ROOT / "scripts")])
-    ended = subprocess.run(
-        [sys.executable, "-c", FOUR, *SMALL, "--trainer.figures", "false"],
-        env={**ONE_THREAD, "PYTHONPATH": places},
-        timeout=240,
-    )
-    assert [Path(f"{number}.err").read_text() for number in range(4)] == [""] * 4
-    assert ended.returncode == 0
-    runs = {f"runs/ring/{number}" for number in range(1, 5)}
-    assert {str(path) for path in Path("runs/ring").iterdir()} == runs
-    assert {Path(f"{number}.out").read_text().split()[-1] for number in range(4)} == runs
-    for path in runs:
-        assert len(load_checkpoint(f"{path}/checkpoints/last.ckpt")["history"]["rows"]) == 1
+    monkeypatch.setattr(Path, "mkdir", wait_and_make)
+    with processes.Pool(4) as pool:
+        claimed = pool.map(claim_next, [Path("runs")] * 4, chunksize=1)
+    assert sorted(claimed) == [Path(f"runs/{number}") for number in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize("run_dir", ["file/run", "file/deeper/run", "to nowhere/run", None])
-def test_a_place_without_room_for_a_run_is_told_before_data_are_loaded(capfd, monkeypatch, run_dir):
+def test_an_impossible_run_directory_is_reported_before_data_is_loaded(capfd, monkeypatch, run_dir):
     monkeypatch.setattr("lightmodels.data.remote_files.SCHEMES", ())
     Path("file").touch()
     Path("runs").touch()  # in the way of the default, runs/mnist/1
@@ -367,7 +317,7 @@ def test_a_place_without_room_for_a_run_is_told_before_data_are_loaded(capfd, mo
 
 @pytest.fixture
 def no_root(tmp_path):
-    """Takes root's rights from this process, as root may write everywhere."""
+    """Drops the rights of root, who may write everywhere."""
     tmp_path.chmod(0o755)
     if os.geteuid() != 0:
         yield lambda: None
@@ -376,7 +326,7 @@ def no_root(tmp_path):
     os.setresuid(0, 0, 0)
 
 
-def test_a_place_that_cannot_be_written_is_told(no_root):
+def test_an_unwritable_directory_is_reported(no_root):
     for name, mode in (("open", 0o777), ("locked", 0o555), ("closed", 0o000)):
         Path(name).mkdir()
         Path(name).chmod(mode)

@@ -1,4 +1,4 @@
-"""Under torchrun, on one machine and on two, a run is the one of a single process, also if a worker dies."""
+"""Under torchrun, on one machine or two, a run equals that of a single process, also if a worker dies."""
 
 import csv
 import json
@@ -7,16 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from helpers import ROOT
-from helpers.commands import command
+from helpers.commands import command, wait_until
 
 from lightmodels.cli import train
 
-SCRIPTS = ROOT / "scripts"
 OPTIONS = ["--max_epochs", "8", "--save_every_n_steps", "10", "--trainer.accelerator", "cpu"]
 OPTIONS += ["--trainer.figures", "false"]  # a second of each process's time
 TWO_PROCESSES = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
@@ -24,11 +22,11 @@ TWO_MACHINES = ["--trainer.devices", "1", "--trainer.num_nodes", "2", "--trainer
 
 
 def start(launcher, run_dir, *argv, cwd=None, **environment):
-    """A train command under a launcher; no output may be lost, nor fill a pipe that nobody reads."""
+    """Starts a training under a launcher, with its output in a file."""
     (cwd or run_dir.parent).mkdir(exist_ok=True)
     with (cwd or run_dir.parent).joinpath(f"{run_dir.name}.log").open("w") as log:
         process = subprocess.Popen(
-            [*launcher, str(SCRIPTS / "train.py"), "--run_dir", str(run_dir), *OPTIONS, *argv],
+            [*launcher, str(ROOT / "scripts/train.py"), "--run_dir", str(run_dir), *OPTIONS, *argv],
             stdout=log, stderr=log, cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         )  # fmt: skip
     process.run_dir, process.log = run_dir, Path(log.name)
@@ -37,7 +35,7 @@ def start(launcher, run_dir, *argv, cwd=None, **environment):
 
 def wait(process):
     try:
-        code = process.wait(timeout=90)
+        code = process.wait(timeout=180)
     except subprocess.TimeoutExpired:
         process.terminate()  # torchrun ends its workers then
         process.wait(timeout=60)
@@ -74,7 +72,7 @@ def assert_same_history(run_dir, expected):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """A run of two processes that torchrun has started, perhaps still under way."""
+    """A run of two processes started by torchrun, perhaps still running."""
     job = standalone(tmp_path_factory.mktemp("nodes") / "two")
     yield job
     wait(job)
@@ -89,7 +87,7 @@ def one(undisturbed):
 
 
 def worker(launcher, rank):
-    """The process that torchrun has started for a rank."""
+    """The process that torchrun started for a rank."""
     children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
     wanted = f"\0RANK={rank}\0".encode()
     (pid,) = [int(pid) for pid in children if wanted in Path(f"/proc/{pid}/environ").read_bytes()]
@@ -98,19 +96,17 @@ def worker(launcher, rank):
 
 def test_a_killed_worker_is_restarted_and_resumes_exactly(undisturbed):
     job = standalone(undisturbed.run_dir.with_name("killed"))
-    deadline = time.monotonic() + 60
-    while not (job.run_dir / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until((job.run_dir / "checkpoints/last.ckpt").exists, "the first checkpoint")
     os.kill(worker(job, rank=1), signal.SIGKILL)
     for process in (job, undisturbed):
         wait(process)
     killed, two = job.run_dir, undisturbed.run_dir
     assert metrics(killed) == metrics(two)
     attempts = [len(list(run_dir.glob("events.*"))) for run_dir in (killed, two)]
-    assert attempts[0] > attempts[1]  # it went on beside what the first attempt had written
+    assert attempts[0] > attempts[1]  # the second attempt wrote to the same directory
 
 
-def test_torchrun_trains_as_one_process_does(undisturbed, one):
+def test_torchrun_trains_like_one_process(undisturbed, one):
     wait(undisturbed)
     assert_same_history(undisturbed.run_dir, one)
     assert metrics(undisturbed.run_dir)["devices"] == 2
@@ -118,7 +114,7 @@ def test_torchrun_trains_as_one_process_does(undisturbed, one):
 
 @pytest.fixture
 def two_hosts():
-    """Names of two network namespaces, 10.77.0.1 and 10.77.0.2, joined by a cable and by nothing else."""
+    """Names of two network namespaces, 10.77.0.1 and 10.77.0.2, connected with each other only."""
     if shutil.which("ip") is None:
         pytest.skip("two hosts need iproute2: there is no ip here")
     names = [f"lightmodels-{os.getpid()}-{host}" for host in (1, 2)]
@@ -147,7 +143,7 @@ def ip(*arguments):
 
 
 def on_host(number, name, run_dir):
-    """One host's part of a run; torchrun is told who is who, as host names mean nothing here."""
+    """Starts one host's part of a run; torchrun is told which host this is, as they share a name."""
     rendezvous = torchrun(
         "--nnodes", "2", "--nproc_per_node", "1", "--rdzv_id", "test", "--rdzv_backend", "c10d",
         "--rdzv_endpoint", "10.77.0.1:29500",  # free, as nothing else runs on that host
@@ -158,7 +154,7 @@ def on_host(number, name, run_dir):
     return start(launcher, run_dir, *TWO_MACHINES, cwd=directory, GLOO_SOCKET_IFNAME="cable")
 
 
-def test_two_hosts_train_as_one_process_does(one, two_hosts):
+def test_two_hosts_train_like_one_process(one, two_hosts):
     run_dir = one.with_name("hosts")
     jobs = [on_host(number, name, run_dir) for number, name in enumerate(two_hosts, 1)]
     for job in jobs:
@@ -167,11 +163,10 @@ def test_two_hosts_train_as_one_process_does(one, two_hosts):
     assert metrics(run_dir)["devices"] == 2
 
 
-def test_only_a_restart_of_the_same_job_goes_on_in_its_directory(capfd, monkeypatch, tmp_path):
+def test_only_a_restart_of_the_same_job_resumes_its_run(capfd, monkeypatch, tmp_path):
     def attempt(job, number):
         monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / job / f"attempt_{number}/0/error.json"))
-        options = ("--run_dir", "run", "--max_epochs", "1", "--trainer.accelerator", "cpu")
-        return command(capfd, "train", *options)
+        return command(capfd, "train", "--run_dir", "run", "--max_epochs", 1, "--trainer.accelerator", "cpu")
 
     monkeypatch.chdir(tmp_path)
     for job in ("ours", "other"):

@@ -69,9 +69,7 @@ def flat(value, name=""):
     """Every leaf of a checkpoint by its path, except measured times."""
     if isinstance(value, (dict, list, tuple)):
         items = value.items() if isinstance(value, dict) else enumerate(value)
-        parts = (
-            flat(part, f"{name}/{key}") for key, part in items if key not in ("seconds", "samples_per_second")
-        )
+        parts = (flat(part, f"{name}/{key}") for key, part in items if key not in ("seconds", "samples_per_second"))
         return {path: leaf for part in parts for path, leaf in part.items()}
     return {name: value}
 

@@ -26,7 +26,7 @@ def in_an_empty_directory(tmp_path, monkeypatch):
 
 def quiet(**options):
     bare = {"max_epochs": 2, "accelerator": "cpu", "logger": False, "enable_checkpointing": False}
-    return Trainer(**{**bare, **options})
+    return Trainer(**bare | options)
 
 
 def fitted(model_class=Classifier, **options):
@@ -60,16 +60,20 @@ def loss_of(model, x, y):
         return F.cross_entropy(model(x), y, reduction="none").double().mean().item()
 
 
+class Still(Classifier):
+    """Keeps its initial weights."""
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
 # Batches
 
 
 def test_dict_batches():
-    class Named(Classifier):
+    class Named(Still):
         def shared_step(self, batch):
             return super().shared_step((batch["x"], batch["y"]))
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=0.0)
 
     x, y = points(31)
     rows = [{"x": row, "y": label} for row, label in zip(x, y, strict=True)]
@@ -235,6 +239,10 @@ def small_net():
     return nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
 
 
+def compiled_net():
+    return torch.compile(small_net(), backend="eager")
+
+
 class Wrapped(LightModel):
     """A ``Classifier`` whose net is passed to the constructor."""
 
@@ -246,13 +254,9 @@ class Wrapped(LightModel):
 
 def test_a_compiled_net_trains_as_the_original_and_its_checkpoint_loads():
     plain, _ = fitted(lambda: Wrapped(small_net()))
-    model, trainer = fitted(
-        lambda: Wrapped(torch.compile(small_net(), backend="eager")), run_dir="run", enable_checkpointing=True
-    )
+    model, trainer = fitted(lambda: Wrapped(compiled_net()), run_dir="run", enable_checkpointing=True)
     assert model.history["val_loss"] == pytest.approx(plain.history["val_loss"], rel=1e-5)
-    again = Wrapped.load_from_checkpoint(
-        "run/checkpoints/last.ckpt", net=torch.compile(small_net(), backend="eager")
-    )
+    again = Wrapped.load_from_checkpoint("run/checkpoints/last.ckpt", net=compiled_net())
     x = points(20, 2)[0]
     assert torch.allclose(again(x), model(x))
     assert torch.allclose(trainer.predict(again, TensorLoader(x, batch_size=7)), model(x), atol=1e-6)
@@ -291,10 +295,6 @@ def test_fast_dev_run_makes_one_step():
 
 
 def test_metrics_of_limited_batches_cover_exactly_their_rows():
-    class Still(Classifier):
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=0.0)
-
     model, _ = fitted(Still, limit_train_batches=3, limit_val_batches=0.5)
     data = Points(batch_size=25)
     for epoch, row in enumerate(model.history):

@@ -1,4 +1,4 @@
-"""The pages of docs are built without a warning, and their code runs."""
+"""The documentation builds without warnings, and its code runs."""
 
 import re
 import shlex
@@ -34,22 +34,14 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_the_commands_of_a_page_are_understood(capfd, line):
+def test_the_commands_of_a_page_are_valid(capfd, line):
     argv = shlex.split(line, comments=True)[2:]
     assert command(capfd, "train", *argv, "--print_config").code == 0
 
 
-def test_all_pages_are_built(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "mkdocs",
-        "build",
-        "--strict",
-        "--quiet",
-        "--site-dir",
-        tmp_path / "site",
-    ]
+def test_the_site_builds_without_warnings(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"]
+    # With --quiet, mkdocs does not count warnings as errors.
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     reference = (tmp_path / "site" / "reference" / "index.html").read_text()

@@ -1,4 +1,4 @@
-"""The notebook runs, its history and figure are shown, and what it shows of a history is safe HTML."""
+"""The notebook runs and displays history and figure; the HTML of a history is escaped."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ NOTEBOOK = ROOT / "examples" / "quick_start.ipynb"
 ROWS = [{"epoch": n, "train_loss": 1 / n, "val_loss": abs(n - 8) + 0.5} for n in range(1, 13)]
 
 
-def test_the_table_has_the_last_rows_and_marks_the_best():
+def test_the_table_shows_the_last_rows_and_marks_the_best_epoch():
     shown = History([*ROWS[:11], {"epoch": 12, "train_loss": 0.1}])._repr_html_()
     assert shown.count("<tr") == 1 + 10
     (marked,) = [line for line in shown.splitlines() if "*</td>" in line]
@@ -22,14 +22,14 @@ def test_the_table_has_the_last_rows_and_marks_the_best():
     assert "<td>0.1</td><td>-</td>" in shown
 
 
-def test_names_are_escaped_and_no_rows_are_no_error():
+def test_names_are_escaped_and_an_empty_history_is_valid():
     shown = History([{"epoch": 1, "val_<script>": 0.5}])._repr_html_()
     assert "<script>" not in shown
     assert "&lt;script&gt;" in shown
     assert "0 of 0 epochs" in History()._repr_html_()
 
 
-def test_a_plot_is_a_picture_by_itself():
+def test_a_plot_displays_as_png_and_can_be_pickled():
     figure = History(ROWS).plot()
     assert figure._repr_png_().startswith(b"\x89PNG")
     assert pickle.loads(pickle.dumps(figure)).axes[0].get_ylabel() == "loss"
@@ -40,7 +40,7 @@ def test_the_notebook_is_stored_without_outputs():
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
 
 
-def test_the_notebook_runs_and_shows_table_and_figure(tmp_path):
+def test_the_notebook_runs_and_displays_table_and_figure(tmp_path):
     nbclient = pytest.importorskip("nbclient", reason="needs nbclient and ipykernel")
     pytest.importorskip("ipykernel", reason="needs nbclient and ipykernel")
     import nbformat

@@ -1,4 +1,4 @@
-"""A project of its own, in another directory and environment, trains on the wheel of this one."""
+"""Projects of users: with the wheel in a new environment, and with a folder ``datamodules`` of their own."""
 
 import json
 import os
@@ -23,6 +23,22 @@ MYPY = """
 [mypy-torch.*,torchmetrics.*,torchvision.*,pytorch_lightning.*,lightning_utilities.*,lightning_fabric.*,numpy.*,matplotlib.*,pandas.*]
 follow_imports = skip
 """
+FOREIGN = """
+import sys, torch
+import datamodules
+from lightmodels import LinearRegression, Trainer, cross_validate, load
+from lightmodels.cli.main import run_command
+
+assert datamodules.__file__ == sys.argv[1]
+x = torch.randn(40, 2)
+data = x, x.sum(1, keepdim=True)
+model, trainer = LinearRegression(), Trainer(gpus=0, max_epochs=1, run_dir="run", figures=False)
+trainer.fit(model, train_data=data, validation_split=0.25)
+assert torch.equal(load("run/checkpoints/best.ckpt")(x), trainer.predict(model, x))
+cross_validate(LinearRegression, data, k=2, gpus=0, max_epochs=1)
+sys.argv = ["scripts/train.py"]
+run_command("train")
+"""
 TYPED = """
 from lightmodels import Trainer
 from lightmodels.data.tensor_datamodule import TensorDataModule
@@ -33,7 +49,7 @@ Trainer(patience="three")
 
 
 def run(*command, cwd, code=0):
-    """What a command prints; it inherits nothing that would show it this tree."""
+    """The output of a command that must not find this repository through its environment."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == code, done.stdout + done.stderr
@@ -42,9 +58,9 @@ def run(*command, cwd, code=0):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel, built from a copy of the tracked files, so that nothing is left among them."""
+    """The wheel, built from a copy of the tracked files, so that no build files are left among them."""
     if not (ROOT / ".git").exists() or not shutil.which("git"):
-        pytest.skip("the tracked files are known in a git repository only")
+        pytest.skip("needs a git repository, which knows the tracked files")
     copy, built = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("built")
     for name in filter(None, run("git", "ls-files", "-z", cwd=ROOT).split("\0")):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
@@ -57,39 +73,33 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def python(wheel, tmp_path_factory):
-    """A new environment with the wheel in it; its dependencies are those of the running one."""
+    """Python of a new environment with the wheel; its dependencies are those of the current one."""
     home = tmp_path_factory.mktemp("environment") / "venv"
     run(sys.executable, "-m", "venv", home, cwd=ROOT)
     python = home / "bin" / "python"
-    pip = [
-        python,
-        "-m",
-        "pip",
-        "install",
-        "--no-deps",
-        "--no-index",
-        "--quiet",
-        "--disable-pip-version-check",
-    ]
-    run(*pip, wheel, cwd=home)
+    options = ["--no-deps", "--no-index", "--quiet", "--disable-pip-version-check"]
+    run(python, "-m", "pip", "install", *options, wheel, cwd=home)
     packages = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=home).strip()
-    # Afterwards, so that pip knows of no other installation; an editable one is not looked for in there.
+    # Afterwards, so that pip sees no other installation; .pth files in there are not read.
     (Path(packages) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return python
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """The project, elsewhere."""
+    """A copy of the project in another directory."""
     return shutil.copytree(PROJECT, tmp_path_factory.mktemp("elsewhere") / "project")
 
 
-def test_the_wheel_holds_both_packages_and_their_types(wheel):
-    names = set(zipfile.ZipFile(wheel).namelist())
+def test_the_wheel_has_all_packages_their_types_and_the_command(wheel):
+    archive = zipfile.ZipFile(wheel)
+    names = set(archive.namelist())
     for package in ("lightmodels", "datamodules"):
         files = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
         assert files | {f"{package}/py.typed"} <= names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"lightmodels", "datamodules"}
+    (entry_points,) = [name for name in names if name.endswith("/entry_points.txt")]
+    assert b"lightmodels = lightmodels.cli.main:main" in archive.read(entry_points)
 
 
 def test_the_project_trains_on_the_installed_package(python, project):
@@ -101,7 +111,40 @@ def test_the_project_trains_on_the_installed_package(python, project):
     assert (project / "runs" / "1" / "checkpoints" / "best.ckpt").is_file()
 
 
-def test_the_types_of_the_installed_package_are_seen(python, project):
+def test_the_console_command_trains_in_two_processes(python, tmp_path):
+    """Lightning starts the second process with the command line of the first."""
+    small = [
+        "--max_epochs",
+        "1",
+        "--data.num_rows",
+        "200",
+        "--data.test_rows",
+        "50",
+        "--trainer.figures",
+        "false",
+    ]
+    processes = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    console = python.with_name("lightmodels")
+    out = run(console, "train", "--task", "ring", *small, *processes, cwd=tmp_path)
+    assert out.splitlines()[-1] == "tensorboard --logdir runs/ring/1"
+    assert json.loads((tmp_path / "runs/ring/1/metrics.json").read_text())["devices"] == 2
+
+
+def test_a_folder_datamodules_of_the_user_hides_only_the_commands(tmp_path):
+    foreign = tmp_path / "datamodules" / "__init__.py"
+    foreign.parent.mkdir()
+    foreign.touch()
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-c", FOREIGN, foreign], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    own = ROOT / "datamodules"
+    message = f"{foreign.parent} hides {own}, which the commands need: rename it, or take it off the path"
+    assert (done.returncode, done.stderr) == (2, f"train.py: {message}\n")
+
+
+def test_mypy_sees_the_types_of_the_installed_package(python, project):
     (project / "mypy.ini").write_text(MYPY)
     (project / "typed.py").write_text(TYPED)
     mypy = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "--python-executable", python]
@@ -116,5 +159,5 @@ def test_the_project_is_small_and_uses_public_names_only():
     assert len((PROJECT / "README.md").read_text().splitlines()) <= 10
     for path in PROJECT.rglob("*.py"):
         text = path.read_text()
-        assert "from lightmodels." not in text
+        assert not re.search(r"from (lightmodels\.(?!data\.)|datamodules)", text)
         assert not re.search(r"\._(?!_)", text)

@@ -1,4 +1,4 @@
-"""The README's code and commands run, and its claims about files and flags hold."""
+"""The README's code and commands run, and the files, flags and make targets that it names exist."""
 
 import re
 import shlex
@@ -13,11 +13,9 @@ from helpers.commands import command
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 CODE = [text for language, text in BLOCKS if language == "python"]
+PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "from_torchkeras.md"]
 COMMANDS = [
-    line.partition("#")[0].strip()
-    for language, text in BLOCKS
-    if language == "bash"
-    for line in text.splitlines()
+    line.partition("#")[0].strip() for language, text in BLOCKS if language == "bash" for line in text.splitlines()
 ]
 TRAININGS = [line for line in COMMANDS if line.startswith("python scripts/train.py")]
 
@@ -41,7 +39,7 @@ def test_there_are_commands():
 
 @pytest.mark.parametrize("line", TRAININGS)
 def test_every_training_command_is_understood(capfd, line):
-    """Up to what this machine has not: GPUs, the configuration of the line before."""
+    """Up to what is missing here, such as a run to resume."""
     Path("recipe.yaml").write_text("task: ring\n")
     argv = shlex.split(line.partition(">")[0])[2:]
     ended = command(capfd, "train", *argv, "--print_config")
@@ -49,7 +47,7 @@ def test_every_training_command_is_understood(capfd, line):
     assert "unknown flag" not in ended.err
 
 
-def test_the_made_data_commands_run_one_after_the_other(capfd):
+def test_the_commands_for_synthetic_data_run_one_after_the_other(capfd):
     """Train, resume with more epochs, evaluate, predict, export: as a reader would."""
     assert command(capfd, "train", "--max_epochs", 1).code == 0
     resume = next(line for line in TRAININGS if "--resume" in line)
@@ -62,15 +60,27 @@ def test_the_made_data_commands_run_one_after_the_other(capfd):
 
 
 def test_every_make_target_exists():
-    targets = re.findall(r"make (\w+)", README + (ROOT / "CONTRIBUTING.md").read_text())
+    targets = re.findall(r"(?m)(?:^|`)make (\w+)", README + (ROOT / "CONTRIBUTING.md").read_text())
     makefile = (ROOT / "Makefile").read_text()
     assert {"train", "test", "lint"} <= set(targets)
-    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets if target != "are")
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 
 def test_every_file_of_the_tree_exists():
-    tree = next(text for language, text in BLOCKS if text.startswith("lightmodels/"))
+    tree = next(text for _, text in BLOCKS if text.startswith("lightmodels/\n"))
+    top, folders = ROOT, set()
     for line in tree.splitlines():
-        folder, _, description = line.partition("/")
-        for name in re.findall(r"\w+\.py", description):
-            assert (ROOT / folder / name).is_file()
+        name, _, description = line.strip().partition(" ")
+        top = top if line.startswith(" ") else ROOT / name
+        folder = top / name if line.startswith(" ") else top
+        folders.add(folder)
+        for path in [folder, *(folder / each for each in re.findall(r"\w+(?:\.(?:py|md|ipynb)\b|/)", description))]:
+            assert path.exists(), path
+    packages = {path.parent for path in (ROOT / "lightmodels").glob("*/__init__.py")}
+    assert packages < folders
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_in_the_text_exists(page):
+    paths = set(re.findall(r"`((?:docs|examples|lightmodels|datamodules|scripts|tests)/[\w./]+)", page.read_text()))
+    assert all((ROOT / path).exists() for path in paths if "spiral" not in path), paths

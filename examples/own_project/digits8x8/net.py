@@ -13,8 +13,8 @@ class DigitsNet(LightModel):
     """Two convolutions and a dense layer; cross-entropy and accuracy.
 
     Args:
-        num_classes: classes.
-        lr: Adam's rate.
+        num_classes: number of classes.
+        lr: Adam's learning rate.
     """
 
     def __init__(self, num_classes: int = 10, lr: float = 3e-3) -> None:

@@ -1,98 +1,81 @@
-"""The updates of torch's optimizers as functions of tensors, so that one graph can take them in.
-
-Each is torch's own function of the optimizer, told to keep its counts and its rate in tensors.
-"""
+"""The updates of torch's optimizers as functions of tensors, to be part of a compiled graph."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 from torch.optim.nadam import nadam
 from torch.optim.optimizer import Optimizer
-from torch.optim.sgd import sgd
 
 from lightmodels.optim.fused import FusedNAdam, Tensors
 
 States = Mapping[str, Tensors]
 Options = Mapping[str, Any]
-MIN_LR = 1e-30  # a rate that moves nothing; torch's Adam for tensors divides by it
-GRAPH_OPTIONS: dict[str, Any] = {"foreach": False, "capturable": True}
+MIN_LR = 1e-30  # changes no parameter, and torch's Adam can divide by it
 
 
-@dataclass(frozen=True)
-class FunctionalOptimizer:
-    """How one optimizer updates the parameters of a group.
+class FunctionalOptimizer(NamedTuple):
+    """How an optimizer updates the parameters of a group, in place."""
 
-    Attributes:
-        states: names of the tensors that the optimizer keeps of each parameter, given the group's options.
-        update: changes parameters and states in place, given gradients, the rate and the options.
-    """
-
-    states: Callable[[Options], Sequence[str]]
-    update: Callable[[Tensors, Tensors, States, Tensor, Options], None]
+    state_names: Callable[[Options], Sequence[str]]  # of the tensors that it keeps for each parameter
+    update: Callable[[Tensors, Tensors, States, Tensor, Options], None]  # takes gradients and learning rate
 
 
 def for_optimizer(optimizer: Optimizer) -> FunctionalOptimizer | None:
-    """The rule of an optimizer; none of a class that is not here, or options that a graph cannot take in."""
+    """The updates of an optimizer; None if its class or its options are not supported."""
     groups: list[dict[str, Any]] = optimizer.param_groups
     if any(group.get("differentiable") or isinstance(group["lr"], Tensor) for group in groups):
         return None
     if type(optimizer) is torch.optim.SGD and any(g["weight_decay"] and not g["momentum"] for g in groups):
-        return None  # whether a parameter takes part at all could not be told from its state
+        return None  # it would decay parameters without a gradient, which no state tells from others
     return FUNCTIONAL_OPTIMIZERS.get(type(optimizer))
 
 
-def _adam_states(options: Options) -> Sequence[str]:
-    usual = ("exp_avg", "exp_avg_sq", "step")
-    return (*usual, "max_exp_avg_sq") if options["amsgrad"] else usual
+def _common(options: Options) -> dict[str, Any]:
+    """The arguments that Adam and NAdam share; ``capturable`` keeps counts and learning rates in tensors."""
+    names = ("eps", "weight_decay", "maximize", "decoupled_weight_decay")
+    common, (beta1, beta2) = {name: options[name] for name in names}, options["betas"]
+    return common | {"beta1": beta1, "beta2": beta2, "foreach": False, "capturable": True}
 
 
-def _adam(params: Tensors, grads: Tensors, states: States, rate: Tensor, options: Options) -> None:
+def _adam(params: Tensors, grads: Tensors, states: States, lr: Tensor, options: Options) -> None:
     adam(
-        params, grads, states["exp_avg"], states["exp_avg_sq"],
-        states["max_exp_avg_sq"] if options["amsgrad"] else [], states["step"],
-        **GRAPH_OPTIONS, fused=False, differentiable=False, amsgrad=options["amsgrad"],
-        beta1=options["betas"][0], beta2=options["betas"][1], lr=rate.clamp_min(MIN_LR),
-        eps=options["eps"], weight_decay=options["weight_decay"], maximize=options["maximize"],
-        decoupled_weight_decay=options["decoupled_weight_decay"],
+        params, grads, states["exp_avg"], states["exp_avg_sq"], states.get("max_exp_avg_sq", []),
+        states["step"], lr=lr.clamp_min(MIN_LR), amsgrad=options["amsgrad"], fused=False,
+        differentiable=False, **_common(options),
     )  # fmt: skip
 
 
-def _nadam(params: Tensors, grads: Tensors, states: States, rate: Tensor, options: Options) -> None:
+def _nadam(params: Tensors, grads: Tensors, states: States, lr: Tensor, options: Options) -> None:
     nadam(
         params, grads, states["exp_avg"], states["exp_avg_sq"], states["mu_product"], states["step"],
-        **GRAPH_OPTIONS, beta1=options["betas"][0], beta2=options["betas"][1], lr=rate, eps=options["eps"],
-        weight_decay=options["weight_decay"], momentum_decay=options["momentum_decay"],
-        maximize=options["maximize"], decoupled_weight_decay=options["decoupled_weight_decay"],
+        lr=lr, momentum_decay=options["momentum_decay"], **_common(options),
     )  # fmt: skip
 
 
-def _sgd(params: Tensors, grads: Tensors, states: States, rate: Tensor, options: Options) -> None:
-    """With a rate of one on zeros, which gives the change that a rate, if it is a tensor, is then put to."""
-    if decay := options["weight_decay"]:
-        sign = -1 if options["maximize"] else 1
-        grads = [grad.add(param, alpha=sign * decay) for grad, param in zip(grads, params, strict=True)]
-    changes = [torch.zeros_like(param) for param in params]
-    momenta: Any = states.get("momentum_buffer", [])
-    sgd(
-        changes, grads, momenta, foreach=False, fused=False, lr=1.0,
-        weight_decay=0.0, momentum=options["momentum"], dampening=options["dampening"],
-        nesterov=options["nesterov"], maximize=options["maximize"],
-    )  # fmt: skip
-    for param, change in zip(params, changes, strict=True):
-        param.addcmul_(change, rate)
+def _sgd(params: Tensors, grads: Tensors, states: States, lr: Tensor, options: Options) -> None:
+    """As torch's function, which takes no learning rate in a tensor."""
+    for index, (param, grad) in enumerate(zip(params, grads, strict=True)):
+        change = -grad if options["maximize"] else grad
+        if options["weight_decay"]:
+            change = change.add(param, alpha=options["weight_decay"])
+        if momentum := options["momentum"]:
+            buffer = states["momentum_buffer"][index]
+            buffer.mul_(momentum).add_(change, alpha=1 - options["dampening"])
+            change = change.add(buffer, alpha=momentum) if options["nesterov"] else buffer
+        param.addcmul_(change, lr, value=-1)
 
 
+def _adam_states(options: Options) -> Sequence[str]:
+    return ("exp_avg", "exp_avg_sq", "step", *(["max_exp_avg_sq"] if options["amsgrad"] else []))
+
+
+ADAM = FunctionalOptimizer(_adam_states, _adam)
 NADAM = FunctionalOptimizer(lambda options: ("exp_avg", "exp_avg_sq", "mu_product", "step"), _nadam)
+SGD = FunctionalOptimizer(lambda options: ("momentum_buffer",) if options["momentum"] else (), _sgd)
 FUNCTIONAL_OPTIMIZERS: dict[type[Optimizer], FunctionalOptimizer] = {
-    torch.optim.Adam: FunctionalOptimizer(_adam_states, _adam),
-    torch.optim.AdamW: FunctionalOptimizer(_adam_states, _adam),
-    torch.optim.NAdam: NADAM,
-    FusedNAdam: NADAM,
-    torch.optim.SGD: FunctionalOptimizer(
-        lambda options: ("momentum_buffer",) if options["momentum"] else (), _sgd
-    ),
-}
+    torch.optim.Adam: ADAM, torch.optim.AdamW: ADAM, torch.optim.SGD: SGD,
+    torch.optim.NAdam: NADAM, FusedNAdam: NADAM,
+}  # fmt: skip

@@ -1,22 +1,17 @@
-"""What a graph of whole training steps changes, and what stands against such a graph."""
+"""The tensors that a graph of training steps changes, and what makes such a graph impossible."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim import optimizer as hooked
 from torchmetrics import Metric
 
-from lightmodels.loops.compiled import cuda_graphs
-
-Group = tuple[list[Tensor], dict[str, list[Tensor]]]  # parameters and their states
-
 
 class NotCompilableError(Exception):
-    """What stands against one graph of a whole step."""
+    """Why training steps cannot be compiled as one graph."""
 
 
 class StepModule(nn.Module):
@@ -30,92 +25,85 @@ class StepModule(nn.Module):
         return self.model.shared_step(batch)
 
 
-@dataclass(frozen=True)
-class GraphState:
-    """The tensors that a graph changes.
+class GraphState(NamedTuple):
+    """The tensors that a graph changes."""
 
-    Attributes:
-        groups: of each of the optimizer's groups.
-        names: of all parameters in them, in a ``StepModule``.
-        buffers: by their names there.
-        signature: what was found by ``signature`` then.
-    """
-
-    groups: list[Group]
-    names: list[str]
-    buffers: dict[str, Tensor]
-    signature: tuple[Any, ...]
+    groups: list[tuple[list[Tensor], dict[str, list[Tensor]]]]  # parameters and their optimizer states
+    names: list[str]  # of all these parameters in a StepModule
+    buffers: dict[str, Tensor]  # by their names there
+    signature: tuple[Any, ...]  # of the optimizer at that time
 
 
 def signature(optimizer: Any) -> tuple[Any, ...]:
-    """Changes when a parameter or its state is replaced, frozen, added or taken away."""
-    state = optimizer.state
+    """Changes when a parameter or its state is replaced, frozen, added or removed."""
     return tuple(
-        (parameter.data_ptr(), parameter.requires_grad, id(state.get(parameter)))
+        (parameter.data_ptr(), parameter.requires_grad, id(optimizer.state.get(parameter)))
         for group in optimizer.param_groups
         for parameter in group["params"]
     )
 
 
-def collect_state(trainer: Any, module: StepModule, rule: Any) -> GraphState | None:
-    """All that is trained; None before the first step of all, which gives the optimizer its states.
+def collect_state(trainer: Any, module: StepModule, state_names: Any) -> GraphState | None:
+    """The tensors that training changes; None before the first step, which creates the optimizer's states.
 
     Raises:
-        NotCompilableError: a parameter has had no gradient so far, is not the model's, or has hooks.
+        NotCompilableError: a graph would train a parameter wrongly.
     """
     optimizer, groups, names = trainer.optimizers[0], [], []
-    named = {parameter: name for name, parameter in module.named_parameters()}
-    if trainer.global_step == 0 or (not optimizer.state and any(map(rule.states, optimizer.param_groups))):
+    if trainer.global_step == 0 or (not optimizer.state and any(map(state_names, optimizer.param_groups))):
         return None
+    name_of = {parameter: name for name, parameter in module.named_parameters()}
     for group in optimizer.param_groups:
         trained = [parameter for parameter in group["params"] if parameter.requires_grad]
-        states = rule.states(group)
+        kept = state_names(group)
         for parameter in trained:
-            _check(parameter, named.get(parameter), optimizer.state.get(parameter, {}), states)
-        kept = {name: [optimizer.state[parameter][name] for parameter in trained] for name in states}
-        tensors = [parameter.detach() for parameter in trained]
-        cuda_graphs.mark_static([*tensors, *chain.from_iterable(kept.values())])
-        groups.append((tensors, kept))
-        names += [named[parameter] for parameter in trained]
+            _check(parameter, name_of.get(parameter), optimizer.state.get(parameter, {}), kept)
+        states = {name: [optimizer.state[parameter][name] for parameter in trained] for name in kept}
+        groups.append(([parameter.detach() for parameter in trained], states))
+        names += [name_of[parameter] for parameter in trained]
+        mark_static(chain(groups[-1][0], *states.values()))
     buffers = dict(module.named_buffers())
-    cuda_graphs.mark_static(list(buffers.values()))
-    optimizer.zero_grad()  # of the last step without a graph; those with one leave none
-    optimizer._opt_called = True  # what schedules look for before they warn
+    mark_static(buffers.values())
+    optimizer.zero_grad()  # graphs leave no gradients, so none of an earlier step may stay
+    optimizer._opt_called = True  # else schedulers warn that they step before the optimizer
     return GraphState(groups, names, buffers, signature(optimizer))
 
 
-def _check(parameter: Any, name: str | None, state: dict[str, Any], needed: Any) -> None:
+def mark_static(tensors: Iterable[Tensor]) -> None:
+    """Marks tensors as static for CUDA graphs, which change them in place."""
+    for tensor in tensors:
+        if tensor.device.type == "cuda":
+            torch._dynamo.mark_static_address(tensor, guard=False)
+
+
+def _check(parameter: Any, name: str | None, state: dict[str, Any], kept: Any) -> None:
     """Raises NotCompilableError for a parameter that a graph would train wrongly."""
     if name is None:
-        raise NotCompilableError("parameters that are not the model's")
+        raise NotCompilableError("parameters that are not in the model")
     name = name.removeprefix("model.")
-    if any(state.get(each) is None for each in needed):
+    if any(state.get(each) is None for each in kept):
         raise NotCompilableError(f"parameters without a gradient, such as {name}")
     if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
-        raise NotCompilableError(f"hooks of parameters, such as {name}")
-    if parameter.dtype == torch.float64:  # rates and counts are in single precision
+        raise NotCompilableError(f"hooks on parameters, such as {name}")
+    if parameter.dtype == torch.float64:  # a graph's learning rates and step counts are float32
         raise NotCompilableError(f"parameters in double precision, such as {name}")
 
 
-def why_not(trainer: Any, rule: Any) -> str | None:
-    """What stands against one graph, as far as it can be told from model, optimizer and trainer."""
+def why_not(trainer: Any, functional_optimizer: Any) -> str | None:
+    """What makes a graph impossible, as far as model, optimizer and trainer show; None if nothing does."""
     optimizer = trainer.optimizers[0]
-    if rule is None:
+    if functional_optimizer is None:
         return f"{type(optimizer).__name__} with these options"
     if any(isinstance(module, Metric) for module in trainer.lightning_module.modules()):
-        return "torchmetrics objects, which keep what a step gives them"
+        return "torchmetrics objects, whose state steps change"
     if trainer.gradient_clip_val:
         return "gradient_clip_val"
     hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
     all_hooks = (*hooks, hooked._global_optimizer_pre_hooks, hooked._global_optimizer_post_hooks)
-    return "hooks of the optimizer" if any(all_hooks) else None
+    return "hooks on the optimizer" if any(all_hooks) else None
 
 
 def count_hooks(model: nn.Module) -> list[int]:
-    """How many hooks each module has; a graph is not made anew when there are others."""
-    return [sum(map(len, _module_hooks(module))) for module in model.modules()]
-
-
-def _module_hooks(module: nn.Module) -> Iterator[Any]:
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return (getattr(module, name) for name in names)
+    """The number of each module's hooks, which torch.compile does not check again once a graph exists."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return [sum(len(getattr(module, kind)) for kind in kinds) for module in model.modules()]

@@ -1,135 +1,116 @@
-"""StepCompiler: training steps made by torch.compile, as far as a model allows."""
+"""StepCompiler: compiles training steps with torch.compile, as far as a model allows."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Trainer
 from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed, FailOnRecompileLimitHit, TorchDynamoException
 
 from lightmodels.loops.compiled.graph_state import NotCompilableError
-from lightmodels.loops.compiled.train_step_graph import EAGER_RANDOM, CompiledTrainStep, isolate_option
-from lightmodels.utils import console
+from lightmodels.loops.compiled.train_step_graph import CompiledTrainStep, compile_options
+from lightmodels.utils.console import current_verbosity
 
-Result = TypeVar("Result")
 COMPILE_ERRORS = (TorchDynamoException, FailOnRecompileLimitHit, NotCompilableError)
-MAX_REASON_LENGTH = 120  # characters of a reason
+MAX_REASON_LENGTH = 120  # characters
 
 
 class StepCompiler:
-    """Whole steps as one graph where that can be, else the model's ``forward``, else nothing.
+    """Compiles whole training steps, else only the model's ``forward`` in training, else nothing.
 
-    What cannot be compiled is said in one line, and trained as it is. Only training is compiled.
+    Parts that cannot be compiled are reported and run eagerly.
 
     Attributes:
-        reason: why whole steps are not compiled, once that is known; a resumed training goes on with it.
+        reason: why whole steps are not compiled, once that is known; kept in checkpoints.
+        train_step: compiles whole steps; None if only ``forward`` or nothing is compiled.
     """
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        self._whole: CompiledTrainStep | None = None
-        self._trained: Any = None  # the optimizer that all this is for
-        self._forward: Any = None  # the compiled one, where the net alone is compiled
+        self.train_step: CompiledTrainStep | None = None
+        self._forward: Any = None  # the compiled one, if only that is compiled
+        self._optimizer: Any = None  # the one that these are for
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is compiled, which is made anew."""
-        return {"reason": self.reason, "_whole": None, "_trained": None, "_forward": None}
+        """Without compiled functions, which cannot be pickled."""
+        return vars(StepCompiler()) | {"reason": self.reason}
 
     def begin_epoch(self, trainer: Trainer, why_not: str | None) -> None:
-        """Gets ready; ``why_not`` is what keeps whole steps from being made at all, if anything."""
+        """Prepares for an epoch; ``why_not`` is what keeps its steps from the fast path, if anything."""
         optimizer = trainer.optimizers[0] if trainer.optimizers else trainer
-        why_not = why_not or self.reason
-        if self._trained is not optimizer:
-            self._trained, self._forward = optimizer, None
-            self._whole = None if why_not else CompiledTrainStep(trainer)
-            if why_not:
-                self._compile_net(trainer, why_not)
-        elif why_not and self._whole:
-            self._compile_net(trainer, why_not)
+        is_new, why_not = self._optimizer is not optimizer, why_not or self.reason
+        if is_new:
+            self._optimizer, self._forward = optimizer, None
+            self.train_step = None if why_not else CompiledTrainStep(trainer)
+        if why_not and (is_new or self.train_step):
+            self._compile_forward(trainer, why_not)
         self._attempt(CompiledTrainStep.begin_epoch)
 
-    def prepare(self) -> bool:
-        """Whether the next steps can be one graph, as far as it is known; settles for less if not."""
-        return bool(self._attempt(CompiledTrainStep.prepare))
+    def run_steps(self, batches: list[Any], rates: list[list[float]]) -> list[Tensor] | None:
+        """``CompiledTrainStep.run``, if whole steps are compiled; None to leave the steps to the caller."""
+        return self._attempt(lambda train_step: train_step.run(batches, rates))  # type: ignore[no-any-return]
 
-    def make(self, batches: list[Any], rates: list[list[float]]) -> list[Tensor] | None:
-        """Makes the steps of some batches as one graph; their losses. None: they are left to the caller.
-
-        Args:
-            batches: where the model is.
-            rates: of each step, each group's.
-        """
-        return self._attempt(lambda whole: whole.make(batches, rates))
-
-    def _attempt(self, what: Callable[[CompiledTrainStep], Result]) -> Result | None:
-        """Does something with whole steps, if they are compiled; settles for less if that cannot be."""
-        if self._whole is None:
+    def _attempt(self, action: Callable[[CompiledTrainStep], Any]) -> Any:
+        """Runs an action on whole steps, if they are compiled; falls back if compilation fails."""
+        if self.train_step is None:
             return None
-        trainer = self._whole.trainer
+        trainer = self.train_step.trainer
         try:
-            return what(self._whole)
-        except BackendCompilerFailed as error:
-            _allow_saved_tensor_hooks()
-            self._whole, self.reason = None, _reason(error)
-            _print(trainer, f"not compiled: {self.reason}")
+            return action(self.train_step)
         except COMPILE_ERRORS as error:
-            _allow_saved_tensor_hooks()
-            self._compile_net(trainer, _reason(error))
+            torch._C._autograd._saved_tensors_hooks_enable()  # which torch leaves disabled after an error
+            if isinstance(error, BackendCompilerFailed):
+                self.train_step, self.reason = None, _describe(error)
+                _print(trainer, f"torch.compile failed, training runs eagerly: {self.reason}")
+            else:
+                self._compile_forward(trainer, _describe(error))
         return None
 
-    def _compile_net(self, trainer: Trainer, reason: str) -> None:
-        self._whole, self.reason = None, reason
-        forward = trainer.lightning_module.forward
-        compiled = torch.compile(forward, dynamic=False, options=EAGER_RANDOM, **isolate_option())
-        _print(trainer, f"the net alone is compiled, not the whole step: {reason}")
+    def _compile_forward(self, trainer: Trainer, reason: str) -> None:
+        self.train_step, self.reason = None, reason
+        eager = trainer.lightning_module.forward
+        compiled = torch.compile(eager, **compile_options())
+        _print(trainer, f"only the model's forward is compiled, not the whole training step: {reason}")
 
-        def attempt(*args: Any, **kwargs: Any) -> Any:
+        def forward(*args: Any, **kwargs: Any) -> Any:
             if self._forward is None:
-                return forward(*args, **kwargs)
+                return eager(*args, **kwargs)
             try:
                 return compiled(*args, **kwargs)
             except COMPILE_ERRORS as error:
                 self._forward = None
-                _print(trainer, f"not compiled: {_reason(error)}")
-                return forward(*args, **kwargs)
+                _print(trainer, f"torch.compile failed, training runs eagerly: {_describe(error)}")
+                return eager(*args, **kwargs)
 
-        self._forward = attempt
+        self._forward = forward
 
-    def of_net(self, model: LightningModule) -> AbstractContextManager[None]:
-        """Inside, ``model(x)`` is the compiled ``forward``, if that is what is compiled."""
-        return nullcontext() if self._forward is None else _calling(model, self._forward)
-
-
-@contextmanager
-def _calling(model: Any, forward: Any) -> Iterator[None]:
-    before = vars(model).get("forward")
-    model.forward = forward
-    try:
-        yield
-    finally:
-        if before is None:
+    def call(self, trainer: Trainer, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls a function in which ``model(x)`` is the compiled ``forward``, if that is what is compiled."""
+        model: Any = trainer.lightning_module
+        if self._forward is None:
+            return function(*args, **kwargs)
+        own = vars(model).get("forward")
+        model.forward = self._forward
+        try:
+            return function(*args, **kwargs)
+        finally:
             del model.forward
-        else:
-            model.forward = before
-
-
-def _allow_saved_tensor_hooks() -> None:
-    """Puts back what torch leaves behind when it fails inside a function that is differentiated."""
-    torch._C._autograd._saved_tensors_hooks_enable()
+            if own is not None:
+                model.forward = own
 
 
 def _print(trainer: Trainer, line: str) -> None:
-    if trainer.is_global_zero and console.current_verbosity() != "quiet":
+    if trainer.is_global_zero and current_verbosity() != "quiet":
         print(line, flush=True)
 
 
-def _reason(error: Exception) -> str:
+def _describe(error: Exception) -> str:
+    """The first line of an error, of the compiler's own where torch has wrapped that."""
     if isinstance(error, FailOnRecompileLimitHit):
-        return "batches or options of more kinds than it makes graphs for"
-    inner = getattr(error, "inner_exception", None)  # of the compiler proper
+        return "too many kinds of batches or options, each of which needs a graph of its own"
+    inner = getattr(error, "inner_exception", None)
     if isinstance(inner, Exception):
-        return f"{type(inner).__name__}: {_reason(inner)}"
+        return f"{type(inner).__name__}: {_describe(inner)}"
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return line if len(line) <= MAX_REASON_LENGTH else f"{line[:MAX_REASON_LENGTH]} …"

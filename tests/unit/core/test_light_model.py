@@ -21,14 +21,8 @@ def in_an_empty_directory(tmp_path, monkeypatch):
 
 
 def quiet_trainer(kind=Trainer, **options):
-    return kind(
-        max_epochs=2,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        accelerator="cpu",
-        **options,
-    )
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return kind(max_epochs=2, accelerator="cpu", **quiet, **options)
 
 
 def by_hand(model, batches):
@@ -82,10 +76,7 @@ def test_test_values_are_those_by_hand_and_known_to_callbacks():
     trainer.fit(model, TensorLoader(*data, batch_size=10))
     (values,) = trainer.test(model, TensorLoader(*data, batch_size=50), verbose=False)
     loss, accuracy = by_hand(model, TensorLoader(*data, batch_size=50))
-    assert values == {
-        "test_loss": pytest.approx(loss, rel=1e-6),
-        "test_acc": pytest.approx(accuracy, rel=1e-6),
-    }
+    assert values == {"test_loss": pytest.approx(loss, rel=1e-6), "test_acc": pytest.approx(accuracy, rel=1e-6)}
     assert trainer.callback_metrics["test_loss"].item() == values["test_loss"]
 
 
@@ -113,42 +104,23 @@ def test_one_metric_object_serves_training_and_validation():
 
 def test_sanity_batches_leave_no_trace():
     data = points(103)
-    histories = []
-    for steps in (0, 2):
-        pl.seed_everything(0, verbose=False)
-        model = Classifier(dropout=0.5)
-        loaders = TensorLoader(*data, batch_size=25, shuffle=True), TensorLoader(*data, batch_size=25)
-        quiet_trainer(num_sanity_val_steps=steps).fit(model, *loaders)
-        histories.append(numbers(model.history))
-    assert histories[0] == histories[1]
+    loaders = [TensorLoader(*data, batch_size=25, shuffle=shuffle) for shuffle in (True, False)]
+    without, with_two = (rows_of_a_fit(*loaders, dropout=0.5, num_sanity_val_steps=steps) for steps in (0, 2))
+    assert without == with_two
 
 
-def numbers(history):
-    """The rows without the timings."""
-    return [{k: v for k, v in row.items() if k not in ("seconds", "samples_per_second")} for row in history]
-
-
-def test_the_same_seed_gives_the_same_history():
-    def train():
-        pl.seed_everything(5, verbose=False)
-        model = Classifier(dropout=0.5)
-        data = points(103)
-        quiet_trainer().fit(
-            model, TensorLoader(*data, batch_size=25, shuffle=True), TensorLoader(*data, batch_size=9)
-        )
-        return numbers(model.history)
-
-    assert train() == train()
+def rows_of_a_fit(train, val, dropout=0.0, **options):
+    """The history's rows without the timings, from seed 0."""
+    pl.seed_everything(0, verbose=False)
+    model = Classifier(dropout=dropout)
+    quiet_trainer(**options).fit(model, train, val)
+    return [{k: v for k, v in row.items() if k not in ("seconds", "samples_per_second")} for row in model.history]
 
 
 def test_a_data_loader_and_a_tensor_loader_give_the_same():
-    data, histories = points(103), []
-    for loader in (TensorLoader(*data, batch_size=25), DataLoader(TensorDataset(*data), batch_size=25)):
-        pl.seed_everything(0, verbose=False)
-        model = Classifier()
-        quiet_trainer().fit(model, loader, loader)
-        histories.append(numbers(model.history))
-    assert histories[0] == histories[1]
+    data = points(103)
+    ours, torchs = TensorLoader(*data, batch_size=25), DataLoader(TensorDataset(*data), batch_size=25)
+    assert rows_of_a_fit(ours, ours) == rows_of_a_fit(torchs, torchs)
 
 
 def test_a_hand_written_loop_gives_the_same_bits():
@@ -174,9 +146,7 @@ def test_a_hand_written_loop_gives_the_same_bits():
 
 def test_rows_hold_learning_rate_and_time():
     model, data = Classifier(lr=0.01), points(103)
-    Trainer(max_epochs=3, logger=False, enable_checkpointing=False).fit(
-        model, TensorLoader(*data, batch_size=25)
-    )
+    Trainer(max_epochs=3, logger=False, enable_checkpointing=False).fit(model, TensorLoader(*data, batch_size=25))
     assert model.history["lr"] == [0.01, 0.01, 0.005]
     for row in model.history:
         assert row["seconds"] > 0
@@ -293,9 +263,7 @@ def test_several_loaders_have_values_of_their_own(stage):
     model, parts = Classifier(), [points(31, 1), points(17, 2), points(5, 3)]
     run = {"val": "validate", "test": "test"}[stage]
     loaders = [TensorLoader(*part, batch_size=10) for part in parts]
-    merged = {
-        k: v for part in getattr(quiet_trainer(), run)(model, loaders, verbose=False) for k, v in part.items()
-    }
+    merged = {k: v for part in getattr(quiet_trainer(), run)(model, loaders, verbose=False) for k, v in part.items()}
     for index, loader in enumerate(loaders):
         loss, accuracy = by_hand(model, loader)
         assert merged[f"{stage}_loss/dataloader_idx_{index}"] == pytest.approx(loss, rel=1e-6)
@@ -338,17 +306,13 @@ def test_a_metric_that_is_no_part_of_the_model_and_one_of_many_numbers_are_named
 
 
 def test_dict_batches_find_their_parameters_in_a_wrapped_net():
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.dense = nn.Linear(2, 2)
-
+    class Net(nn.Linear):
         def forward(self, x):
-            return self.dense(x)
+            return super().forward(x)
 
     x, y = points(20)
     loader = DataLoader([{"x": row, "y": label} for row, label in zip(x, y, strict=True)], batch_size=6)
-    model = LightModel(Net())
+    model = LightModel(Net(2, 2))
     assert torch.allclose(quiet_trainer().predict(model, loader), model(x))
 
 
@@ -383,7 +347,5 @@ def test_several_validation_loaders_leave_the_training_values_their_names():
     model, data = Classifier(), points(103)
     loaders = [TensorLoader(*data, batch_size=50) for _ in range(3)]
     quiet_trainer().fit(model, loaders[0], loaders[1:])
-    assert {"train_loss", "val_loss/dataloader_idx_0", "val_loss/dataloader_idx_1"} <= set(
-        model.history.columns
-    )
+    assert {"train_loss", "val_loss/dataloader_idx_0", "val_loss/dataloader_idx_1"} <= set(model.history.columns)
     assert not [name for name in model.history.columns if name.startswith("train_loss/")]

@@ -30,9 +30,7 @@ def test_sizes_and_counts_by_hand(capsys):
     assert (table.total_parameters, table.trainable_parameters) == (224 + 16 + 165, 16 + 165)
     multiplications = 2 * (3 * 9 * 8 * 4 + 32 * 5)  # of two rows
     assert table.total_flops == 2 * multiplications
-    assert (
-        sum(sum(counts.values()) for counts in table.flop_counts.values()) == 2 * table.total_flops
-    )  # net, too
+    assert sum(sum(counts.values()) for counts in table.flop_counts.values()) == 2 * table.total_flops  # net, too
     assert capsys.readouterr().out == f"{table}\nparameters: 405 (181 trainable, 224 frozen)\n"
 
 

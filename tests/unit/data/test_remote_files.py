@@ -206,9 +206,7 @@ def tls_server(server, tmp_path_factory, monkeypatch):
     if shutil.which("openssl") is None:
         pytest.skip("no openssl to create a certificate with")
     folder = tmp_path_factory.mktemp("tls")
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
-    )
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
     names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
     subprocess.run([*command.split(), *names], cwd=folder, check=True, capture_output=True)
     monkeypatch.setattr(remote_files, "SCHEMES", ("https",))
@@ -221,9 +219,7 @@ def tls_server(server, tmp_path_factory, monkeypatch):
         tls_server.shutdown()
 
 
-def test_certificates_are_verified_and_https_is_never_redirected_to_http(
-    server, tls_server, tmp_path, monkeypatch
-):
+def test_certificates_are_verified_and_https_is_never_redirected_to_http(server, tls_server, tmp_path, monkeypatch):
     server.file(GOOD)
     file = tls_server.file([*[send(b"", 302, Location=f"{server.base}0")] * 3, GOOD])
     assert "not https" in message_of(download_missing, [file], str(tmp_path))
@@ -283,9 +279,7 @@ def test_a_failed_write_is_reported_with_its_path_and_leaves_nothing(server, tmp
         raise OSError(28, "No space left on device")
 
     (tmp_path / "taken").touch()
-    assert "taken/folder/file.gz (" in message_of(
-        download_missing, [server.file(GOOD)], str(tmp_path / "taken")
-    )
+    assert "taken/folder/file.gz (" in message_of(download_missing, [server.file(GOOD)], str(tmp_path / "taken"))
     monkeypatch.setattr("os.fsync", full)
     message = message_of(download_missing, [server.file(GOOD)], str(tmp_path))
     assert f"{tmp_path}/folder/file.gz (No space left on device): choose another --data_dir" in message

@@ -1,4 +1,4 @@
-"""The updates that a graph takes in: compared with the optimizers' own steps."""
+"""The functional optimizers, compared with the steps of torch's."""
 
 import copy
 
@@ -27,19 +27,19 @@ def gradients(step):
 
 
 @pytest.mark.parametrize(("optimizer_class", "options"), OPTIMIZERS)
-def test_ten_updates_are_those_of_the_optimizer(optimizer_class, options):
+def test_ten_updates_equal_those_of_the_optimizer(optimizer_class, options):
     torch.manual_seed(0)
     parameters = [torch.nn.Parameter(torch.randn(3, 2)), torch.nn.Parameter(torch.randn(4))]
     optimizer = optimizer_class(parameters, lr=0.1, **options)
     for parameter, gradient in zip(parameters, gradients(0), strict=True):
         parameter.grad = gradient
-    optimizer.step()  # which makes the states
+    optimizer.step()  # creates the states
     ours, (group,) = copy.deepcopy([p.detach() for p in parameters]), optimizer.param_groups
-    rule = functional_optimizers.for_optimizer(optimizer)
+    functional = functional_optimizers.for_optimizer(optimizer)
     kept = copy.deepcopy([optimizer.state[parameter] for parameter in parameters])
-    states = {name: [state[name] for state in kept] for name in rule.states(group)}
+    states = {name: [state[name] for state in kept] for name in functional.state_names(group)}
     chosen = {name: value for name, value in group.items() if name in optimizer.defaults}
-    graph = torch.compile(rule.update, backend="eager", fullgraph=True)
+    graph = torch.compile(functional.update, backend="eager", fullgraph=True)
     for step in range(1, 11):
         group["lr"] = 0.1 / step
         for parameter, gradient in zip(parameters, gradients(step), strict=True):
@@ -53,16 +53,16 @@ def test_ten_updates_are_those_of_the_optimizer(optimizer_class, options):
             torch.testing.assert_close(tensor, optimizer.state[parameter][name], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("optimizer_class", "options"),
-    [
-        (torch.optim.RMSprop, {}),
-        (torch.optim.Adam, {"differentiable": True}),
-        (torch.optim.Adam, {"lr": torch.tensor(0.1)}),
-        (torch.optim.SGD, {"weight_decay": 0.1}),
-        (type("Own", (torch.optim.Adam,), {}), {}),
-    ],
-)
-def test_others_have_no_rule(optimizer_class, options):
+UNSUPPORTED = [
+    (torch.optim.RMSprop, {}),
+    (torch.optim.Adam, {"differentiable": True}),
+    (torch.optim.Adam, {"lr": torch.tensor(0.1)}),
+    (torch.optim.SGD, {"weight_decay": 0.1}),
+    (type("Own", (torch.optim.Adam,), {}), {}),
+]
+
+
+@pytest.mark.parametrize(("optimizer_class", "options"), UNSUPPORTED)
+def test_other_optimizers_and_options_are_not_supported(optimizer_class, options):
     optimizer = optimizer_class([torch.nn.Parameter(torch.ones(2))], **({"lr": 0.1} | options))
     assert functional_optimizers.for_optimizer(optimizer) is None

@@ -1,77 +1,25 @@
-"""Compiled training: whole steps as one graph, else the net, else nothing; with the usual results."""
+"""Compiled training: whole steps as one graph, else the model's forward, else nothing; the same results."""
 
-import functools
 import warnings
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers.models import Classifier, ManyMetrics, OneCycle, points
+from helpers.fits import assert_close, assert_equal, compiled_part, fitted, loaders, model_with
+from helpers.models import Classifier, ManyMetrics, OneCycle
 from torch import nn
 
 from lightmodels import Trainer
-from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.loops.compiled.train_step_graph import CompiledTrainStep
 
-compile_with = torch.compile
+Nadam = model_with(OneCycle, configure_optimizers=lambda self: torch.optim.NAdam(self.parameters(), 0.01))
+Rmsprop = model_with(OneCycle, configure_optimizers=lambda self: torch.optim.RMSprop(self.parameters(), 0.01))
+Momentum = model_with(
+    Classifier, configure_optimizers=lambda self: torch.optim.SGD(self.parameters(), 0.1, momentum=0.9)
+)
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """Graphs as torch.compile makes them, but run by PyTorch: the compiler proper takes seconds."""
-
-    @functools.wraps(compile_with)
-    def compiled(function, **options):
-        options.pop("options", None)
-        return compile_with(function, backend="eager", **options)
-
-    monkeypatch.setattr(torch, "compile", compiled)
-
-
-def loaders():
-    """Four batches of 25 rows and one of 20."""
-    return {
-        "train_dataloaders": TensorLoader(*points(120), batch_size=25, shuffle=True),
-        "val_dataloaders": TensorLoader(*points(31, 1), batch_size=9),
-    }
-
-
-def fitted(model_class, data=loaders, **options):
-    pl.seed_everything(7, verbose=False)
-    model = model_class()
-    trainer = Trainer(**({"max_epochs": 3, "gpus": 0, "figures": False, "logger": False} | options))
-    trainer.fit(model, **data())
-    return model
-
-
-def way(model):
-    """Whether whole steps are compiled, or the net."""
-    compiled = model.trainer.fit_loop.epoch_loop.compiled
-    return "whole" if compiled._whole else "net" if compiled._forward else "none"
-
-
-def agree(one, other, **tolerance):
-    for mine, theirs in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
-        torch.testing.assert_close(mine, theirs, **tolerance)
-    for row, expected in zip(one.history, other.history, strict=True):
-        assert row.keys() == expected.keys()
-        for name in {"train_loss", "train_acc", "train_alpha", "val_loss", "lr"} & row.keys():
-            assert row[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6), name
-
-
-class Nadam(OneCycle):
-    def configure_optimizers(self):
-        return torch.optim.NAdam(self.parameters(), lr=0.01, weight_decay=0.1)
-
-
-class TwoGroups(OneCycle):
-    """Of which one has a frozen part, and each a rate and an option of its own."""
-
+class TwoGroups(OneCycle):  # one has a frozen part, and each a learning rate and an option of its own
     def configure_optimizers(self):
         self.net[0].bias.requires_grad_(False)
         first = {"params": self.net[0].parameters(), "lr": 0.01, "weight_decay": 0.1}
@@ -79,40 +27,27 @@ class TwoGroups(OneCycle):
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)]
 
 
-class Momentum(Classifier):
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
-
-
-class Normed(Classifier):
-    """Its batch norm keeps running means and a count."""
-
-    def __init__(self):
-        super().__init__()
-        self.net[0] = nn.Linear(2, 8, bias=False)  # whose gradient would be rounding alone
-        self.net.insert(1, nn.BatchNorm1d(8))
-
-
-class Descends(OneCycle):
-    """By an optimizer without states."""
-
+class PlainSgd(OneCycle):  # its optimizer has no states
     def configure_optimizers(self):
         optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
         schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
 
-class Noisy(OneCycle):
-    """Draws random numbers besides dropout's."""
+class Normed(Classifier):  # batch norm keeps running means and a count
+    def __init__(self):
+        super().__init__()
+        self.net[0] = nn.Linear(2, 8, bias=False)  # whose gradient would be rounding alone
+        self.net.insert(1, nn.BatchNorm1d(8))
 
+
+class Noisy(OneCycle):  # draws random numbers besides dropout's
     def shared_step(self, batch):
         x, y = batch
         return super().shared_step((x + torch.rand_like(x), y))
 
 
-class Sized(Classifier):
-    """Gives numbers of every kind, and the number of its samples."""
-
+class Sized(Classifier):  # returns values of every kind, and the number of samples
     def shared_step(self, batch):
         values = super().shared_step(batch)
         hits = (values["acc"] * len(batch[0])).detach()
@@ -120,94 +55,79 @@ class Sized(Classifier):
 
 
 @pytest.mark.parametrize("model_class", [OneCycle, Nadam, TwoGroups, Momentum, Normed, Sized])
-def test_whole_steps_end_where_training_as_it_is_ends(model_class, quick):
+def test_compiled_steps_reach_the_results_of_eager_ones(model_class, eager_backend):
     compiled = fitted(model_class, compile=True)
-    assert way(compiled) == "whole"
-    agree(compiled, fitted(model_class), rtol=1e-4, atol=1e-5)
+    assert compiled_part(compiled) == "step"
+    assert_close(compiled, fitted(model_class))
 
 
-def test_half_precision(quick):
-    options = {"precision": "bf16-mixed", "max_epochs": 1}
-    compiled, usual = fitted(OneCycle, compile=True, **options), fitted(OneCycle, **options)
-    assert way(compiled) == "whole"
-    agree(compiled, usual, rtol=2e-2, atol=2e-2)
+def test_compiled_steps_in_mixed_precision(eager_backend):
+    compiled = fitted(OneCycle, compile=True, precision="bf16-mixed", max_epochs=1)
+    assert compiled_part(compiled) == "step"
+    assert_close(compiled, fitted(OneCycle, precision="bf16-mixed", max_epochs=1), rtol=2e-2, atol=2e-2)
     assert compiled.net[0].weight.dtype == torch.float32
 
 
-@pytest.mark.parametrize("execution", [1, 2])
+@pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("validates", [{}, {"val_check_interval": 2}])
-def test_a_run_that_is_stopped_and_resumed_ends_in_the_same_bits(execution, validates, quick):
-    class Stops(pl.Callback):
+def test_an_interrupted_and_resumed_run_is_bit_identical(steps, validates, eager_backend):
+    class Interrupts(pl.Callback):
         def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
             if trainer.global_step >= 8:
-                raise RuntimeError("stopped")
+                raise RuntimeError("interrupted")
 
-    options = {"compile": True, "steps_per_execution": execution, **validates}
+    options = {"compile": True, "steps_per_execution": steps, **validates}
     whole = fitted(OneCycle, **options)
-    with pytest.raises(RuntimeError, match="stopped"):
-        fitted(OneCycle, callbacks=[Stops()], save_every_n_steps=1, run_dir="run", **options)
-    saved = torch.load("run/checkpoints/last.ckpt", weights_only=True)
-    assert saved["global_step"] in (5, 7)
-    resumed = OneCycle()
-    trainer = Trainer(max_epochs=3, gpus=0, figures=False, logger=False, **options)
-    trainer.fit(resumed, **loaders(), ckpt_path="run/checkpoints/last.ckpt")
-    assert way(resumed) == "whole"
-    for mine, theirs in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True):
-        assert torch.equal(mine, theirs)
+    with pytest.raises(RuntimeError, match="interrupted"):
+        fitted(OneCycle, callbacks=[Interrupts()], save_every_n_steps=1, run_dir="run", **options)
+    path = "run/checkpoints/last.ckpt"
+    assert torch.load(path, weights_only=True)["global_step"] in (5, 7)
+    resumed = fitted(OneCycle, ckpt_path=path, **options)
+    assert compiled_part(resumed) == "step"
+    assert_equal(resumed, whole)
 
 
-def test_many_steps_as_one_graph_end_in_the_bits_of_steps_one_by_one(monkeypatch):
-    counts = []
-    make = CompiledTrainStep.make
+def test_several_steps_in_one_graph_are_bit_identical_to_single_steps(monkeypatch):
+    counts, run = [], CompiledTrainStep.run
 
     def counted(self, batches, rates):
-        losses = make(self, batches, rates)
+        losses = run(self, batches, rates)
         counts.append(len(batches) if losses else 0)
         return losses
 
-    monkeypatch.setattr(CompiledTrainStep, "make", counted)
+    monkeypatch.setattr(CompiledTrainStep, "run", counted)
     single = fitted(Noisy, compile=True)
-    assert counts == [0, 1, 1, 1, 0, *[1, 1, 1, 1, 0] * 2]  # the first of all, and each epoch's last
+    assert counts == [0, 1, 1, 1, 0, *[1, 1, 1, 1, 0] * 2]  # the very first, and each epoch's last
     counts.clear()
     many = fitted(Noisy, compile=True, steps_per_execution=2)
     assert counts == [0, 1, 2, 0, *[2, 2, 0] * 2]
-    for mine, theirs in zip(many.state_dict().values(), single.state_dict().values(), strict=True):
-        assert torch.equal(mine, theirs)
+    assert_equal(many, single)
     assert [row["lr"] for row in many.history] == [row["lr"] for row in single.history]
-    agree(many, fitted(Noisy), rtol=1e-4, atol=1e-5)
+    assert_close(many, fitted(Noisy))
 
 
-@pytest.mark.parametrize("model_class", [TwoGroups, Descends])
-def test_many_steps_take_each_its_own_rate(model_class, quick):
+@pytest.mark.parametrize("model_class", [TwoGroups, PlainSgd])
+def test_each_step_in_a_graph_has_its_own_learning_rate(model_class, eager_backend):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Detected call of `lr_scheduler.step")
         many = fitted(model_class, compile=True, steps_per_execution=2)
-    agree(many, fitted(model_class), rtol=1e-4, atol=1e-5)
+    assert_close(many, fitted(model_class))
 
 
-class Leaves(Classifier):
-    """Has a layer that takes no part, and so no state."""
-
+class Unused(Classifier):  # has an unused layer, and so no state for it
     def __init__(self):
         super().__init__()
         self.other = nn.Linear(2, 2)
 
 
-class Rmsprop(Classifier):
-    def configure_optimizers(self):
-        return torch.optim.RMSprop(self.parameters(), lr=0.01)
-
-
 class Hooked(Classifier):
     def configure_optimizers(self):
-        optimizer = torch.optim.Adam(self.parameters(), lr=0.01)
-        optimizer.register_step_post_hook(lambda *_: None)
+        optimizer, _ = super().configure_optimizers()
+        optimizer[0].register_step_post_hook(lambda *_: None)
         return optimizer
 
 
-class Branches(Classifier):
-    """Does what a value decides."""
-
+class Branches(Classifier):  # branches on a value
     def shared_step(self, batch):
         values = super().shared_step(batch)
         return values | {"large": float(values["loss"] > 0.5) if values["acc"] > 0.5 else 0.0}
@@ -216,60 +136,44 @@ class Branches(Classifier):
 @pytest.mark.parametrize(
     ("model_class", "options", "reason"),
     [
-        (ManyMetrics, {}, "torchmetrics objects, which keep what a step gives them"),
+        (ManyMetrics, {}, "torchmetrics objects, whose state steps change"),
         (OneCycle, {"gradient_clip_val": 0.1}, "gradient_clip_val"),
         (OneCycle, {"accumulate_grad_batches": 2}, "accumulate_grad_batches=2"),
         (Rmsprop, {}, "RMSprop with these options"),
-        (Hooked, {}, "hooks of the optimizer"),
-        (Leaves, {}, "parameters without a gradient, such as other.weight"),
+        (Hooked, {}, "hooks on the optimizer"),
+        (Unused, {}, "parameters without a gradient, such as other.weight"),
         (Branches, {}, "Data-dependent branching"),
     ],
 )
-def test_where_no_graph_can_be_made_of_a_step_the_net_is_compiled(
-    model_class, options, reason, quick, capsys
-):
+@pytest.mark.usefixtures("eager_backend")
+def test_forward_alone_is_compiled_where_a_whole_step_cannot_be(model_class, options, reason, capsys):
     compiled = fitted(model_class, compile=True, **options)
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "compiled" in line]
-    assert line.startswith(f"the net alone is compiled, not the whole step: {reason}")
-    assert len(line) < 200
-    assert way(compiled) == "net"
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "compile" in line]
+    assert line.startswith(f"only the model's forward is compiled, not the whole training step: {reason}")
+    assert len(line) < 220
+    assert compiled_part(compiled) == "forward"
     assert "forward" not in vars(compiled)
-    agree(compiled, fitted(model_class, **options), rtol=1e-4, atol=1e-5)
+    assert_close(compiled, fitted(model_class, **options))
 
 
 @pytest.mark.parametrize("model_class", [OneCycle, Rmsprop])
-def test_where_nothing_can_be_compiled_training_goes_on_as_it_is(model_class, monkeypatch, capsys):
-    @functools.wraps(compile_with)
-    def compiled(function, **options):
-        def fails(graph, inputs):
-            raise OSError("no C++ compiler here\nand more lines")
+def test_training_runs_eagerly_where_compilation_fails(model_class, compile_with, capsys):
+    def fails(graph, inputs):
+        raise OSError("no C++ compiler here\nand more lines")
 
-        options.pop("options", None)
-        return compile_with(function, backend=fails, **options)
-
-    monkeypatch.setattr(torch, "compile", compiled)
+    compile_with(fails)
     model = fitted(model_class, compile=True)
-    *_, line = [line for line in capsys.readouterr().out.splitlines() if "compiled" in line]
-    assert line == "not compiled: OSError: no C++ compiler here"
-    assert way(model) == "none"
-    expected = fitted(model_class)
-    for mine, theirs in zip(model.state_dict().values(), expected.state_dict().values(), strict=True):
-        assert torch.equal(mine, theirs)
+    *_, line = [line for line in capsys.readouterr().out.splitlines() if "compile" in line]
+    assert line == "torch.compile failed, training runs eagerly: OSError: no C++ compiler here"
+    assert compiled_part(model) is None
+    assert_equal(model, fitted(model_class))
 
 
-def test_a_loss_that_is_not_finite_is_told_at_its_step(quick):
-    x, y = points()
-    x[60] = float("nan")
-    trainer = Trainer(max_epochs=1, gpus=0, run_dir="run", compile=True, figures=False)
-    with pytest.raises(FloatingPointError, match="epoch 1, step 3: the features of row 60"):
-        trainer.fit(OneCycle(), TensorLoader(x, y, batch_size=25))
-
-
-def test_a_second_fit_goes_on_and_evaluation_is_not_compiled(quick):
+def test_a_second_fit_continues_and_evaluation_is_not_compiled(eager_backend):
     pl.seed_everything(7, verbose=False)
     model, trainer = OneCycle(), Trainer(max_epochs=1, gpus=0, figures=False, logger=False, compile=True)
     trainer.fit(model, **loaders())
     trainer.fit(model, **loaders(), max_epochs=3)
-    assert way(model) == "whole"
+    assert compiled_part(model) == "step"
     assert len(model.history) == 3
     assert "forward" not in vars(model)

@@ -86,10 +86,7 @@ def test_accuracies_by_hand():
     model, (x, y) = ReutersConv1D().eval(), example(ReutersConv1D)
     step, ranks = model.shared_step((x, y)), model(x).argsort(dim=1, descending=True).tolist()
     assert step["acc"] == (sum(row[0] == label for row, label in zip(ranks, y, strict=True)), 16)
-    assert step["top5_acc"] == (
-        sum(label in row[:5] for row, label in zip(ranks, y.tolist(), strict=True)),
-        16,
-    )
+    assert step["top5_acc"] == (sum(label in row[:5] for row, label in zip(ranks, y.tolist(), strict=True)), 16)
 
 
 def test_reuters_masks_words_and_smooths_labels_only_in_training():
@@ -107,9 +104,7 @@ def test_reuters_is_initialized_like_keras():
     embedding, *layers = [layer for layer in ReutersConv1D().net if list(layer.parameters())]
     assert embedding.weight.abs().max() <= 0.05
     for layer in layers:
-        inputs, outputs = (
-            n * layer.weight[0][0].numel() for n in (layer.weight.shape[1], layer.weight.shape[0])
-        )
+        inputs, outputs = (n * layer.weight[0][0].numel() for n in (layer.weight.shape[1], layer.weight.shape[0]))
         limit = math.sqrt(6 / (inputs + outputs))
         assert 0.98 * limit < layer.weight.abs().max() <= limit
         assert not layer.bias.any()

@@ -23,12 +23,19 @@ def parameters(dtype=torch.float32):
     return [torch.nn.Parameter(torch.randn(shape, dtype=dtype)) for shape in ((3, 2), (4,), (2, 3, 4))]
 
 
-def give_gradients(step, *lists, skipped=()):
-    for tensors in lists:
-        torch.manual_seed(step)
-        for index, tensor in enumerate(tensors):
+def pair(dtype=torch.float32, **options):
+    """Our optimizer and torch's, of equal parameters."""
+    return FusedNAdam(parameters(dtype), lr=0.1, **options), torch.optim.NAdam(parameters(dtype), lr=0.1, **options)
+
+
+def make_step(seed, *optimizers, skipped=()):
+    """A step on random gradients; the parameters with the skipped indices have none."""
+    for optimizer in optimizers:
+        torch.manual_seed(seed)
+        for index, tensor in enumerate(optimizer.param_groups[0]["params"]):
             gradient = torch.randn_like(tensor)
             tensor.grad = None if index in skipped else gradient
+        optimizer.step()
 
 
 def assert_alike(mine, theirs, rtol):
@@ -43,35 +50,26 @@ def assert_alike(mine, theirs, rtol):
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-5), (torch.float64, 1e-7)])
 def test_steps_equal_torchs(options, dtype, rtol):
     """The product of momenta is float32 in both."""
-    ours, torchs = parameters(dtype), parameters(dtype)
-    mine, theirs = FusedNAdam(ours, lr=0.1, **options), torch.optim.NAdam(torchs, lr=0.1, **options)
+    mine, theirs = pair(dtype, **options)
     for step in range(30):
         for optimizer in (mine, theirs):
             optimizer.param_groups[0]["lr"] = 0.1 / step if step else 0.0
-        give_gradients(step, ours, torchs)
-        mine.step()
-        theirs.step()
+        make_step(step, mine, theirs)
     assert_alike(mine, theirs, rtol)
 
 
 def test_a_parameter_may_have_no_gradient_in_some_steps():
-    ours, torchs = parameters(), parameters()
-    mine, theirs = FusedNAdam(ours, lr=0.1), torch.optim.NAdam(torchs, lr=0.1)
+    mine, theirs = pair()
     for step, skipped in enumerate([(2,), (), (0, 1), (0, 1, 2), ()]):
-        give_gradients(step, ours, torchs, skipped=skipped)
-        mine.step()
-        theirs.step()
-    assert [mine.state[tensor]["step"].item() for tensor in ours] == [3, 3, 3]
+        make_step(step, mine, theirs, skipped=skipped)
+    assert [state["step"].item() for state in mine.state.values()] == [3, 3, 3]
     assert_alike(mine, theirs, 1e-5)
 
 
 def test_states_are_interchangeable_with_torchs():
-    ours, torchs = parameters(), parameters()
-    mine, theirs = FusedNAdam(ours, lr=0.1), torch.optim.NAdam(torchs, lr=0.1)
+    mine, theirs = pair()
     for step in range(6):
-        give_gradients(step, ours, torchs)
-        mine.step()
-        theirs.step()
+        make_step(step, mine, theirs)
         states = copy.deepcopy((mine.state_dict(), theirs.state_dict()))
         theirs.load_state_dict(states[0])
         mine.load_state_dict(states[1])

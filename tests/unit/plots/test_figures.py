@@ -91,9 +91,7 @@ def test_regression_figures_show_at_most_2000_rows():
     figure = regression.predicted_against_true(true, true + noise, "price in $")
     rows = torch.cat([true, true + noise, -noise], 1)[::2].numpy()
     assert np.allclose(figure.axes[0].collections[0].get_offsets(), rows[:, :2])
-    assert (
-        figure.get_suptitle() == f"Root mean squared error {noise.square().mean() ** 0.5:.3g} (3,000 values)"
-    )
+    assert figure.get_suptitle() == f"Root mean squared error {noise.square().mean() ** 0.5:.3g} (3,000 values)"
     residuals = regression.residuals(true, true + noise)
     assert np.allclose(residuals.axes[0].collections[0].get_offsets(), rows[:, 1:], atol=1e-5)
     assert sum(bar.get_width() for bar in residuals.axes[1].patches) == 1_500

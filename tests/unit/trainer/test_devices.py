@@ -30,9 +30,7 @@ def test_valid_choices(gpus, tpu_cores, expected):
     assert resolve_devices(gpus, tpu_cores, available_gpus=4, available_tpu_cores=8) == expected
 
 
-@pytest.mark.parametrize(
-    "gpus", [[], -2, True, False, 1.5, 0.0, "two", "", ",", "0,0", [0, -1], [0, True]], ids=repr
-)
+@pytest.mark.parametrize("gpus", [[], -2, True, False, 1.5, 0.0, "two", "", ",", "0,0", [0, -1], [0, True]], ids=repr)
 def test_nonsense_is_refused(gpus):
     with pytest.raises(ValueError, match=r"^gpus must be a number, .*; 4 GPUs are available$"):
         resolve_devices(gpus, None, available_gpus=4, available_tpu_cores=8)

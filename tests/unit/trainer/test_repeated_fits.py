@@ -111,7 +111,6 @@ def test_the_seed_of_the_data_module_decides_its_rows():
     assert data.seed == 5
     assert torch.equal(data.splits.train[0], expected)
     results = [
-        fit_seeds(Classifier, alone, seeds, max_epochs=1, accelerator="cpu").values[-1]
-        for seeds in ([1, 2], [2])
+        fit_seeds(Classifier, alone, seeds, max_epochs=1, accelerator="cpu").values[-1] for seeds in ([1, 2], [2])
     ]
     assert results[0] == results[1]

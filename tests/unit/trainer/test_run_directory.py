@@ -19,9 +19,7 @@ def test_the_next_number_follows_the_highest(tmp_path):
 def test_an_empty_directory_can_be_claimed_once(tmp_path):
     (tmp_path / "run").mkdir()
     assert claim(tmp_path / "run") == tmp_path / "run"
-    with pytest.raises(
-        RunDirectoryError, match="run: the directory is not empty; choose a new one, or resume"
-    ):
+    with pytest.raises(RunDirectoryError, match="run: the directory is not empty; choose a new one, or resume"):
         claim(tmp_path / "run")
 
 

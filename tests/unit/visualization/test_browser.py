@@ -61,9 +61,7 @@ def trained(task, directory):
 def address_of(tmp_path_factory):
     """Gives the address of a TensorBoard that shows one run of a task."""
     with ExitStack() as running:
-        yield cache(
-            lambda task: running.enter_context(tensorboard(trained(task, tmp_path_factory.mktemp(task))))
-        )
+        yield cache(lambda task: running.enter_context(tensorboard(trained(task, tmp_path_factory.mktemp(task)))))
 
 
 @pytest.fixture(scope="module")

@@ -64,10 +64,7 @@ class Shows(Classifier):
 
 def test_vectors_and_labels_are_read_back_exactly(capsys):
     given = torch.randn(7, 5) * torch.logspace(-30, 30, 7)[:, None]
-    embeddings = {
-        "a b": Embedding(given, list("abcdefg")),
-        "x/y&z": Embedding(given[:2].bfloat16(), ["", "1"]),
-    }
+    embeddings = {"a b": Embedding(given, list("abcdefg")), "x/y&z": Embedding(given[:2].bfloat16(), ["", "1"])}
     first, second = add(embeddings)
     assert (first.tensor_name, second.tensor_name) == ("a b:00003", "x_y_z:00003")
     assert np.array_equal(vectors(first), given.numpy())
@@ -79,15 +76,10 @@ def test_vectors_and_labels_are_read_back_exactly(capsys):
 
 
 def test_several_columns_have_a_header_and_no_label_breaks_a_line():
-    labels = {
-        "the\tword": ["a\tb", "c\nd", " \r\n", ""],
-        "n": [1, 2, 3, ""],
-        "odd": ["\ud800", "é", "|", "x"],
-    }
+    labels = {"the\tword": ["a\tb", "c\nd", " \r\n", ""], "n": [1, 2, 3, ""], "odd": ["\ud800", "é", "|", "x"]}
     (entry,) = add({"x": Embedding(torch.zeros(4, 2), labels)})
-    assert cells(entry) == [
-        ["the word", "n", "odd"], ["a b", "1", "?"], ["c d", "2", "é"], ["-", "3", "|"], ["-", "-", "x"],
-    ]  # fmt: skip
+    rows = [["a b", "1", "?"], ["c d", "2", "é"], ["-", "3", "|"], ["-", "-", "x"]]
+    assert cells(entry) == [["the word", "n", "odd"], *rows]
     (entry,) = add({"x": Embedding(torch.zeros(2, 2), {"word": ["a", "b"]})})
     assert cells(entry) == [["a"], ["b"]]
 
@@ -149,11 +141,10 @@ def test_the_last_hidden_layer_of_the_digits(monkeypatch):
     assert header == ["true", "predicted"]
     assert rows == [[str(a), str(b)] for a, b in zip(y.tolist(), predicted, strict=True)]
     assert list(entry.sprite.single_image_dim) == [28, 28]
-    last = len(x) - 1
-    row, column = divmod(last, sheet(entry).shape[1] // 28)
+    row, column = divmod(len(x) - 1, sheet(entry).shape[1] // 28)
     tile = sheet(entry)[28 * row : 28 * row + 28, 28 * column : 28 * column + 28, 0] / 255
-    low, high = x[last].min(), x[last].max()
-    assert np.allclose(tile, ((x[last, 0] - low) / (high - low)).numpy(), atol=0.005)
+    low, high = x[-1].min(), x[-1].max()
+    assert np.allclose(tile, ((x[-1, 0] - low) / (high - low)).numpy(), atol=0.005)
 
 
 def test_the_most_common_words(monkeypatch):

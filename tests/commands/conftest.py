@@ -1,0 +1,34 @@
+"""Runs of all tasks, for the commands that take a checkpoint."""
+
+import pytest
+from helpers.commands import use_tiny_files
+
+from lightmodels.cli import train
+from lightmodels.cli.tasks import TASKS
+
+SMALL = ["--data.num_rows", "400", "--data.test_rows", "100"]
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """A directory with a run of each task; the data files, of which the runs know, are in ``moved`` now."""
+    root = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_files(patch, root / "files")
+        for task in TASKS:
+            options = ["--task", task, "--max_epochs", "2", "--trainer.figures", "false"]
+            options += SMALL if task in ("linear", "ring") else ["--data_dir", str(root / "files")]
+            train.main([*options, "--run_dir", str(root / task)])
+    (root / "files").rename(root / "moved")
+    return root
+
+
+@pytest.fixture
+def checkpoints(runs):
+    """The best checkpoint of each task."""
+    return {task: runs / task / "checkpoints" / "best.ckpt" for task in TASKS}
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
