@@ -26,7 +26,7 @@ DRAWING = {
 @pytest.fixture(autouse=True)
 def no_figures(request, monkeypatch):
     """Draws figures, which take longer than the small trainings of tests, in the tests of figures only."""
-    if request.module.__name__ not in DRAWING:
+    if request.path.stem not in DRAWING:
         logger = "lightmodels.visualization.figure_callback.FigureLogger"
         monkeypatch.setattr(f"{logger}.on_train_start", lambda *_: None)
 
