@@ -340,6 +340,7 @@ def test_figures_of_pyplot_are_closed_and_may_be_used_again():
             self.figure = self.figure or pyplot.figure(figsize=(3, 1))
             return {"reused": self.figure, "new": pyplot.figure()}
 
+    pyplot.close("all")  # those of other tests
     trainer(max_epochs=4).fit(Plots(), *loaders())
     assert pyplot.get_fignums() == []
     assert len({(event.width, event.height) for event in events().Images("figures/reused")}) == 1
