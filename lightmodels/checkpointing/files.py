@@ -95,7 +95,6 @@ class BackgroundWriter:
 
     def __init__(self) -> None:
         self._pending: Future[None] | None = None
-        self._process = os.getpid()
 
     def run(self, write: Callable[[], None]) -> None:
         """Starts a function once the one before has returned."""
@@ -107,7 +106,7 @@ class BackgroundWriter:
     def wait(self) -> None:
         """Returns once the function has returned."""
         pending, self._pending = self._pending, None
-        if pending is not None and self._process == os.getpid():  # a forked process has no such thread
+        if pending is not None:
             pending.result()
 
 
