@@ -201,7 +201,7 @@ for hook_name in CALLBACK_HOOKS - set(fast_path.STEP_HOOKS):
 
 
 def recorded(model_class, recorder):
-    """A subclass whose hooks are recorded."""
+    """A subclass whose hooks are recorded, with a name of its own, as ``load`` finds classes by their names."""
 
     def model_hook(name, inherited):
         def hook(self, *args, **kwargs):
@@ -211,7 +211,7 @@ def recorded(model_class, recorder):
         return hook
 
     hooks = {name: model_hook(name, getattr(model_class, name)) for name in MODEL_HOOKS}
-    return type(model_class.__name__, (model_class,), hooks)
+    return type(f"Recorded{model_class.__name__}", (model_class,), hooks)
 
 
 @functools.cache
@@ -281,7 +281,8 @@ def assert_same(one, other, *parts):
 @pytest.mark.parametrize("kind", ALL_RUNS)
 def test_the_fast_loops_do_what_lightnings_loops_do(kind):
     fast, lightning = run(kind), run(kind, "lightning")
-    assert fast["trainer"].fit_loop.epoch_loop.why_not == (kind if kind in SLOW_RUNS else None)
+    reason = fast["trainer"].fit_loop.epoch_loop.why_not
+    assert (reason and reason.removeprefix("Recorded")) == (kind if kind in SLOW_RUNS else None)
     assert not hasattr(lightning["trainer"].fit_loop.epoch_loop, "why_not")
     assert_same(fast, lightning, "weights", "history", "rows", "calls", "checkpoints", "console")
 
@@ -309,8 +310,7 @@ def test_several_steps_per_execution_end_in_the_same_state(kind, steps):
 
 @pytest.mark.parametrize("kind", SLOW_RUNS)
 def test_several_steps_per_execution_are_refused_off_the_fast_path(kind):
-    message = f"steps_per_execution=4 is not supported with {kind}"
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(ValueError, match=rf"steps_per_execution=4 is not supported with .*{re.escape(kind)}"):
         run(kind, 4)
 
 
