@@ -105,7 +105,7 @@ class BatchTrainer:
 
     def _add(self, batch: Any) -> Tensor:
         model = self._model
-        values, size = run_step(model.shared_step, batch)
+        values, size = run_step(model.shared_step, batch, is_first=not self._means[self._stage].samples)
         self._means[self._stage].update(values, size)  # raises for values that are not scalars
         loss: Tensor = values["loss"]
         if self._stage == "train":

@@ -89,6 +89,7 @@ class LightModel(pl.LightningModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer rows than processes
         self._net_spec: NetSpec | None = None  # of from_net
         self._batch_trainer: BatchTrainer | None = None
+        self._checked_stages: set[str] = set()  # whose first batch's loss was checked
         self._stage_metrics = StageMetrics(self._metrics)
         self._epoch_record = EpochRecord()
         self._states_to_restore: resume.ProcessStates | None = None  # from a checkpoint
@@ -249,7 +250,8 @@ class LightModel(pl.LightningModule):
             batch, size = distributed.drop_sampler_padding(batch, batch_size(batch), loader, seen, self.trainer)
             if not size:
                 return distributed.zero_loss(self), 0
-        values, size = run_step(self.shared_step, batch)
+        values, size = run_step(self.shared_step, batch, is_first=stage not in self._checked_stages)
+        self._checked_stages.add(stage)
         self._stage_metrics.add(stage, values, size)
         return values["loss"], size
 

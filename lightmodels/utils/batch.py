@@ -2,12 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightmodels.utils.step_errors import explain_errors, name_of
+from lightmodels.utils.step_errors import explain_errors, name_of, refuse_broadcasting
 
 
 def batch_size(batch: Any) -> int:
@@ -36,19 +37,23 @@ def values_and_size(returned: Any, batch: Any, step: str) -> tuple[dict[str, Any
     """Splits what a step returned into its values and the batch's number of samples.
 
     Raises:
-        ValueError: not a dict with ``"loss"``, or a size that is neither returned nor can be inferred.
+        ValueError: not a dict with a scalar ``"loss"``, or a size that is neither returned nor can be inferred.
     """
     if not isinstance(returned, Mapping) or "loss" not in returned:
         got = f"the keys {sorted(returned)}" if isinstance(returned, Mapping) else type(returned).__name__
         raise ValueError(f"{step} must return a dict with 'loss', got {got}")
-    values = dict(returned)
+    values, loss = dict(returned), returned["loss"]
+    if isinstance(loss, Tensor) and loss.numel() != 1:
+        raise ValueError(f"'loss' of {step} must be a scalar, the mean over the batch, got shape {tuple(loss.shape)}")
     size = values.pop("size", None)
     return values, batch_size(batch) if size is None else int(size)
 
 
-def run_step(step: Callable[[Any], Any], batch: Any) -> tuple[dict[str, Any], int]:
-    """Calls a model's step: ``values_and_size`` of what it returns."""
-    return values_and_size(explain_errors(step, batch), batch, name_of(step))
+def run_step(step: Callable[[Any], Any], batch: Any, is_first: bool = False) -> tuple[dict[str, Any], int]:
+    """Calls a model's step: ``values_and_size`` of what it returns; broadcasting in a first batch's loss is an error."""
+    with refuse_broadcasting() if is_first else nullcontext():
+        returned = explain_errors(step, batch)
+    return values_and_size(returned, batch, name_of(step))
 
 
 def forward_arguments(batch: Any, module: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:

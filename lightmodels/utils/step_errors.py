@@ -1,6 +1,8 @@
 """One-line errors for what is wrong with a step's labels, indices or loss."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,12 +13,15 @@ HINTS = {  # how torch's message starts -> what it does not tell
     "index out of range in self": "embedding indices must be 0..num_embeddings-1",
 }
 
+BROADCASTING = "Using a target size"  # how the warning of torch's losses starts
+
 
 def explain_errors(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Calls a model's step, or the model, and returns what it returns.
 
     Raises:
-        ValueError: a label or the index of an embedding is out of range (on a CPU, where torch reports it).
+        ValueError: a label or the index of an embedding is out of range (on a CPU, where torch reports it); inside
+            ``refuse_broadcasting``, a loss of torch's that broadcasts.
     """
     try:
         return function(*args, **kwargs)
@@ -25,6 +30,18 @@ def explain_errors(function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
             if str(error).startswith(start):
                 raise ValueError(f"{name_of(function)}: {str(error).rstrip('.')} ({hint})") from error
         raise
+    except UserWarning as warning:
+        if str(warning).startswith(BROADCASTING):
+            raise ValueError(f"{name_of(function)}: {warning}") from warning
+        raise
+
+
+@contextmanager
+def refuse_broadcasting() -> Iterator[None]:
+    """Turns the warning of torch's losses about shapes that differ into an error."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", BROADCASTING)
+        yield
 
 
 def name_of(function: Callable[..., Any]) -> str:
