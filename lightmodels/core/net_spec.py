@@ -76,7 +76,7 @@ def align(output: Any, target: Any) -> Any:
 
 def _broadcast(output: Tensor, target: Tensor) -> bool:
     try:
-        torch.broadcast_shapes(output.shape, target.shape)
+        torch.broadcast_shapes(output.shape, target.shape)  # type: ignore[no-untyped-call]
     except RuntimeError:
         return False
     return True

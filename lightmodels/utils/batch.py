@@ -50,7 +50,7 @@ def values_and_size(returned: Any, batch: Any, step: str) -> tuple[dict[str, Any
 
 
 def run_step(step: Callable[[Any], Any], batch: Any, is_first: bool = False) -> tuple[dict[str, Any], int]:
-    """Calls a model's step: ``values_and_size`` of what it returns; broadcasting in a first batch's loss is an error."""
+    """Calls a model's step: ``values_and_size`` of what it returns. A first batch's loss must not broadcast."""
     with refuse_broadcasting() if is_first else nullcontext():
         returned = explain_errors(step, batch)
     return values_and_size(returned, batch, name_of(step))
@@ -78,10 +78,17 @@ def forward_arguments(batch: Any, module: nn.Module) -> tuple[tuple[Any, ...], d
 
 
 def concatenate(batches: Sequence[Any]) -> Any:
-    """Joins batches' results: tensors along dimension 0, mappings entry by entry; others stay a list."""
+    """Joins batches' results: tensors of equal row shapes along dimension 0, mappings of equal keys entry by entry.
+
+    Results that cannot be joined, such as lists of boxes or rows of different widths, stay a list of one per batch.
+    """
     first = batches[0] if batches else None
-    if isinstance(first, Tensor):
-        return torch.cat([batch if batch.dim() else batch[None] for batch in batches])
-    if isinstance(first, Mapping):
+    if isinstance(first, Mapping) and all(
+        isinstance(part, Mapping) and part.keys() == first.keys() for part in batches
+    ):
         return {name: concatenate([batch[name] for batch in batches]) for name in first}
+    if isinstance(first, Tensor) and all(isinstance(part, Tensor) for part in batches):
+        rows = [part if part.dim() else part[None] for part in batches]
+        if all(part.shape[1:] == rows[0].shape[1:] for part in rows):
+            return torch.cat(rows)
     return list(batches)

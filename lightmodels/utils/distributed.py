@@ -1,12 +1,14 @@
 """Helpers that make several processes train and count as one would."""
 
 import atexit
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from lightning_utilities.core.apply_func import apply_to_collection
+from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor, nn
 from torch.utils.data import DistributedSampler
 
@@ -69,22 +71,33 @@ def drop_sampler_padding(batch: Any, size: int, loader: Any, seen: int, trainer:
 
 def gather_predictions(outputs: list[Any], loaders: Any, trainer: pl.Trainer) -> Any:
     """The predictions of all processes in the data set's order; a list of them for several loaders."""
-    if outputs and isinstance(outputs[0], list):
-        return [_gather(batches, loader, trainer) for batches, loader in zip(outputs, loaders, strict=True)]
-    return _gather(outputs, loaders, trainer)
+    flat = CombinedLoader(loaders).flattened
+    if len(flat) > 1:
+        return [_gather(batches, loader, trainer) for batches, loader in zip(outputs, flat, strict=True)]
+    return _gather(outputs, flat[0], trainer)
 
 
 def _gather(batches: list[Any], loader: Any, trainer: pl.Trainer) -> Any:
     if trainer.world_size == 1:
         return concatenate(batches)
     parts = all_gather_objects(apply_to_collection(batches, Tensor, Tensor.cpu), trainer.world_size)
-    if uses_distributed_sampler(loader):  # rank r of n has had the rows r, r + n, r + 2n, …
-        rows = torch.cat([torch.arange(rank, len(loader.dataset), len(parts)) for rank in range(len(parts))])
-        by_rank = concatenate([batch for part in parts for batch in part])
-        return apply_to_collection(by_rank, Tensor, lambda part: part[rows.argsort()])
-    if getattr(loader, "world_size", 1) == 1:  # every process has had every row
+    deals = uses_distributed_sampler(loader)
+    if not deals and getattr(loader, "world_size", 1) == 1:  # every process has had every row
         return concatenate(batches)
-    return concatenate([batch for shares in zip(*parts, strict=True) for batch in shares])
+    longest = max(map(len, parts))
+    in_turn = concatenate([part[index] for index in range(longest) for part in parts if index < len(part)])
+    if not deals:
+        return in_turn
+    # Rank r of n has had the rows r, r + n, r + 2n, …
+    rows = torch.cat([torch.arange(rank, len(loader.dataset), len(parts)) for rank in range(len(parts))])
+    return _reorder(concatenate([batch for part in parts for batch in part]), in_turn, rows.argsort())
+
+
+def _reorder(by_rank: Any, in_turn: Any, order: Tensor) -> Any:
+    """Joined rows in the given order; results that could not be joined batch by batch, the ranks in turn."""
+    if isinstance(by_rank, Mapping):
+        return {name: _reorder(by_rank[name], in_turn[name], order) for name in by_rank}
+    return by_rank[order] if isinstance(by_rank, Tensor) else in_turn
 
 
 def prepare_loaders(loaders: Any, trainer: pl.Trainer) -> None:

@@ -50,7 +50,7 @@ def test_a_column_as_target_reaches_least_squares(loss):
     assert values["test_mse"] == pytest.approx(1 - best, abs=5e-3)  # of a target with variance 1
 
 
-@pytest.mark.parametrize("output, target", [((5, 1), (5,)), ((5,), (5, 1)), ((5, 3, 1), (5, 3))])
+@pytest.mark.parametrize(("output", "target"), [((5, 1), (5,)), ((5,), (5, 1)), ((5, 3, 1), (5, 3))])
 def test_a_trailing_dimension_of_one_is_aligned(output, target):
     class Net(nn.Module):
         def forward(self, x):
@@ -79,7 +79,7 @@ def test_binary_cross_entropy_takes_a_column_of_labels(dtype):
     assert values["acc"] <= 1
 
 
-@pytest.mark.parametrize("output, target", [((4, 4), (4,)), ((4, 1), (4, 3)), ((4, 3), (1, 3)), ((4, 3), (4, 1))])
+@pytest.mark.parametrize(("output", "target"), [((4, 4), (4,)), ((4, 1), (4, 3)), ((4, 3), (1, 3)), ((4, 3), (4, 1))])
 @pytest.mark.parametrize("loss", [F.mse_loss, own_mse])
 def test_shapes_that_only_broadcasting_makes_fit_are_refused(output, target, loss):
     model = LightModel.from_net(nn.Linear(2, output[1]), loss=loss)

@@ -181,7 +181,7 @@ def test_a_loss_that_cannot_be_trained_is_named():
 
     with pytest.raises(ValueError, match="has no gradient"):
         Detached().train_on_batch(points(5))
-    with pytest.raises(TypeError, match=r"'loss' must be a scalar tensor.*shape \(5,\)"):
+    with pytest.raises(ValueError, match=r"'loss' of PerRow\.shared_step must be a scalar.*shape \(5,\)"):
         PerRow().train_on_batch(points(5))
 
 
