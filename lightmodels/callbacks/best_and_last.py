@@ -5,19 +5,20 @@ import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.trainer.states import TrainerFn
+from torchmetrics import Metric
 
 from lightmodels.callbacks.terminate_on_nan import require_finite_weights
 from lightmodels.checkpointing import files, plain_data
+from lightmodels.metrics.direction import Mode, require_mode
 from lightmodels.metrics.history import History
 from lightmodels.utils import distributed, lightning_internals
 from lightmodels.utils.atomic_file import remove_leftovers
 
-Mode = Literal["min", "max"]
 MIN_SECONDS_BETWEEN_SAVES = 0.05  # epochs that end sooner are not saved, unless they are the best or the last
 MAX_BACKGROUND_BYTES = 64 * 2**20  # of weights; a checkpoint written in the background is copied first
 
@@ -30,14 +31,15 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
 
     Args:
         monitor: metric that determines the best state. Default: ``val_loss``, else ``train_loss``.
-        mode: whether a lower or a higher value is better.
+        mode: whether a lower or a higher value is better. Default: what the metric or its name says.
         every_n_steps: number of optimizer steps between saves inside epochs. Default: none are made.
 
     Raises:
-        ValueError: ``every_n_steps`` below 1; during training, a ``monitor`` that is not among the metrics.
+        ValueError: ``every_n_steps`` below 1; during training, a ``monitor`` that is not among the metrics, or
+            that does not tell which values are better.
     """
 
-    def __init__(self, monitor: str | None = None, mode: Mode = "min", every_n_steps: int | None = None) -> None:
+    def __init__(self, monitor: str | None = None, mode: Mode | None = None, every_n_steps: int | None = None) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"save_every_n_steps must be at least 1, got {every_n_steps}")
         self.monitor, self.mode, self.every_n_steps = monitor, mode, every_n_steps
@@ -74,6 +76,9 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for part in (pl_module, trainer.datamodule):  # type: ignore[attr-defined]
             plain_data.require_plain(getattr(part, "hparams", {}))
+        may_return_metrics = any(isinstance(module, Metric) for module in pl_module.modules())
+        if self.monitor and not may_return_metrics:  # else their names are known once steps have returned them
+            require_mode(self.monitor, self.mode, pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last_step, self.save_pending = trainer.global_step, False
@@ -155,7 +160,8 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
                 return False  # a LightningModule without this metric: only the last state is saved
             known = ", ".join(sorted(values))
             raise ValueError(f"monitor {monitor!r} is not available; the metrics of an epoch are {known}")
-        score, sign = float(values[monitor]), 1 if self.mode == "min" else -1
+        mode = require_mode(monitor, self.mode, trainer.lightning_module)
+        score, sign = float(values[monitor]), 1 if mode == "min" else -1
         improves = math.isfinite(score) and (self.best_score is None or sign * score < sign * self.best_score)
         if improves:
             self.best_score, self.best_epoch = score, epoch
@@ -164,7 +170,10 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
 
 def resolve_monitor(monitor: str | None, trainer: pl.Trainer) -> str:
     """The metric that determines what is best: the given one, or the loss of validation or training."""
-    return monitor or ("val_loss" if trainer.enable_validation else "train_loss")
+    if monitor or not trainer.enable_validation:
+        return monitor or "train_loss"
+    names = "val_loss", "val_loss/dataloader_idx_0"  # the first of several loaders
+    return next((name for name in names if name in trainer.callback_metrics), names[0])
 
 
 def _epochs(trainer: pl.Trainer, pl_module: pl.LightningModule) -> int:

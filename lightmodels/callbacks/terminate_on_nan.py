@@ -42,9 +42,10 @@ class TerminateOnNaN(pl.Callback):
             self._fail(f"loss is {loss.item()}", f", step {batch_idx + 1}{where}")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        loss = float(trainer.callback_metrics.get("val_loss", 0.0))
-        if not math.isfinite(loss) and not trainer.sanity_checking:
-            self._fail(f"val_loss is {loss}")
+        losses = {name: float(value) for name, value in trainer.callback_metrics.items() if _is_loss(name)}
+        bad = next((name for name, loss in losses.items() if not math.isfinite(loss)), None)
+        if bad and not trainer.sanity_checking:
+            self._fail(f"{bad} is {losses[bad]}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._first_bad_batch.isfinite():
@@ -52,6 +53,10 @@ class TerminateOnNaN(pl.Callback):
 
     def _fail(self, what: str, where: str = "") -> None:
         raise FloatingPointError(f"{what} in epoch {self._history.next_epoch}{where}")
+
+
+def _is_loss(name: str) -> bool:
+    return name.partition("/")[0] == "val_loss"  # each of several loaders has one
 
 
 def require_finite_weights(model: nn.Module) -> None:

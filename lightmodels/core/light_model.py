@@ -142,6 +142,11 @@ class LightModel(pl.LightningModule):
             raise NotImplementedError(f"{type(self).__name__} must define shared_step(batch) -> dict")
         return self._net_spec.step(self, batch)
 
+    @property
+    def higher_is_better(self) -> dict[str, bool | None]:
+        """Whether a higher value is better, of ``val_f1`` etc.: of ``Metric`` objects that steps have returned."""
+        return self._stage_metrics.higher_is_better
+
     # What a Trainer draws and writes of the model
 
     def figures(self, batch: Any, outputs: Any) -> "dict[str, Figure]":

@@ -65,6 +65,10 @@ class EpochMeans:
             else:
                 self._add(name, value, size, size)
 
+    def metrics(self) -> dict[str, Metric]:
+        """The Metric objects that steps have returned, by name."""
+        return {name: self._all_metrics()[position] for name, position in self._metrics.items()}
+
     def mean(self, name: str) -> float | None:
         """The mean of one value so far, of this process only, or None if there is none."""
         return float(self._sums[name] / self._counts[name]) if name in self._sums else None

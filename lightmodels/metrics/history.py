@@ -83,7 +83,8 @@ class History(Sequence[Row]):
     @property
     def best_epoch(self) -> int:
         """The epoch with the lowest ``val_loss``, or ``train_loss`` without validation; 0 without rows."""
-        name = "val_loss" if "val_loss" in self.columns else "train_loss"
+        losses = [name for name in self.columns if name.partition("/")[0] in ("val_loss", "train_loss")]
+        name = min(losses, key=lambda loss: loss.startswith("train"), default="")  # the first of several loaders
         rows = [row for row in self._rows if math.isfinite(row.get(name, math.nan))]
         return int(min(rows, key=lambda row: row[name])["epoch"]) if rows else 0
 

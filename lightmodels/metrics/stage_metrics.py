@@ -27,6 +27,7 @@ class StageMetrics:
 
     def __init__(self, metrics: Callable[[], Sequence[Metric]]) -> None:
         self._metrics = metrics
+        self.higher_is_better: dict[str, bool | None] = {}  # of the Metric objects that steps have returned
         self._means = {stage: EpochMeans(metrics) for stage in ("train", "val", "test")}
         self._values: Row = {}  # of the loaders that are finished
         self._loader_index = 0
@@ -84,6 +85,8 @@ class StageMetrics:
     def _compute(self, stage: str, suffix: str, trainer: pl.Trainer) -> Row:
         means = self._means[stage]
         values = means.compute(lambda own: distributed.all_gather_objects(own, trainer.world_size))
+        metrics = means.metrics()
+        self.higher_is_better |= {f"{stage}_{name}{suffix}": metrics[name].higher_is_better for name in metrics}
         means.reset()
         return {f"{stage}_{name}{suffix}": value for name, value in values.items()}
 

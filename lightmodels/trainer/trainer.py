@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 
-from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint, Mode
+from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint
 from lightmodels.callbacks.signal_handler import TrainingInterrupted
 from lightmodels.checkpointing.weights import checkpoint_weights
 from lightmodels.core.light_model import LightModel
 from lightmodels.loops.install import install
+from lightmodels.metrics.direction import Mode
 from lightmodels.metrics.history import History
 from lightmodels.trainer import data_arguments, defaults, hardware, run_directory
 from lightmodels.trainer.devices import DeviceChoice
@@ -32,8 +33,10 @@ class Trainer(pl.Trainer):
             of the best available kind.
         tpu_cores: the same for TPU cores.
         run_dir: new or empty directory of this run. Default: ``1``, ``2``, … in ``default_root_dir`` (``runs``).
-        monitor: metric that determines the best epoch. Default: ``val_loss``, else ``train_loss``.
-        mode: whether a lower (``"min"``) or a higher (``"max"``) value of ``monitor`` is better.
+        monitor: metric that determines the best epoch. Default: ``val_loss`` (of the first validation loader), else
+            ``train_loss``.
+        mode: whether a lower (``"min"``) or a higher (``"max"``) value of ``monitor`` is better. Default: what the
+            ``Metric`` says (``higher_is_better``), else the name, such as ``val_acc``.
         patience: epochs without improvement of ``monitor`` after which training stops. Default: never.
         save_every_n_steps: optimizer steps between saves of ``last.ckpt`` inside epochs. Default: none.
         figures: draw the model's ``figures`` of validation data, at epochs 1, 2, 4, 8, … and at the end.
@@ -64,7 +67,7 @@ class Trainer(pl.Trainer):
         tpu_cores: DeviceChoice = None,
         run_dir: str | Path | None = None,
         monitor: str | None = None,
-        mode: Mode = "min",
+        mode: Mode | None = None,
         patience: int | None = None,
         save_every_n_steps: int | None = None,
         figures: bool = True,
