@@ -20,8 +20,8 @@ def checkpoint_weights(
     """Gives the model the weights of a checkpoint; on exit, it has its own again.
 
     Args:
-        ckpt_path: a file; ``"best"`` or ``"last"`` of the trainer's fit, which mean ``None`` if the trainer
-            has not fitted this model; ``None`` for the model's own weights.
+        ckpt_path: a file, or ``"best"`` or ``"last"`` of the trainer's fit. Default: the given model's own weights,
+            or, without a model, ``"best"``.
         model: the model; by default the one that was fitted.
         trainer: the trainer.
 
@@ -29,13 +29,13 @@ def checkpoint_weights(
         ValueError: there is no model, or the fit has kept no such checkpoint.
         CheckpointError: the file cannot be read, or is of another model.
     """
-    fitted = trainer.lightning_module if trainer.global_step else None
-    model = trainer.lightning_module if model is None else model
+    if model is None:
+        model, ckpt_path = trainer.lightning_module, ckpt_path or "best"
     module: Any = getattr(model, "_orig_mod", model)  # of torch.compile(model)
     if model is None:
         raise ValueError("there is no model: give one, or fit one first")
     if ckpt_path in ("best", "last"):
-        ckpt_path = _kept_path(str(ckpt_path), trainer) if module is fitted else None
+        ckpt_path = kept_path(str(ckpt_path), trainer)
     if ckpt_path is None:
         yield model
         return
@@ -45,10 +45,11 @@ def checkpoint_weights(
         yield model
 
 
-def _kept_path(which: str, trainer: pl.Trainer) -> str | None:
-    path: str | None = getattr(trainer.checkpoint_callback, f"{which}_model_path", None)
-    if path == "":
-        raise ValueError(f"the fit kept no {which} checkpoint: pass ckpt_path=None for the current weights")
+def kept_path(which: str, trainer: pl.Trainer) -> str:
+    """The ``"best"`` or ``"last"`` checkpoint of a trainer's fit; raises ValueError if it has kept none."""
+    path: str = getattr(trainer.checkpoint_callback, f"{which}_model_path", None) or ""
+    if not path:
+        raise ValueError(f"no {which} checkpoint was kept: pass the model, without ckpt_path, for its current weights")
     return path
 
 

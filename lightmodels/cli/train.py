@@ -88,7 +88,8 @@ def train(options: Namespace, parser: Parser) -> dict[str, float]:
     fit(trainer, model, data, options.resume)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    tested: dict[str, float] = (trainer.test(model, datamodule=data, verbose=False) or [{}])[0]
+    best = "best" if trainer.checkpoint_callback else None  # without checkpoints, the last weights
+    tested: dict[str, float] = (trainer.test(model, datamodule=data, ckpt_path=best, verbose=False) or [{}])[0]
     if is_first:
         run_report.write_metrics(run_dir, run_report.collect_metrics(trainer, model, options.seed, tested))
         print(run_report.format_results(trainer, tested, len(model.history)), flush=True)

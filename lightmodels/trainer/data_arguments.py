@@ -39,7 +39,7 @@ def fit_arguments(
     if data is not None:
         if any(part is not None for part in given.values()):
             raise ValueError("train_data cannot be combined with dataloaders or a data module")
-    elif as_arrays(loaders) is not None:
+    elif as_arrays(loaders) is not None or isinstance(loaders, Dataset):
         if datamodule is not None or (val_loaders is not None and val_data is not None):
             raise ValueError("training or validation data are given twice")
         data, val_data = loaders, val_loaders if val_data is None else val_data

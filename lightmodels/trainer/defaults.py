@@ -31,18 +31,19 @@ def callbacks(
     chosen = [given] if isinstance(given, pl.Callback) else list(given)
     writes_files = not options.get("fast_dev_run") and not options.get("barebones")
     saves = writes_files and options.get("enable_checkpointing") is not False
-    if saves and not _has(pl.callbacks.Checkpoint, chosen):
+    if saves and not has(pl.callbacks.Checkpoint, chosen):
         chosen.append(checkpoint)
     if patience is not None:
         chosen.append(EarlyStopping(checkpoint.monitor, patience, checkpoint.mode))
     if writes_files and figure_logger:
         chosen.append(figure_logger)
-    if not _has(TensorBoardCallback, chosen):
+    if not has(TensorBoardCallback, chosen):
         chosen.append(TensorBoardCallback())
     return [*chosen, KeepOptimizerState(), SignalHandler(checkpoint if checkpoint in chosen else None)]
 
 
-def _has(kind: type, objects: Iterable[Any]) -> bool:
+def has(kind: type, objects: Iterable[Any]) -> bool:
+    """Whether one of the objects is of a class."""
     return any(isinstance(each, kind) for each in objects)
 
 
@@ -59,7 +60,7 @@ def tensorboard_logger(run_dir: Path) -> Logger | None:
 
 def unset_options(options: dict[str, Any]) -> dict[str, Any]:
     """Our defaults for unset options; ``open_run`` adds the logger later."""
-    ours = {"enable_model_summary": False, "enable_progress_bar": _has(ProgressBar, options["callbacks"])}
+    ours = {"enable_model_summary": False, "enable_progress_bar": has(ProgressBar, options["callbacks"])}
     unset = {name: ours[name] for name in ours if options.get(name) is None}
     return unset | ({"logger": False} if options.get("logger") in (None, True) else {})
 
@@ -67,7 +68,7 @@ def unset_options(options: dict[str, Any]) -> dict[str, Any]:
 def plugins(given: Any) -> list[Any]:
     """The given plugins, and ours for checkpoint files unless they have one."""
     chosen = list(given) if isinstance(given, (list, tuple)) else [given] if given else []
-    return chosen if _has(CheckpointIO, chosen) else [*chosen, AtomicCheckpointIO()]
+    return chosen if has(CheckpointIO, chosen) else [*chosen, AtomicCheckpointIO()]
 
 
 def devices(gpus: DeviceChoice, tpu_cores: DeviceChoice, options: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 
 from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint
 from lightmodels.callbacks.signal_handler import TrainingInterrupted
-from lightmodels.checkpointing.weights import checkpoint_weights
+from lightmodels.checkpointing import files, weights
 from lightmodels.core.light_model import LightModel
 from lightmodels.loops.install import install
 from lightmodels.metrics.direction import Mode
@@ -39,6 +39,7 @@ class Trainer(pl.Trainer):
             ``Metric`` says (``higher_is_better``), else the name, such as ``val_acc``.
         patience: epochs without improvement of ``monitor`` after which training stops. Default: never.
         save_every_n_steps: optimizer steps between saves of ``last.ckpt`` inside epochs. Default: none.
+        restore_best_weights: give the model the weights of the best epoch when ``fit`` ends; otherwise it has the last.
         figures: draw the model's ``figures`` of validation data, at epochs 1, 2, 4, 8, … and at the end.
         steps_per_execution: optimizer steps between two calls of callbacks, or ``"auto"`` for as many as take 50 ms.
             Results are the same, unless a callback acts on every step.
@@ -70,6 +71,7 @@ class Trainer(pl.Trainer):
         mode: Mode | None = None,
         patience: int | None = None,
         save_every_n_steps: int | None = None,
+        restore_best_weights: bool = False,
         figures: bool = True,
         steps_per_execution: int | Literal["auto"] = 1,
         compile: bool = False,
@@ -77,6 +79,7 @@ class Trainer(pl.Trainer):
         **options: Any,
     ) -> None:
         defaults.check_steps_per_execution(steps_per_execution)
+        self._restore_best_weights = restore_best_weights and not options.get("fast_dev_run")
         self.run_dir = None if run_dir is None else Path(run_dir)
         self._opened = False
         self._resume_from: str | None = None  # the checkpoint of a fit that Ctrl-C has stopped
@@ -86,6 +89,8 @@ class Trainer(pl.Trainer):
         checkpoint = BestAndLastCheckpoint(monitor, mode, save_every_n_steps)
         options["callbacks"] = defaults.callbacks(options, checkpoint, self._figure_logger, patience)
         self._checkpoint = checkpoint if checkpoint in options["callbacks"] else None
+        if self._restore_best_weights and not defaults.has(pl.callbacks.Checkpoint, options["callbacks"]):
+            raise ValueError("restore_best_weights needs checkpoints: leave out enable_checkpointing=False")
         options["plugins"] = defaults.plugins(options.get("plugins"))
         options |= defaults.unset_options(options) | defaults.devices(gpus, tpu_cores, options)
         with console.without_banners():
@@ -139,6 +144,9 @@ class Trainer(pl.Trainer):
         if self._makes_logger or self._checkpoint:
             self.open_run(ckpt_path)
         self._fit(model, data, ckpt_path or self._resume_from)
+        if self._restore_best_weights and not self.interrupted:
+            best = files.load_checkpoint(weights.kept_path("best", self))
+            module.load_state_dict(best["state_dict"], strict=module.strict_loading)
         return module.history if isinstance(module, LightModel) else None
 
     def _require_epochs_left(self, model: pl.LightningModule) -> None:
@@ -189,16 +197,19 @@ class Trainer(pl.Trainer):
         self,
         model: pl.LightningModule | None = None,
         dataloaders: Any = None,
-        ckpt_path: str | Path | None = "best",
+        ckpt_path: str | Path | None = None,
         verbose: bool = True,
         datamodule: pl.LightningDataModule | None = None,
+        *,
+        batch_size: int = 32,
     ) -> Any:
-        """Tests the best weights of this trainer's ``fit``; the model keeps its own weights.
+        """Tests the given model as it is; without a model, the best weights of this trainer's ``fit``.
 
         Arguments are those of ``pl.Trainer.test``, with data as in ``fit``; default model and data module are those of
-        ``fit``. ``ckpt_path=None`` tests the model's own weights. Raises ValueError without model or checkpoint.
+        ``fit``. With ``ckpt_path``, a file, ``"best"`` or ``"last"``, the model has the weights of that checkpoint
+        meanwhile, and its own afterwards. Raises ValueError without model or checkpoint.
         """
-        with self._evaluation(model, dataloaders, datamodule, ckpt_path) as arguments:
+        with self._evaluation(model, dataloaders, datamodule, ckpt_path, batch_size) as arguments:
             return super().test(**arguments, verbose=verbose)
 
     def evaluate(
@@ -208,8 +219,8 @@ class Trainer(pl.Trainer):
         batch_size: int = 32,
         ckpt_path: str | Path | None = None,
     ) -> dict[str, float]:
-        """The test metrics of the model's own weights, or those of ``ckpt_path``, as a dict of floats."""
-        return dict(self.test(model, data_arguments.as_loader(data, batch_size), ckpt_path, verbose=False)[0])
+        """The metrics of ``test``, with the same rules for weights and data, as a dict of floats."""
+        return dict(self.test(model, data, ckpt_path, verbose=False, batch_size=batch_size)[0])
 
     def validate(  # type: ignore[override]
         self,
@@ -218,9 +229,11 @@ class Trainer(pl.Trainer):
         ckpt_path: str | Path | None = None,
         verbose: bool = True,
         datamodule: pl.LightningDataModule | None = None,
+        *,
+        batch_size: int = 32,
     ) -> Any:
-        """Validates the model's own weights, or those of ``ckpt_path``; otherwise like ``test``."""
-        with self._evaluation(model, dataloaders, datamodule, ckpt_path) as arguments:
+        """Validates a model; like ``test``, with the same rules for weights and data."""
+        with self._evaluation(model, dataloaders, datamodule, ckpt_path, batch_size) as arguments:
             return super().validate(**arguments, verbose=verbose)
 
     def predict(  # type: ignore[override]
@@ -236,10 +249,10 @@ class Trainer(pl.Trainer):
         """Like ``pl.Trainer.predict``, but returns one tensor (or mapping of tensors) for the whole data set.
 
         The rows are in the data set's order, complete on every process; several dataloaders give a list. Of
-        several arrays, the last is the target. The weights are the model's own, or those of ``ckpt_path``.
+        several arrays, the last is the target. Results that cannot be joined are a list of one per batch, as in
+        Lightning. The rules for weights and data are those of ``test``.
         """
-        loaders = data_arguments.as_loader(dataloaders, batch_size)
-        with self._evaluation(model, loaders, datamodule, ckpt_path) as arguments:
+        with self._evaluation(model, dataloaders, datamodule, ckpt_path, batch_size) as arguments:
             outputs = super().predict(**arguments, return_predictions=return_predictions)
         if outputs is None:
             return None
@@ -247,13 +260,13 @@ class Trainer(pl.Trainer):
 
     @contextmanager
     def _evaluation(
-        self, model: Any, data: Any, datamodule: Any, ckpt_path: str | Path | None
+        self, model: Any, data: Any, datamodule: Any, ckpt_path: str | Path | None, batch_size: int
     ) -> Iterator[dict[str, Any]]:
         """Arguments of Lightning's ``test``, for a model that has a checkpoint's weights for a while."""
         if data is None and datamodule is None:
             datamodule = getattr(self, "datamodule", None)
-        loaders = data_arguments.as_loader(data, batch_size=32)
-        with checkpoint_weights(ckpt_path, model, self) as module, console.without_banners():
+        loaders = data_arguments.as_loader(data, batch_size)
+        with weights.checkpoint_weights(ckpt_path, model, self) as module, console.without_banners():
             yield {"model": module, "dataloaders": loaders, "datamodule": datamodule}
 
     @property

@@ -6,7 +6,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from helpers.models import Classifier, GetsWorse, points
-from torch.utils.data import TensorDataset
 
 from lightmodels import History, Trainer
 from lightmodels.callbacks.optimizer_state import OverrideOptimizerOptions
@@ -81,34 +80,6 @@ def test_given_checkpoint_callbacks_and_loggers_replace_ours():
     assert best["val_loss"] == min(model.history["val_loss"])
     assert "val_loss" in (Path(logger.log_dir) / "metrics.csv").read_text()
     assert not Path("runs").exists()
-
-
-def test_the_best_weights_are_tested_and_the_model_keeps_its_own():
-    model, test = GetsWorse(), TensorLoader(*points(50, 2), batch_size=20)
-    trainer = fitted(model, max_epochs=4)
-    own = {name: value.clone() for name, value in model.state_dict().items()}
-    (best,) = trainer.test(model, test, verbose=False)
-    (last,) = trainer.test(model, test, verbose=False, ckpt_path=None)
-    (by_path,) = trainer.test(model, test, verbose=False, ckpt_path="run/checkpoints/best.ckpt")
-    predicted, predicted_by_best = (trainer.predict(model, test, ckpt_path=path) for path in (None, "best"))
-    assert same_weights(own, model.state_dict())
-    assert len(model.history) == 4
-    other, expected = Trainer(**NO_FILES), Classifier()
-    expected.load_state_dict(torch.load("run/checkpoints/best.ckpt", weights_only=True)["state_dict"])
-    assert best == by_path == other.test(expected, test, verbose=False)[0]
-    assert last == other.test(model, test, verbose=False)[0] != best
-    assert torch.equal(predicted, other.predict(model, test))
-    assert torch.equal(predicted_by_best, other.predict(expected, test))
-
-
-@pytest.mark.parametrize("data", [points(31, 1), TensorDataset(*points(31, 1))])
-def test_arrays_and_datasets_are_tested_and_validated_too(data):
-    model, trainer = Classifier(), Trainer(**NO_FILES)
-    (expected,) = trainer.test(model, TensorLoader(*points(31, 1), batch_size=9), verbose=False)
-    assert trainer.test(model, data, verbose=False)[0] == pytest.approx(expected)
-    assert trainer.evaluate(model, data, batch_size=9) == pytest.approx(expected)
-    (validated,) = trainer.validate(model, data, verbose=False)
-    assert validated["val_loss"] == pytest.approx(expected["test_loss"])
 
 
 def test_testing_needs_a_model():
