@@ -1,6 +1,7 @@
 """BatchTrainer: training batch by batch, without a Trainer."""
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,7 +11,7 @@ from pytorch_lightning.utilities.types import LRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightmodels.metrics.epoch_means import EpochMeans, MetricState, pop_metric_state, set_metric_state
+from lightmodels.metrics.epoch_means import EpochMeans, MetricState, pop_metric_state, preserved, set_metric_state
 from lightmodels.metrics.stage_metrics import EpochRecord
 from lightmodels.utils import lightning_internals
 from lightmodels.utils.batch import run_step
@@ -42,6 +43,7 @@ class BatchTrainer:
         self._states: dict[str, list[MetricState]] = {}  # of Metric objects, of the other stage
         self._stage = "train"
         self._record = EpochRecord()
+        self._counted = False  # whether the epoch's values have those of the current batch
         self._steps = 0  # of this epoch, as Lightning counts them for schedules
 
     def train(self, batch: Any) -> dict[str, float]:
@@ -50,6 +52,7 @@ class BatchTrainer:
         if not self._means["train"].samples:
             self._record.start_clock()
         self._record.lr = self.optimizer.param_groups[0]["lr"]
+        self._counted = False
         self.optimizer.step(lambda: self._backward(batch))  # type: ignore[arg-type, return-value]
         self._steps += 1
         self._step_schedules("step", self._steps)
@@ -98,15 +101,17 @@ class BatchTrainer:
 
     def _backward(self, batch: Any) -> Tensor:
         self.optimizer.zero_grad()
-        with torch.enable_grad():
+        with torch.enable_grad(), preserved(self._model._metrics()) if self._counted else nullcontext():
             loss = self._add(batch)
+        self._counted = True
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     def _add(self, batch: Any) -> Tensor:
         model = self._model
         values, size = run_step(model.shared_step, batch, is_first=not self._means[self._stage].samples)
-        self._means[self._stage].update(values, size)  # raises for values that are not scalars
+        if self._stage != "train" or not self._counted:  # optimizers such as LBFGS evaluate the loss several times
+            self._means[self._stage].update(values, size)  # raises for values that are not scalars
         loss: Tensor = values["loss"]
         if self._stage == "train":
             require_gradient(loss, model)

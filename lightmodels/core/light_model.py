@@ -1,6 +1,7 @@
 """LightModel: a LightningModule that needs only ``shared_step`` and an optimizer."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytorch_lightning as pl
@@ -15,18 +16,20 @@ from typing_extensions import Self
 
 from lightmodels.callbacks.epoch_table import EpochTable
 from lightmodels.callbacks.terminate_on_nan import TerminateOnNaN
+from lightmodels.callbacks.unpadded_sampling import UnpaddedSampling
 from lightmodels.checkpointing import plain_data
 from lightmodels.checkpointing.weights import check_compatible
 from lightmodels.core import resume
 from lightmodels.core.batch_trainer import BatchTrainer
 from lightmodels.core.embedding import Embedding
 from lightmodels.core.net_spec import Loss, MetricLike, NetSpec, OptimizerLike
+from lightmodels.metrics.epoch_means import preserved
 from lightmodels.metrics.history import History
 from lightmodels.metrics.stage_metrics import EpochRecord, StageMetrics
 from lightmodels.optim.lr_schedules import attached_trainer, current_lr
 from lightmodels.plots.defaults import default_figures
 from lightmodels.utils import distributed, lightning_internals
-from lightmodels.utils.batch import batch_size, forward_arguments, run_step, values_and_size
+from lightmodels.utils.batch import forward_arguments, run_step, values_and_size
 from lightmodels.utils.preserve import eval_mode
 from lightmodels.utils.step_errors import explain_errors, require_gradient
 
@@ -89,6 +92,7 @@ class LightModel(pl.LightningModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer rows than processes
         self._net_spec: NetSpec | None = None  # of from_net
         self._batch_trainer: BatchTrainer | None = None
+        self._counted_batch = -1  # the batch whose values the epoch's have
         self._checked_stages: set[str] = set()  # whose first batch's loss was checked
         self._stage_metrics = StageMetrics(self._metrics)
         self._epoch_record = EpochRecord()
@@ -208,17 +212,22 @@ class LightModel(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         self._epoch_record.lr = current_lr(self.trainer)
-        loss, size = self._step("train", batch, self.trainer.train_dataloader)
+        counted = (
+            batch_idx == self._counted_batch
+        )  # by an optimizer that evaluates the loss several times, such as LBFGS
+        with preserved(self._metrics()) if counted else nullcontext():
+            loss, size = self._step("train", batch, batch_idx, self.trainer.train_dataloader, counted)
+        self._counted_batch = batch_idx
         require_gradient(loss, self)
         if self.trainer.world_size == 1:
             return loss
         return distributed.scale_loss_for_ddp(loss, size, self.trainer)
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate("val", batch, dataloader_idx, self.trainer.val_dataloaders)
+        self._evaluate("val", batch, batch_idx, dataloader_idx, self.trainer.val_dataloaders)
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate("test", batch, dataloader_idx, self.trainer.test_dataloaders)
+        self._evaluate("test", batch, batch_idx, dataloader_idx, self.trainer.test_dataloaders)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """Calls ``forward`` on the inputs: all parts of the batch but the last, the target."""
@@ -242,22 +251,21 @@ class LightModel(pl.LightningModule):
         attached: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         if any(isinstance(each, EpochTable) and each.history is self.history for each in attached):
             return []
-        return [EpochTable(self.history, self._stage_metrics.running_loss), TerminateOnNaN(self.history)]
+        table = EpochTable(self.history, self._stage_metrics.running_loss)
+        return [table, TerminateOnNaN(self.history), UnpaddedSampling()]
 
-    def _evaluate(self, stage: str, batch: Any, index: int, loaders: Any) -> None:
+    def _evaluate(self, stage: str, batch: Any, batch_idx: int, index: int, loaders: Any) -> None:
         self._stage_metrics.change_loader(stage, index, self.trainer)
-        self._step(stage, batch, loaders[index] if isinstance(loaders, (list, tuple)) else loaders)
+        self._step(stage, batch, batch_idx, loaders[index] if isinstance(loaders, (list, tuple)) else loaders)
 
-    def _step(self, stage: str, batch: Any, loader: Any) -> tuple[Tensor, int]:
-        """Runs ``shared_step`` and adds its values to the stage's; returns the loss and the batch's size."""
-        if self.trainer.world_size > 1:
-            seen = self._stage_metrics.samples(stage)
-            batch, size = distributed.drop_sampler_padding(batch, batch_size(batch), loader, seen, self.trainer)
-            if not size:
-                return distributed.zero_loss(self), 0
+    def _step(self, stage: str, batch: Any, batch_idx: int, loader: Any, counted: bool = False) -> tuple[Tensor, float]:
+        """Runs ``shared_step`` and adds its values, unless counted before; returns the loss and the batch's size."""
+        if self.trainer.world_size > 1 and not distributed.has_rows(batch, batch_idx, loader, self.trainer):
+            return distributed.zero_loss(self), 0
         values, size = run_step(self.shared_step, batch, is_first=stage not in self._checked_stages)
         self._checked_stages.add(stage)
-        self._stage_metrics.add(stage, values, size)
+        if not counted:
+            self._stage_metrics.add(stage, values, size)
         return values["loss"], size
 
     def _trains_by_shared_step(self) -> bool:
@@ -281,6 +289,7 @@ class LightModel(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self._stage_metrics.start("train")
+        self._counted_batch = -1
         self._epoch_record.start()
 
     def on_validation_epoch_start(self) -> None:

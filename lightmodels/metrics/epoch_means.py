@@ -1,7 +1,8 @@
 """EpochMeans: the exact value of every metric over all samples of an epoch."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
@@ -36,7 +37,7 @@ class EpochMeans:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, Tensor | float] = {}
         self._metrics: dict[str, int] = {}  # name -> position among all metrics
-        self.samples = 0
+        self.samples: float = 0
 
     def reset(self) -> None:
         """Clears all values, including the states of the Metric objects that steps have returned."""
@@ -44,7 +45,7 @@ class EpochMeans:
             self._all_metrics()[position].reset()
         self._sums, self._counts, self._metrics, self.samples = {}, {}, {}, 0
 
-    def update(self, values: Mapping[str, MetricValue], size: int) -> None:
+    def update(self, values: Mapping[str, MetricValue], size: float) -> None:
         """Adds one batch.
 
         Args:
@@ -154,6 +155,17 @@ def set_metric_state(metric: Metric, state: MetricState) -> None:
     metric.reset()
     for name, part in state.items():
         setattr(metric, name, apply_to_collection(part, Tensor, lambda tensor: tensor.to(metric.device)))
+
+
+@contextmanager
+def preserved(metrics: Sequence[Metric]) -> Iterator[None]:
+    """Restores the states of metrics on exit."""
+    states = [get_metric_state(metric) for metric in metrics]
+    try:
+        yield
+    finally:
+        for metric, state in zip(metrics, states, strict=True):
+            set_metric_state(metric, state)
 
 
 def _sum_dtype(device: torch.device) -> torch.dtype:

@@ -46,7 +46,7 @@ class StageMetrics:
         self._means[stage].reset()
         self._values, self._loader_index = {}, 0
 
-    def add(self, stage: str, values: Mapping[str, MetricValue], size: int) -> None:
+    def add(self, stage: str, values: Mapping[str, MetricValue], size: float) -> None:
         """Adds a batch."""
         self._means[stage].update(values, size)
         if torch.compiler.is_compiling():
@@ -54,7 +54,7 @@ class StageMetrics:
         if self._loss_requested and stage == "train":
             self._running_loss, self._loss_requested = self._means["train"].mean("loss"), False
 
-    def samples(self, stage: str) -> int:
+    def samples(self, stage: str) -> float:
         """The samples of the current loader that this process has added."""
         return self._means[stage].samples
 

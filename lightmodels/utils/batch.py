@@ -1,40 +1,53 @@
 """Reads batches: their number of samples, and the arguments for ``forward``; joins batches' results."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from numbers import Number
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from lightmodels.utils.step_errors import explain_errors, name_of, refuse_broadcasting
 
 
 def batch_size(batch: Any) -> int:
-    """The length of the first tensor found in a tensor, a sequence or a mapping of batches.
+    """The first dimension that all tensors of a batch share, in sequences and mappings too; scalars do not count.
 
     Raises:
-        ValueError: there is no tensor with a first dimension in it.
+        ValueError: there is none, as tensors disagree, the batch is a list of samples, or holds other objects.
     """
-    size = _first_length(batch)
-    if size is None:
-        raise ValueError("cannot infer the number of samples from the batch: return it as 'size' from shared_step")
-    return size
+    if isinstance(batch, list) and batch and all(isinstance(part, (tuple, Mapping)) for part in batch):
+        sizes: set[int | None] = {None}  # a list of samples, as they come without being collated
+    else:
+        sizes = set(_lengths(batch))
+    if len(sizes) != 1 or None in sizes:
+        known = sorted(size for size in sizes if size is not None)
+        why = f", whose tensors have first dimensions {known}" if len(known) > 1 else ""
+        raise ValueError(
+            f"cannot infer the number of samples from the batch{why}: return it as 'size' from shared_step"
+        )
+    return next(iter(sizes))  # type: ignore[return-value]
 
 
-def _first_length(batch: Any) -> int | None:
+def _lengths(batch: Any) -> Iterator[int | None]:
+    """The first dimensions of all tensors; None for what may hold samples in a way of its own."""
     if isinstance(batch, Tensor):
-        return len(batch) if batch.dim() else None
-    if isinstance(batch, Mapping):
-        batch = batch.values()
-    elif not isinstance(batch, (tuple, list)):
-        return None
-    return next((size for part in batch if (size := _first_length(part)) is not None), None)
+        yield from [len(batch)] if batch.dim() else []
+    elif isinstance(batch, Mapping):
+        yield from _lengths(tuple(batch.values()))
+    elif type(batch) in (tuple, list) or (hasattr(batch, "_fields") and not isinstance(batch, PackedSequence)):
+        for part in batch:
+            of_samples = isinstance(part, (tuple, list)) and part and all(isinstance(each, Mapping) for each in part)
+            yield from [None] if of_samples else _lengths(part)
+    elif batch is not None and not isinstance(batch, (str, bytes, Number)):
+        yield None
 
 
-def values_and_size(returned: Any, batch: Any, step: str) -> tuple[dict[str, Any], int]:
-    """Splits what a step returned into its values and the batch's number of samples.
+def values_and_size(returned: Any, batch: Any, step: str) -> tuple[dict[str, Any], float]:
+    """Splits what a step returned into its values and the batch's number of samples, which may be a fraction.
 
     Raises:
         ValueError: not a dict with a scalar ``"loss"``, or a size that is neither returned nor can be inferred.
@@ -46,10 +59,12 @@ def values_and_size(returned: Any, batch: Any, step: str) -> tuple[dict[str, Any
     if isinstance(loss, Tensor) and loss.numel() != 1:
         raise ValueError(f"'loss' of {step} must be a scalar, the mean over the batch, got shape {tuple(loss.shape)}")
     size = values.pop("size", None)
-    return values, batch_size(batch) if size is None else int(size)
+    if size is None:
+        return values, batch_size(batch)
+    return values, size if isinstance(size, int) else float(size)
 
 
-def run_step(step: Callable[[Any], Any], batch: Any, is_first: bool = False) -> tuple[dict[str, Any], int]:
+def run_step(step: Callable[[Any], Any], batch: Any, is_first: bool = False) -> tuple[dict[str, Any], float]:
     """Calls a model's step: ``values_and_size`` of what it returns. A first batch's loss must not broadcast."""
     with refuse_broadcasting() if is_first else nullcontext():
         returned = explain_errors(step, batch)

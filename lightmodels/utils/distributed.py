@@ -1,7 +1,7 @@
 """Helpers that make several processes train and count as one would."""
 
 import atexit
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -43,7 +43,7 @@ def sum_over_ranks(mine: Tensor, trainer: pl.Trainer) -> Tensor:
     return summed.to(mine.device)
 
 
-def scale_loss_for_ddp(loss: Tensor, rows: int, trainer: pl.Trainer) -> Tensor:
+def scale_loss_for_ddp(loss: Tensor, rows: float, trainer: pl.Trainer) -> Tensor:
     """Scales the mean loss over this process's rows so that DDP's average is the mean over all rows.
 
     DDP averages gradients as if each process had the same number of rows.
@@ -57,16 +57,33 @@ def zero_loss(model: nn.Module) -> Tensor:
     return torch.stack([weight.sum() * 0 for weight in model.parameters() if weight.requires_grad]).sum()
 
 
-def drop_sampler_padding(batch: Any, size: int, loader: Any, seen: int, trainer: pl.Trainer) -> tuple[Any, int]:
-    """The batch and its size, without the rows that ``DistributedSampler`` has repeated as padding.
+def drop_sampler_padding(loader: Any) -> Any:
+    """The loader, whose ``DistributedSampler`` no longer repeats a row so that all processes have as many.
 
-    ``seen`` is the number of rows that this process has had from the loader before, in this epoch.
+    If a process would then have a batch less than others, whose collective operations would wait for it for ever, the
+    row stays: its batch is one that ``has_rows`` denies.
     """
-    if uses_distributed_sampler(loader):
-        mine = len(range(trainer.global_rank, len(loader.dataset), trainer.world_size))
-        size = min(size, max(mine - seen, 0))
-        batch = apply_to_collection(batch, Tensor, lambda part: part[:size] if part.dim() else part)
-    return batch, size
+    sampler, count_batches = distributed_sampler(loader), _batch_counter(loader)
+    if sampler is not None:
+        mine = len(range(sampler.rank, len(sampler.dataset), sampler.num_replicas))  # type: ignore[arg-type]
+        if count_batches(mine) == count_batches(sampler.num_samples):
+            sampler.num_samples, sampler.total_size = mine, len(sampler.dataset)  # type: ignore[arg-type]
+    return loader
+
+
+def has_rows(batch: Any, batch_idx: int, loader: Any, trainer: pl.Trainer) -> bool:
+    """Whether this process has a row of its own in a batch: it may have none if others have one more."""
+    if (sampler := distributed_sampler(loader)) is not None:
+        mine = len(range(trainer.global_rank, len(sampler.dataset), trainer.world_size))  # type: ignore[arg-type]
+        return batch_idx < _batch_counter(loader)(mine)
+    return not hasattr(loader, "row_numbers") or len(batch[0]) > 0  # a TensorLoader's share
+
+
+def _batch_counter(loader: Any) -> Callable[[int], int]:
+    """A function that gives the number of batches of so many rows."""
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    size = getattr(batch_sampler, "batch_size", None) or 1
+    return lambda rows: rows // size if getattr(batch_sampler, "drop_last", False) else -(-rows // size)
 
 
 def gather_predictions(outputs: list[Any], loaders: Any, trainer: pl.Trainer) -> Any:
@@ -81,7 +98,7 @@ def _gather(batches: list[Any], loader: Any, trainer: pl.Trainer) -> Any:
     if trainer.world_size == 1:
         return concatenate(batches)
     parts = all_gather_objects(apply_to_collection(batches, Tensor, Tensor.cpu), trainer.world_size)
-    deals = uses_distributed_sampler(loader)
+    deals = distributed_sampler(loader) is not None
     if not deals and getattr(loader, "world_size", 1) == 1:  # every process has had every row
         return concatenate(batches)
     longest = max(map(len, parts))
@@ -109,8 +126,8 @@ def prepare_loaders(loaders: Any, trainer: pl.Trainer) -> None:
             loader.shuffle = False
 
 
-def uses_distributed_sampler(loader: Any) -> bool:
-    """Whether the rows of a loader are dealt to the processes in turn."""
+def distributed_sampler(loader: Any) -> DistributedSampler[Any] | None:
+    """The sampler that deals the rows of a loader to the processes in turn, if it has one."""
     batch_sampler = getattr(loader, "batch_sampler", None)
     samplers = getattr(loader, "sampler", None), getattr(batch_sampler, "sampler", None)
-    return any(isinstance(sampler, DistributedSampler) for sampler in samplers)
+    return next((sampler for sampler in samplers if isinstance(sampler, DistributedSampler)), None)

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric import Fabric
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset, default_collate
 from torchmetrics.classification import BinaryAccuracy
 
 from datamodules.ring import RingDataModule
@@ -40,6 +40,19 @@ class Counted(Classifier):
         return {"loss": loss, **sums, "metric": self.accuracy}
 
 
+class TimeFirst(Counted):
+    """Takes batches ``(T, B, 2)`` from ``time_first``, and says how many rows there are."""
+
+    def shared_step(self, batch):
+        x, y = batch
+        return super().shared_step((x[0], y)) | {"size": len(y)}
+
+
+def time_first(rows):
+    x, y = default_collate(rows)
+    return x.expand(3, -1, -1), y
+
+
 def trainer(processes, **options):
     strategy = {"strategy": "ddp"} if processes > 1 else {}
     return Trainer(
@@ -61,16 +74,18 @@ def evaluate(processes):
     results = {}
     pl.seed_everything(0, verbose=False)
     model = Counted()
+    models = {"time first": TimeFirst()}
     for rows in range(1, 26):
         print(f"{rows} rows", flush=True)
         data = points(rows)
         for kind, loader in (
             ("tensors", TensorLoader(*data, batch_size=4)),
             ("plain", DataLoader(TensorDataset(*data), batch_size=4)),
+            ("time first", DataLoader(TensorDataset(*data), batch_size=4, collate_fn=time_first)),
         ):
-            tested = trainer(processes).test(model, loader, verbose=False)[0]
+            tested = trainer(processes).test(models.get(kind, model), loader, verbose=False)[0]
             results[f"{kind} {rows}"] = {"tested": tested}
-            if kind == "tensors" or rows > 1:  # Lightning's sampler needs a row per process
+            if kind == "tensors" or (kind == "plain" and rows > 1):  # Lightning's sampler needs a row per process
                 results[f"{kind} {rows}"]["predicted"] = trainer(processes).predict(model, loader).tolist()
     return results
 
