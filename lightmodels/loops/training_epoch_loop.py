@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightmodels.loops import fast_path, multi_step
@@ -67,6 +68,30 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         )
 
     def advance(self, data_fetcher: Any) -> None:
+        try:
+            self._advance(data_fetcher)
+        except StopIteration:
+            if data_fetcher.done and self.batch_progress.current.ready and not self.batch_progress.is_last_batch:
+                self._end_early(data_fetcher)
+            raise
+
+    def _end_early(self, data_fetcher: Any) -> None:
+        """Does what belongs to an epoch's last batch, after a loader that has fewer batches than its length says."""
+        trainer, batches = self.trainer, self.batch_progress.current.ready
+        what = f"the training loader ended after {batches} of {trainer.num_training_batches} batches"
+        rank_zero_warn(f"{what}, and the epoch with it: correct its length", stacklevel=2)
+        if self.why_not is None and not self._execution_ends:
+            self._finish_execution()
+            self._batches_that_stepped += 1
+        validated = self._should_check_val_fx(data_fetcher)
+        self.batch_progress.is_last_batch = True
+        self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+        if self._should_check_val_epoch() and not validated:
+            trainer.validating = True
+            self.val_loop.run()
+            trainer.training = True
+
+    def _advance(self, data_fetcher: Any) -> None:
         slow = self.why_not is not None or self.automatic_optimization._skip_backward
         if slow or (self.restarting and self._should_check_val_fx(data_fetcher)):
             super().advance(data_fetcher)
@@ -134,14 +159,19 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         self._execution_ends = is_last or self._must_end()
         hooks = self._end_hooks if self._execution_ends else self.every_step_hooks
         fast_path.call_hooks(hooks, model, "on_train_batch_end", outputs, batch, index)
+        self._finish_execution = partial(self._call_other_hooks, outputs, batch, index)
         if trainer.should_stop and not self._execution_ends:  # one of these hooks has set it
-            self._execution_ends = True
-            hooks = [hook for hook in self._end_hooks if hook not in self.every_step_hooks]
-            fast_path.call_hooks(hooks, model, "on_train_batch_end", outputs, batch, index)
+            self._finish_execution()
         fast_path.end_batch(trainer, self._results)
         self.batch_progress.increment_completed()
         if self._results and fast_path.logs_steps(self._results):
             trainer._logger_connector.update_train_step_metrics()
+
+    def _call_other_hooks(self, *arguments: Any) -> None:
+        """Ends an execution after a step that was not meant to be its last."""
+        self._execution_ends = True
+        hooks = [hook for hook in self._end_hooks if hook not in self.every_step_hooks]
+        fast_path.call_hooks(hooks, self.trainer.lightning_module, "on_train_batch_end", *arguments)
 
     def _must_end(self) -> bool:
         """Whether Lightning has something to do after this step."""

@@ -36,6 +36,7 @@ REQUIRED = (  # of a module, of a new LightningModule or of a new Trainer
     "trainer.fit_loop.epoch_loop._is_training_done",
     "trainer.fit_loop.epoch_loop._num_ready_batches_reached",
     "trainer.fit_loop.epoch_loop._results",
+    "trainer.fit_loop.epoch_loop._should_check_val_epoch",
     "trainer.fit_loop.epoch_loop._should_check_val_fx",
     "trainer.fit_loop.epoch_loop.automatic_optimization._skip_backward",
     "trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress",
