@@ -23,8 +23,13 @@ class EarlyStopping(pl.callbacks.EarlyStopping):
         super().__init__(monitor or "", patience=patience)
         self._given_monitor, self._given_mode = monitor, mode
 
+    @property
+    def state_key(self) -> str:
+        return f"EarlyStopping of {self._given_monitor or 'the best checkpoint'}"  # does not change with the monitor
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.wait_count = 0  # may be left over from an earlier fit
+        if trainer.ckpt_path is None:
+            self.wait_count = 0  # may be left over from an earlier fit
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._resolve(trainer, pl_module)

@@ -96,6 +96,7 @@ class LightModel(pl.LightningModule):
         self._checked_stages: set[str] = set()  # whose first batch's loss was checked
         self._stage_metrics = StageMetrics(self._metrics)
         self._epoch_record = EpochRecord()
+        self._plateau_is_due = False  # whether Lightning leaves these schedules out
         self._states_to_restore: resume.ProcessStates | None = None  # from a checkpoint
 
     @classmethod
@@ -288,6 +289,9 @@ class LightModel(pl.LightningModule):
             resume.restore_state(states, self.trainer, self._stage_metrics, self._epoch_record)
 
     def on_train_epoch_start(self) -> None:
+        if self._plateau_is_due:
+            resume.step_plateau_schedules(self.trainer, "epoch")
+        self._plateau_is_due = False
         self._stage_metrics.start("train")
         self._counted_batch = -1
         self._epoch_record.start()
@@ -320,6 +324,7 @@ class LightModel(pl.LightningModule):
         lightning_internals.publish_values(self, values)
         row = self._epoch_record.finish(self.history.next_epoch, values, samples)
         self.history.append(row)
+        self._plateau_is_due = self.trainer.fit_loop.restarting
         for logger in self.loggers:
             logger.log_metrics({name: row[name] for name in row if name != "epoch"}, step=int(row["epoch"]))
 
@@ -336,6 +341,7 @@ class LightModel(pl.LightningModule):
         fitting = trainer is not None and trainer.state.fn == TrainerFn.FITTING
         if fitting:
             check_compatible(self, checkpoint, self.trainer.ckpt_path)
+            self.trainer.precision_plugin.convert_module(self)  # before the weights are loaded, which may be float64
         if "history" in checkpoint and (fitting or trainer is None):
             self.history.load_state_dict(checkpoint["history"])
             self.data_info = checkpoint.get("data_info", {})

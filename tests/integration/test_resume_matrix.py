@@ -129,7 +129,6 @@ CASES |= {
     "clipping": case(gradient_clip_val=0.1),
     "accumulation": case(accumulate_grad_batches=4),
     "accumulation schedule": case(callbacks=lambda: [pl.callbacks.GradientAccumulationScheduler({2: 2, 4: 3})]),
-    "averaging": case(callbacks=lambda: [pl.callbacks.StochasticWeightAveraging(swa_lrs=0.01, swa_epoch_start=3)]),
     "finetuning": case(Finetuned, callbacks=lambda: [pl.callbacks.BackboneFinetuning(2, verbose=False)]),
     "validation every second epoch": case(check_val_every_n_epoch=2),
     "validation twice an epoch": case(val_check_interval=0.5),
