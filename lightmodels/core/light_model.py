@@ -1,7 +1,6 @@
 """LightModel: a LightningModule that needs only ``shared_step`` and an optimizer."""
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytorch_lightning as pl
@@ -213,11 +212,11 @@ class LightModel(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         self._epoch_record.lr = current_lr(self.trainer)
-        counted = (
-            batch_idx == self._counted_batch
-        )  # by an optimizer that evaluates the loss several times, such as LBFGS
-        with preserved(self._metrics()) if counted else nullcontext():
-            loss, size = self._step("train", batch, batch_idx, self.trainer.train_dataloader, counted)
+        if batch_idx == self._counted_batch:  # LBFGS and others evaluate the loss several times in a step
+            with preserved(self._metrics()):
+                loss, size = self._step("train", batch, batch_idx, self.trainer.train_dataloader, counts=False)
+        else:
+            loss, size = self._step("train", batch, batch_idx, self.trainer.train_dataloader)
         self._counted_batch = batch_idx
         require_gradient(loss, self)
         if self.trainer.world_size == 1:
@@ -239,7 +238,7 @@ class LightModel(pl.LightningModule):
     def log_batch(self, values: dict[str, Any], batch: Any) -> None:
         """Adds a batch's values, as ``shared_step`` returns them, from a ``training_step`` of your own."""
         self._epoch_record.lr = current_lr(self.trainer)
-        values, size = values_and_size(values, batch, f"{type(self).__name__}.training_step")
+        values, size = values_and_size(values, batch, self.training_step)
         self._stage_metrics.add("train", values, size)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -259,13 +258,13 @@ class LightModel(pl.LightningModule):
         self._stage_metrics.change_loader(stage, index, self.trainer)
         self._step(stage, batch, batch_idx, loaders[index] if isinstance(loaders, (list, tuple)) else loaders)
 
-    def _step(self, stage: str, batch: Any, batch_idx: int, loader: Any, counted: bool = False) -> tuple[Tensor, float]:
-        """Runs ``shared_step`` and adds its values, unless counted before; returns the loss and the batch's size."""
+    def _step(self, stage: str, batch: Any, batch_idx: int, loader: Any, counts: bool = True) -> tuple[Tensor, float]:
+        """Runs ``shared_step`` and adds its values, if it counts; returns the loss and the batch's size."""
         if self.trainer.world_size > 1 and not distributed.has_rows(batch, batch_idx, loader, self.trainer):
             return distributed.zero_loss(self), 0
         values, size = run_step(self.shared_step, batch, is_first=stage not in self._checked_stages)
         self._checked_stages.add(stage)
-        if not counted:
+        if counts:
             self._stage_metrics.add(stage, values, size)
         return values["loss"], size
 

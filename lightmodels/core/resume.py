@@ -21,7 +21,8 @@ ProcessStates = list[dict[str, Any]]  # by rank
 
 def collect_states(trainer: pl.Trainer, metrics: StageMetrics, record: EpochRecord) -> ProcessStates:
     """The states of all processes, as plain data; every process must call this."""
-    epochs, batches = trainer.fit_loop.epoch_progress.current, trainer.fit_loop.epoch_loop.batch_progress.current
+    loop: Any = trainer.fit_loop
+    epochs, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
     # What is saved in a hook of a batch's or an epoch's end is saved before Lightning steps these schedules.
     due = "step" if batches.processed > batches.completed else "epoch" if epochs.processed > epochs.completed else None
     own = {
@@ -76,7 +77,7 @@ def _generators(loaders: Any) -> list[torch.Generator]:
 
 
 def step_plateau_schedules(trainer: pl.Trainer, interval: str) -> None:
-    """Makes the steps of ``ReduceLROnPlateau`` that Lightning makes after a step or an epoch, but not in one that was resumed."""
+    """Makes the steps of ``ReduceLROnPlateau`` that Lightning leaves out at the end of a resumed step or epoch."""
     loop = trainer.fit_loop.epoch_loop
     count = trainer.current_epoch if interval == "epoch" else loop.batch_progress.current.ready
     for config in trainer.lr_scheduler_configs:

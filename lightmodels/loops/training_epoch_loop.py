@@ -9,6 +9,8 @@ import time
 from functools import partial
 from typing import Any
 
+from pytorch_lightning.loops.fit_loop import RestartStage
+from pytorch_lightning.loops.loop import _Loop
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
@@ -66,6 +68,13 @@ class TrainingEpochLoop(_TrainingEpochLoop):
             and trainer.check_val_every_n_epoch is not None  # else batches are counted over all epochs
             and len(schedules) == len(self._schedules)
         )
+
+    def update_restart_stage(self) -> None:
+        fit_loop = self.trainer.fit_loop
+        if fit_loop.restarted_on_epoch_end:  # only with max_steps, where Lightning would repeat the end of the epoch
+            _Loop.restarting.fset(fit_loop, False)  # type: ignore[attr-defined]
+            fit_loop._restart_stage = RestartStage.RESUMED_ON_EPOCH_END
+        super().update_restart_stage()
 
     def advance(self, data_fetcher: Any) -> None:
         try:

@@ -1,8 +1,7 @@
 """Reads batches: their number of samples, and the arguments for ``forward``; joins batches' results."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Number
 from typing import Any
 
@@ -12,6 +11,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from lightmodels.utils.step_errors import explain_errors, name_of, refuse_broadcasting
 
+UNKNOWN = object()  # in place of samples that are not collated
+
 
 def batch_size(batch: Any) -> int:
     """The first dimension that all tensors of a batch share, in sequences and mappings too; scalars do not count.
@@ -19,34 +20,34 @@ def batch_size(batch: Any) -> int:
     Raises:
         ValueError: there is none, as tensors disagree, the batch is a list of samples, or holds other objects.
     """
-    if isinstance(batch, list) and batch and all(isinstance(part, (tuple, Mapping)) for part in batch):
-        sizes: set[int | None] = {None}  # a list of samples, as they come without being collated
-    else:
-        sizes = set(_lengths(batch))
+    sizes: set[int | None] = set()
+    samples = isinstance(batch, list) and batch and all(isinstance(part, (tuple, Mapping)) for part in batch)
+    _collect_sizes(UNKNOWN if samples else batch, sizes)
     if len(sizes) != 1 or None in sizes:
         known = sorted(size for size in sizes if size is not None)
         why = f", whose tensors have first dimensions {known}" if len(known) > 1 else ""
         raise ValueError(
             f"cannot infer the number of samples from the batch{why}: return it as 'size' from shared_step"
         )
-    return next(iter(sizes))  # type: ignore[return-value]
+    return sizes.pop()  # type: ignore[return-value]
 
 
-def _lengths(batch: Any) -> Iterator[int | None]:
-    """The first dimensions of all tensors; None for what may hold samples in a way of its own."""
+def _collect_sizes(batch: Any, sizes: set[int | None]) -> None:
+    """Adds the first dimensions of all tensors; None for what may hold samples in a way of its own."""
     if isinstance(batch, Tensor):
-        yield from [len(batch)] if batch.dim() else []
-    elif isinstance(batch, Mapping):
-        yield from _lengths(tuple(batch.values()))
-    elif type(batch) in (tuple, list) or (hasattr(batch, "_fields") and not isinstance(batch, PackedSequence)):
+        sizes.update(batch.shape[:1])
+    elif isinstance(batch, (tuple, list)) and not isinstance(batch, PackedSequence):
         for part in batch:
             of_samples = isinstance(part, (tuple, list)) and part and all(isinstance(each, Mapping) for each in part)
-            yield from [None] if of_samples else _lengths(part)
+            _collect_sizes(UNKNOWN if of_samples else part, sizes)
+    elif isinstance(batch, Mapping):
+        for part in batch.values():
+            _collect_sizes(part, sizes)
     elif batch is not None and not isinstance(batch, (str, bytes, Number)):
-        yield None
+        sizes.add(None)
 
 
-def values_and_size(returned: Any, batch: Any, step: str) -> tuple[dict[str, Any], float]:
+def values_and_size(returned: Any, batch: Any, step: Callable[..., Any]) -> tuple[dict[str, Any], float]:
     """Splits what a step returned into its values and the batch's number of samples, which may be a fraction.
 
     Raises:
@@ -54,10 +55,11 @@ def values_and_size(returned: Any, batch: Any, step: str) -> tuple[dict[str, Any
     """
     if not isinstance(returned, Mapping) or "loss" not in returned:
         got = f"the keys {sorted(returned)}" if isinstance(returned, Mapping) else type(returned).__name__
-        raise ValueError(f"{step} must return a dict with 'loss', got {got}")
+        raise ValueError(f"{name_of(step)} must return a dict with 'loss', got {got}")
     values, loss = dict(returned), returned["loss"]
     if isinstance(loss, Tensor) and loss.numel() != 1:
-        raise ValueError(f"'loss' of {step} must be a scalar, the mean over the batch, got shape {tuple(loss.shape)}")
+        shape = tuple(loss.shape)
+        raise ValueError(f"'loss' of {name_of(step)} must be a scalar, the mean over the batch, got shape {shape}")
     size = values.pop("size", None)
     if size is None:
         return values, batch_size(batch)
@@ -66,9 +68,10 @@ def values_and_size(returned: Any, batch: Any, step: str) -> tuple[dict[str, Any
 
 def run_step(step: Callable[[Any], Any], batch: Any, is_first: bool = False) -> tuple[dict[str, Any], float]:
     """Calls a model's step: ``values_and_size`` of what it returns. A first batch's loss must not broadcast."""
-    with refuse_broadcasting() if is_first else nullcontext():
-        returned = explain_errors(step, batch)
-    return values_and_size(returned, batch, name_of(step))
+    if not is_first:
+        return values_and_size(explain_errors(step, batch), batch, step)
+    with refuse_broadcasting():
+        return values_and_size(explain_errors(step, batch), batch, step)
 
 
 def forward_arguments(batch: Any, module: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -91,6 +91,7 @@ def test_a_metric_object_tells_its_direction(higher):
 
 
 def test_metrics_of_torchmetrics_tell_their_direction_in_from_net():
+    torch.manual_seed(0)
     net = torch.nn.Linear(2, 1)
     rows = DataLoader(TensorDataset(points()[0], points()[1][:, None].float()), batch_size=20)
     loss = torch.nn.functional.binary_cross_entropy_with_logits
