@@ -18,11 +18,8 @@ MAX_IMAGES = 20
 def worst_images(images: Tensor, true: Tensor, probabilities: Tensor, names: Sequence[str]) -> "Figure":
     """The misclassified images of highest confidence; without any, the images of lowest confidence.
 
-    Args:
-        images: shape ``(N, channels, height, width)``, of any range.
-        true: classes, shape ``(N,)``.
-        probabilities: of the classes, shape ``(N, classes)``.
-        names: of the classes.
+    Images of any range have shape ``(N, channels, height, width)``, true classes ``(N,)``, probabilities
+    ``(N, classes)``; ``names`` has one name for each class.
     """
     confidence, predicted = probabilities.float().cpu().max(1)
     wrong = predicted != true.cpu()

@@ -1,14 +1,18 @@
 """TensorBoardCallback: what TensorBoard shows of a run besides the values of its epochs and its figures."""
 
+import platform
+import shlex
+import sys
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 
 from lightmodels.metrics.history import History, Row, best_epoch
 from lightmodels.optim import lr_schedules
-from lightmodels.visualization.run_description import describe_run
 from lightmodels.visualization.tensorboard_logger import find_logger, find_writer
 
 LONG_EPOCH = 100  # steps, from which on the loss is also shown within epochs
@@ -79,3 +83,28 @@ def summary_values(history: History, best_epoch: int) -> dict[str, float]:
         for name, value in row.items()
         if name.startswith(("train_", "val_"))
     }
+
+
+def describe_run(trainer: pl.Trainer, model: pl.LightningModule) -> str:
+    """The command, model, data, devices and versions of a run, as a Markdown table."""
+    data = getattr(trainer, "datamodule", None)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    lightning = metadata.version("pytorch-lightning")
+    rows = {
+        "command": f"`{shlex.join(sys.argv)}`",
+        "model": f"{type(model).__name__}, {parameters:,} parameters",
+        "data": "loaders" if data is None else describe_data(data),
+        "devices": f"{trainer.world_size} x {model.device.type}, {trainer.precision}",
+        "versions": f"Python {platform.python_version()}, torch {torch.__version__}, Lightning {lightning}",
+    }
+    lines = [f"| {name} | {value.replace('|', '/')} |" for name, value in rows.items()]
+    return "\n".join(["| run | |", "|---|---|", *lines])
+
+
+def describe_data(data: Any) -> str:
+    """The name of a data module, and its numbers of rows if it has tensors."""
+    splits: Any = getattr(data, "splits", None)
+    if not hasattr(splits, "_asdict"):  # not a TensorDataModule
+        return type(data).__name__
+    rows = ", ".join(f"{len(part[0]):,} {name}" for name, part in splits._asdict().items() if part)
+    return f"{type(data).__name__}, rows: {rows}"
