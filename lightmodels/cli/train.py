@@ -23,7 +23,6 @@ from lightmodels.data.remote_files import RemoteFile
 from lightmodels.data.tensor_datamodule import TensorDataModule
 from lightmodels.trainer.repeated_fits import RepeatedFits
 from lightmodels.utils import console, distributed
-from lightmodels.visualization.tensorboard_callback import TensorBoardCallback
 
 
 def main(argv: Sequence[str]) -> None:
@@ -144,8 +143,7 @@ def make_model(options: Namespace, parser: Parser, data: TensorDataModule) -> Li
 
 def make_trainer(options: Namespace, parser: Parser) -> Trainer:
     arguments = {name: options[name] for name in PLAIN_TRAINER} | changed_options(parser, options, "trainer")
-    callbacks: list[pl.Callback] = [OverrideOptimizerOptions()] if options.override else []
-    callbacks.append(TensorBoardCallback(histograms=options.histograms))
+    callbacks = [OverrideOptimizerOptions()] if options.override else []
     with trainer_errors(list(inspect.signature(Trainer).parameters)):
         return Trainer(default_root_dir=f"runs/{options.task}", callbacks=callbacks, **arguments)
 

@@ -195,7 +195,6 @@ def add_plain_flags(parser: Parser, task: str) -> None:
     add = parser.add_argument_group("Output").add_argument
     add("--quiet", action="store_true", help="print results and errors only")
     add("--verbose", action="store_true", help="print layers and Lightning's messages too")
-    add("--histograms", action="store_true", help="log histograms of weights and gradients")
     add("--summary", action="store_true", help="print the model's layers, then exit")
 
 

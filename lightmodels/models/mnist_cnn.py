@@ -1,7 +1,5 @@
 """A convolutional net for handwritten digits; 53,994 parameters."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -12,11 +10,8 @@ from lightmodels.core.light_model import LightModel
 from lightmodels.metrics.epoch_means import MetricValue
 from lightmodels.optim.fused import fused_kwargs
 from lightmodels.optim.lr_schedules import one_cycle
-from lightmodels.plots import defaults, images
+from lightmodels.plots import defaults
 from lightmodels.utils import argument_checks
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 class MNISTCNN(LightModel):
@@ -64,11 +59,6 @@ class MNISTCNN(LightModel):
         logits = self(x)
         correct = logits.argmax(dim=1) == y
         return {"loss": F.cross_entropy(logits, y), "acc": (correct.sum(), len(x))}
-
-    def figures(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> "dict[str, Figure]":
-        """The confusion matrix, the worst misclassified digits, and the first layer's filters."""
-        filters = self.get_parameter("net.0.weight")
-        return super().figures(batch, outputs) | {"first_filters": images.first_filters(filters)}
 
     def embeddings(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> dict[str, Embedding]:
         """The 32 units before the logits, with the digits themselves."""

@@ -16,12 +16,8 @@ def default_figures(model: Any, batch: Any, outputs: Any) -> "dict[str, Figure]"
 
     Logits of several classes with integer targets give a confusion matrix and, for images, the worst
     ones; one logit with targets of 0.0 and 1.0 a confusion matrix and, in the plane, the decision
-    boundary; other targets of the outputs' shape the predicted against the true values.
-
-    Args:
-        model: a module with ``data_info``, which may hold names of classes and features.
-        batch: ``(x, ..., y)``.
-        outputs: what the model gives for the batch: logits, probabilities or values.
+    boundary; other targets of the outputs' shape the predicted against the true values. The names of classes and
+    features are those in ``model.data_info``; a batch is ``(x, ..., y)``.
     """
     if not isinstance(batch, (tuple, list)) or len(batch) < 2 or not isinstance(outputs, Tensor):
         return {}
@@ -57,9 +53,8 @@ def _binary_figures(model: Any, batch: Any, outputs: Tensor) -> "dict[str, Figur
     predicted = (_probability(outputs).flatten() > 0.5).long()
     figures = {"confusion_matrix": classification.confusion_matrix(y, predicted, names)}
     if len(batch) == 2 and isinstance(x, Tensor) and x.shape[1:] == (2,) and x.is_floating_point():
-        figures["decision_boundary"] = plane.decision_boundary(
-            lambda points: _probability(model(points)), x, y, names, feature_names(model, 2)
-        )
+        features = feature_names(model, 2)
+        figures["decision_boundary"] = plane.decision_boundary(lambda p: _probability(model(p)), x, y, names, features)
     return figures
 
 

@@ -1,11 +1,10 @@
-"""Figures of images: those that a classifier gets wrong, and the filters of its first layer."""
+"""Figures of images that a classifier gets wrong."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lightmodels.plots.style import new_figure, shorten
 
@@ -14,17 +13,13 @@ if TYPE_CHECKING:
 
 COLUMNS = 5
 MAX_IMAGES = 20
-MAX_FILTERS = 64
 
 
 def worst_images(images: Tensor, true: Tensor, probabilities: Tensor, names: Sequence[str]) -> "Figure":
     """The misclassified images of highest confidence; without any, the images of lowest confidence.
 
-    Args:
-        images: shape ``(N, channels, height, width)``, of any range.
-        true: classes, shape ``(N,)``.
-        probabilities: of the classes, shape ``(N, classes)``.
-        names: of the classes.
+    Images of any range have shape ``(N, channels, height, width)``, true classes ``(N,)``, probabilities
+    ``(N, classes)``; ``names`` has one name for each class.
     """
     confidence, predicted = probabilities.float().cpu().max(1)
     wrong = predicted != true.cpu()
@@ -50,24 +45,3 @@ def to_rgb(image: Tensor) -> Tensor:
     image = image if len(image) == 3 else image.mean(0, keepdim=True).expand(3, -1, -1)
     low, high = image.min(), image.max()
     return ((image - low) / (high - low).clamp_min(1e-12)).permute(1, 2, 0)
-
-
-def first_filters(weight: Tensor) -> "Figure":
-    """Up to 64 kernels of a convolution, negative weights in orange, positive ones in purple.
-
-    Args:
-        weight: shape ``(filters, channels, height, width)``; of several channels, their mean is drawn.
-    """
-    kernels = weight.detach().float().cpu()[:MAX_FILTERS].mean(1)
-    count, columns = len(kernels), min(8, len(kernels))
-    rows = -(-count // columns)
-    limit = float(kernels.abs().max()) or 1.0
-    # One image of all kernels with a gap of a pixel: faster to draw than one for each.
-    tiles = F.pad(kernels, (0, 1, 0, 1, 0, rows * columns - count), value=float("nan"))
-    sheet = tiles.reshape(rows, columns, *tiles.shape[1:]).transpose(1, 2).flatten(2).flatten(0, 1)[:-1, :-1]
-    size = (7.0, 1.2 + 5.4 * sheet.shape[0] / sheet.shape[1])
-    figure, (axes,) = new_figure(f"{count} filters of the first layer", size)
-    image = axes.imshow(sheet.numpy(), cmap="PuOr", vmin=-limit, vmax=limit)
-    figure.colorbar(image, ax=axes, label="weight")
-    axes.set_axis_off()
-    return figure

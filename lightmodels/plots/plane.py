@@ -64,13 +64,8 @@ def decision_boundary(
 ) -> "Figure":
     """The probability of class 1 over the plane, the line where it is one half, and the points.
 
-    Args:
-        predict: gives the probability of class 1 for points of shape ``(M, 2)``.
-        x: points of the plane, shape ``(N, 2)``.
-        true: their classes 0 and 1, shape ``(N,)``.
-        names: of the two classes.
-        features: names of the two inputs.
-        radius: of the optimal decision boundary, if that is a circle around the origin.
+    ``predict`` gives that probability for points of shape ``(M, 2)``. The points ``x`` have shape ``(N, 2)``, their
+    classes 0 and 1 ``(N,)``. If the optimal boundary is a circle around the origin, ``radius`` is its radius.
     """
     from matplotlib.patheffects import withStroke
 

@@ -1,7 +1,7 @@
 """Figures of a regression's predictions and weights."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -51,15 +51,10 @@ def residuals(true: Tensor, predicted: Tensor, target: str = "target") -> "Figur
 
 
 def fitted_lines(x: Tensor, y: Tensor, weights: Tensor, bias: float, features: Sequence[str], target: str) -> "Figure":
-    """The line of each feature, and the rows as if all other features were at their mean; one panel each.
+    """The line of each of up to six features, and the rows as if all other features were at their mean.
 
-    Args:
-        x: inputs, shape ``(N, features)``.
-        y: targets, shape ``(N,)``.
-        weights: slopes of the features, shape ``(features,)``.
-        bias: the prediction for inputs of zero.
-        features: names of the inputs; the first six are shown.
-        target: name of the target.
+    Inputs ``x`` have shape ``(N, features)``, targets ``y`` ``(N,)``, and ``weights`` ``(features,)``; ``bias`` is the
+    prediction for inputs of zero. ``features`` and ``target`` are names.
     """
     x, y, weights = x.float().cpu(), y.float().cpu(), weights.float().cpu()
     panels = min(len(features), MAX_PANELS)
@@ -79,20 +74,15 @@ def fitted_lines(x: Tensor, y: Tensor, weights: Tensor, bias: float, features: S
 
 
 def weight_comparison(learned: Tensor, reference: Tensor, names: Sequence[str], label: str) -> "Figure":
-    """Bars of up to 18 learned weights beside those of a reference, with their values.
+    """Bars of up to 18 learned weights beside those of a reference, both of shape ``(weights,)``, with their values.
 
-    Args:
-        learned: weights, shape ``(weights,)``.
-        reference: the weights to compare with, shape ``(weights,)``.
-        names: of the weights.
-        label: what the reference is.
+    ``names`` are those of the weights; ``label`` says what the reference is.
     """
     shown = min(len(names), MAX_WEIGHTS)
     figure, (axes,) = new_figure("Learned weights", (6.4, 1.6 + 0.4 * shown))
     for shift, values, text in ((-0.2, learned, "learned"), (0.2, reference, label)):
-        bars = axes.barh(
-            torch.arange(shown) + shift, values[:shown].tolist(), height=0.38, color=COLOURS[shift > 0], label=text
-        )
+        style: dict[str, Any] = {"height": 0.38, "color": COLOURS[shift > 0], "label": text}
+        bars = axes.barh(torch.arange(shown) + shift, values[:shown].tolist(), **style)
         axes.bar_label(bars, fmt="%.3g", padding=2, fontsize=8)
     axes.margins(x=0.2)
     axes.set_yticks(range(shown), [shorten(name) for name in names[:shown]])

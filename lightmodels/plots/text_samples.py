@@ -12,12 +12,8 @@ MARKUP = {ord(sign): f"&#{ord(sign)};" for sign in "\\`*_[]{}<>&|!#~"}  # Markdo
 def sample_report(x: Tensor, true: Tensor, probabilities: Tensor, names: Sequence[str], words: dict[int, str]) -> str:
     """The accuracy, then up to three correct and three misclassified texts with the most probable classes.
 
-    Args:
-        x: tokens of the texts, shape ``(N, length)``.
-        true: their classes, shape ``(N,)``.
-        probabilities: of the classes, shape ``(N, classes)``.
-        names: of the classes.
-        words: the word of each token; tokens without one are left out.
+    Tokens ``x`` have shape ``(N, length)``, true classes ``(N,)``, probabilities ``(N, classes)``; ``names`` has one
+    name for each class, ``words`` the word of each token. Tokens without a word are left out.
     """
     correct = probabilities.argmax(1) == true
     accuracy = f"Accuracy {100 * float(correct.float().mean()):.1f} %"

@@ -1,21 +1,18 @@
 """TensorBoardCallback: what TensorBoard shows of a run besides the values of its epochs and its figures."""
 
-import copy
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from lightmodels.metrics.history import History, Row, best_epoch
 from lightmodels.optim import lr_schedules
-from lightmodels.utils.batch import forward_arguments
-from lightmodels.utils.preserve import no_side_effects
-from lightmodels.visualization.run_description import describe_run
 from lightmodels.visualization.tensorboard_logger import find_logger, find_writer
 
 LONG_EPOCH = 100  # steps, from which on the loss is also shown within epochs
@@ -23,30 +20,20 @@ STEP_INTERVAL = 50  # steps between these losses, each of which waits for the de
 
 
 class TensorBoardCallback(pl.Callback):
-    """Writes chart layout, net, hyper-parameters and a description of the run to the TensorBoard logger.
+    """Writes chart layout, hyper-parameters and a description of the run to the TensorBoard logger.
 
     Values of epochs are plotted over epochs, tags ``step/…`` over optimizer steps. Our Trainer adds this
     callback unless its callbacks include one. Without a TensorBoard logger it does nothing.
-
-    Args:
-        histograms: whether weights and gradients are written, at the last step of each epoch.
     """
 
-    def __init__(self, histograms: bool = False) -> None:
-        self.histograms = histograms
-        if histograms:  # else steps need not call the hook
-            self.on_before_optimizer_step = self._add_histograms  # type: ignore[method-assign]
-        self._has_graph = self._has_layout = False
+    def __init__(self) -> None:
+        self._has_layout = False
         self._batches_seen = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._has_graph = self._has_layout = False
+        self._has_layout = False
         if writer := find_writer(trainer):
-            with warn_on_error("the description of the run", pl_module):
-                writer.add_text("run", describe_run(trainer, pl_module), 0)
-            rows = getattr(trainer.train_dataloader, "tensors", None)
-            if rows is not None:  # of other loaders, the first batch shows what the net takes
-                self._add_graph(writer, pl_module, trainer.precision_plugin.convert_input(rows))
+            writer.add_text("run", describe_run(trainer, pl_module), 0)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._batches_seen = 0
@@ -56,15 +43,11 @@ class TensorBoardCallback(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         before, self._batches_seen = self._batches_seen, batch_idx + 1
-        long = trainer.num_training_batches >= LONG_EPOCH
-        due = long and before // STEP_INTERVAL < self._batches_seen // STEP_INTERVAL
-        if self._has_graph and not due:
+        if trainer.num_training_batches < LONG_EPOCH or before // STEP_INTERVAL == self._batches_seen // STEP_INTERVAL:
             return
-        writer = find_writer(trainer)
-        if writer and not self._has_graph:
-            self._add_graph(writer, pl_module, batch)
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if writer and due and isinstance(loss, Tensor):
+        writer = find_writer(trainer)
+        if writer and isinstance(loss, Tensor):
             writer.add_scalar("step/loss", loss.item(), trainer.global_step)
             writer.add_scalar("step/lr", float(lr_schedules.current_lr(trainer)), trainer.global_step)
 
@@ -81,52 +64,6 @@ class TensorBoardCallback(pl.Callback):
         if writer and history and not self._has_layout:  # the first epoch's row has the names
             self._has_layout = True
             writer.add_custom_scalars(chart_layout(history.columns))
-
-    def _add_graph(self, writer: Any, model: pl.LightningModule, batch: Any) -> None:
-        self._has_graph = True
-        with warn_on_error("the net's graph", model):
-            add_graph(writer, model, batch)
-
-    def _add_histograms(self, trainer: pl.Trainer, pl_module: nn.Module, optimizer: Optimizer) -> None:
-        writer = find_writer(trainer) if trainer.is_last_batch else None
-        if writer is None:
-            return
-        with warn_on_error("histograms", pl_module):
-            for name, parameter in pl_module.named_parameters():
-                for kind, values in (("weights", parameter), ("gradients", parameter.grad)):
-                    if values is not None and values.numel():
-                        dense = values.detach().to_dense()
-                        writer.add_histogram(f"{kind}/{name}", dense, trainer.current_epoch + 1)
-
-
-@contextmanager
-def warn_on_error(what: str, model: nn.Module) -> Iterator[None]:
-    """Turns an error into a warning, and leaves the model and the random states as they were."""
-    try:
-        with no_side_effects(model):
-            yield
-    except Exception as error:  # the model's code may raise anything
-        reason = str(error).strip().partition("\n")[0]
-        warnings.warn(f"TensorBoard will not show {what}: {type(error).__name__}: {reason}", stacklevel=3)
-
-
-def add_graph(writer: Any, model: pl.LightningModule, batch: Any) -> None:
-    """Writes the net's graph, traced with one row; on a copy, because nets may count their calls."""
-    net = getattr(model, "net", None)
-    if net is None and type(model).forward is pl.LightningModule.forward:
-        return  # the model does not use forward
-    traced: Any = copy.deepcopy(model if net is None else net).eval()
-    if net is None:
-        traced.trainer = model.trainer  # which is not copied
-    inputs, named = forward_arguments(batch, traced)
-    if named:
-        raise TypeError("its inputs have names")
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's are for the net's author
-        row = tuple(part[:1] for part in inputs)
-        # The writer itself would trace the net three times, to check it, and print errors.
-        trace = torch.jit.trace(traced, row, strict=False, check_trace=False)  # type: ignore[no-untyped-call]
-        writer.add_graph(trace, row)
 
 
 def chart_layout(names: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
@@ -146,3 +83,28 @@ def summary_values(history: History, best_epoch: int) -> dict[str, float]:
         for name, value in row.items()
         if name.startswith(("train_", "val_"))
     }
+
+
+def describe_run(trainer: pl.Trainer, model: pl.LightningModule) -> str:
+    """The command, model, data, devices and versions of a run, as a Markdown table."""
+    data = getattr(trainer, "datamodule", None)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    lightning = metadata.version("pytorch-lightning")
+    rows = {
+        "command": f"`{shlex.join(sys.argv)}`",
+        "model": f"{type(model).__name__}, {parameters:,} parameters",
+        "data": "loaders" if data is None else describe_data(data),
+        "devices": f"{trainer.world_size} x {model.device.type}, {trainer.precision}",
+        "versions": f"Python {platform.python_version()}, torch {torch.__version__}, Lightning {lightning}",
+    }
+    lines = [f"| {name} | {value.replace('|', '/')} |" for name, value in rows.items()]
+    return "\n".join(["| run | |", "|---|---|", *lines])
+
+
+def describe_data(data: Any) -> str:
+    """The name of a data module, and its numbers of rows if it has tensors."""
+    splits: Any = getattr(data, "splits", None)
+    if not hasattr(splits, "_asdict"):  # not a TensorDataModule
+        return type(data).__name__
+    rows = ", ".join(f"{len(part[0]):,} {name}" for name, part in splits._asdict().items() if part)
+    return f"{type(data).__name__}, rows: {rows}"

@@ -39,8 +39,12 @@ class ValidationSample:
             return
         row_bytes = _nbytes(batch) / max(size, 1)
         keep = min(size, MAX_ROWS - self._rows, int((MAX_BYTES - self._bytes) / max(row_bytes, 1)))
+
+        def first_rows(tensor: Tensor) -> Tensor:  # a copy, because loaders may reuse the memory
+            return (tensor[:keep] if tensor.dim() and len(tensor) == size else tensor).clone()
+
         if keep > 0:
-            self.batches.append(_first_rows(batch, size, keep))
+            self.batches.append(apply_to_collection(batch, Tensor, first_rows))
             self._rows, self._bytes = self._rows + keep, self._bytes + keep * row_bytes
         self.complete = keep < size or self._rows == MAX_ROWS
 
@@ -71,13 +75,6 @@ def _nbytes(batch: Any) -> int:
 
 def _row_shapes(batch: Any) -> list[Any]:
     return [tensor.shape[1:] for tensor in _tensors(batch)]
-
-
-def _first_rows(batch: Any, size: int, keep: int) -> Any:
-    def cut(tensor: Tensor) -> Tensor:  # a copy, because loaders may reuse the memory
-        return (tensor[:keep] if tensor.dim() and len(tensor) == size else tensor).clone()
-
-    return apply_to_collection(batch, Tensor, cut)
 
 
 def _join(batches: list[Any]) -> Any:

@@ -13,7 +13,7 @@ def events(run_dir: Any = "run") -> Any:
     """All that TensorBoard finds in the event files of a run."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    kinds = ("scalars", "tensors", "histograms", "images")
+    kinds = ("scalars", "tensors", "images")
     found = EventAccumulator(str(run_dir), size_guidance=dict.fromkeys(kinds, 0))
     found.Reload()
     return found

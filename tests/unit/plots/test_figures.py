@@ -169,17 +169,6 @@ def test_worst_images_are_those_misclassified_with_most_confidence(shape):
     require_legible(figure, correct)
 
 
-@pytest.mark.parametrize("shape", [(70, 3, 5, 5), (10, 1, 3, 11), (1, 2, 3, 3), (5, 1, 1, 1)])
-def test_first_filters_show_each_kernel_in_its_place(shape):
-    weight = randn(*shape)
-    figure = images.first_filters(weight)
-    sheet = np.asarray(figure.axes[0].images[0].get_array())
-    for index, kernel in enumerate(weight.mean(1)[:64]):
-        top, left = index // 8 * (shape[2] + 1), index % 8 * (shape[3] + 1)
-        assert np.allclose(sheet[top : top + shape[2], left : left + shape[3]], kernel)
-    require_legible(figure)
-
-
 X2, X5, IMAGES, FLOATS = randn(20, 2), randn(20, 5), randn(20, 1, 28, 28), randn(20, 1)
 IMAGE_NET = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
 INTEGERS, ZERO_ONE = torch.arange(20) % 3, (torch.arange(20) % 2).float()[:, None]
@@ -201,7 +190,7 @@ INTEGERS, ZERO_ONE = torch.arange(20) % 3, (torch.arange(20) % 2).float()[:, Non
         (nn.Linear(5, 3), {"x": X5}, []),
         (LinearRegression(), (X2, FLOATS), ["fitted_lines", "residuals", "weights"]),
         (RingDNN(), (X2, ZERO_ONE), ["classes", "decision_boundary"]),
-        (MNISTCNN(), (IMAGES, INTEGERS), ["confusion_matrix", "worst_images", "first_filters"]),
+        (MNISTCNN(), (IMAGES, INTEGERS), ["confusion_matrix", "worst_images"]),
         (ReutersConv1D(), (torch.full((20, 300), 5), INTEGERS), ["confusion_matrix", "topic_accuracy"]),
     ],
 )

@@ -31,7 +31,7 @@ PAGES = {
     ("ring", "scalars"): ["train_loss", "val_acc", "lr", "samples_per_second"],
     ("ring", "custom_scalars"): ["training and validation", "loss", "acc", "learning rate"],
     ("ring", "images"): ["figures/decision_boundary", "figures/classes"],
-    ("ring", "text"): ["RingDNN, 61 parameters", "fingerprint"],
+    ("ring", "text"): ["RingDNN, 61 parameters", "2,800 train"],
     ("ring", "hparams"): ["batch_size", "num_rows", "summary/best_val_loss", "summary/final_val_acc"],
     ("mnist", "projector"): [
         "last_hidden_layer:0000",
