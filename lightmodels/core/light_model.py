@@ -16,18 +16,17 @@ from typing_extensions import Self
 from lightmodels.callbacks.epoch_table import EpochTable
 from lightmodels.callbacks.terminate_on_nan import TerminateOnNaN
 from lightmodels.callbacks.unpadded_sampling import UnpaddedSampling
-from lightmodels.checkpointing import plain_data
 from lightmodels.checkpointing.weights import check_compatible
-from lightmodels.core import resume
 from lightmodels.core.batch_trainer import BatchTrainer
 from lightmodels.core.embedding import Embedding
+from lightmodels.core.epoch_recorder import EpochRecorder
 from lightmodels.core.net_spec import Loss, MetricLike, NetSpec, OptimizerLike
 from lightmodels.metrics.epoch_means import preserved
 from lightmodels.metrics.history import History
 from lightmodels.metrics.stage_metrics import EpochRecord, StageMetrics
 from lightmodels.optim.lr_schedules import attached_trainer, current_lr
 from lightmodels.plots.defaults import default_figures
-from lightmodels.utils import distributed, lightning_internals
+from lightmodels.utils import distributed
 from lightmodels.utils.batch import forward_arguments, run_step, values_and_size
 from lightmodels.utils.preserve import eval_mode
 from lightmodels.utils.step_errors import explain_errors, require_gradient
@@ -40,8 +39,7 @@ class LightModel(pl.LightningModule):
     """A LightningModule whose training, validation and test steps are one ``shared_step``.
 
     Subclass it and write ``shared_step(batch) -> dict`` and ``configure_optimizers``; or wrap a net,
-    ``Model(net)``, and ``forward`` calls it. A subclass that overrides one of the hooks below must call
-    ``super()``'s too, as the epoch's values are gathered there.
+    ``Model(net)``, and ``forward`` calls it. All hooks are yours: only ``configure_callbacks`` must call ``super()``'s.
 
     ``shared_step`` returns ``"loss"`` and any number of metrics, each a scalar tensor (the mean over the
     batch), a ``(sum, count)`` pair, or a ``torchmetrics.Metric`` of the model that the step has updated;
@@ -95,8 +93,6 @@ class LightModel(pl.LightningModule):
         self._checked_stages: set[str] = set()  # whose first batch's loss was checked
         self._stage_metrics = StageMetrics(self._metrics)
         self._epoch_record = EpochRecord()
-        self._plateau_is_due = False  # whether Lightning leaves these schedules out
-        self._states_to_restore: resume.ProcessStates | None = None  # from a checkpoint
 
     @classmethod
     def from_net(
@@ -248,11 +244,12 @@ class LightModel(pl.LightningModule):
         return self._net_spec.configure(self)
 
     def configure_callbacks(self) -> list[pl.Callback]:
+        """The callbacks that a LightModel brings along; an override adds its own to those of ``super()``."""
         attached: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        if any(isinstance(each, EpochTable) and each.history is self.history for each in attached):
+        if any(isinstance(each, EpochRecorder) and each.model is self for each in attached):
             return []
         table = EpochTable(self.history, self._stage_metrics.running_loss)
-        return [table, TerminateOnNaN(self.history), UnpaddedSampling()]
+        return [EpochRecorder(self), table, TerminateOnNaN(self.history), UnpaddedSampling()]
 
     def _evaluate(self, stage: str, batch: Any, batch_idx: int, index: int, loaders: Any) -> None:
         self._stage_metrics.change_loader(stage, index, self.trainer)
@@ -276,72 +273,26 @@ class LightModel(pl.LightningModule):
         """All Metric objects of the model, always in the same order."""
         return [module for module in self.modules() if isinstance(module, Metric)]
 
-    # Epochs
-
-    def on_train_start(self) -> None:
-        distributed.prepare_loaders(self.trainer.train_dataloader, self.trainer)
-        self.data_info = plain_data.data_info_of(self.trainer, self.data_info)
-        self._epoch_record.start_clock()
-        self._batch_trainer = None
-        if states := self._states_to_restore:
-            self._states_to_restore = None
-            resume.restore_state(states, self.trainer, self._stage_metrics, self._epoch_record)
-
-    def on_train_epoch_start(self) -> None:
-        if self._plateau_is_due:
-            resume.step_plateau_schedules(self.trainer, "epoch")
-        self._plateau_is_due = False
-        self._stage_metrics.start("train")
-        self._counted_batch = -1
-        self._epoch_record.start()
-
-    def on_validation_epoch_start(self) -> None:
-        self._epoch_record.start_validation()
-        distributed.prepare_loaders(self.trainer.val_dataloaders, self.trainer)
-        self._stage_metrics.start("val")
-
-    def on_test_epoch_start(self) -> None:
-        distributed.prepare_loaders(self.trainer.test_dataloaders, self.trainer)
-        self._stage_metrics.start("test")
-
-    def on_predict_epoch_start(self) -> None:
-        distributed.prepare_loaders(self.trainer.predict_dataloaders, self.trainer)
-
-    def on_validation_epoch_end(self) -> None:
-        values = self._stage_metrics.finish("val", self.trainer)
-        if not self.trainer.sanity_checking:
-            lightning_internals.publish_values(self, values)
-            self._epoch_record.end_validation(values)
-
-    def on_test_epoch_end(self) -> None:
-        lightning_internals.publish_values(self, self._stage_metrics.finish("test", self.trainer))
-
-    def on_train_epoch_end(self) -> None:
-        own_samples = torch.tensor(float(self._stage_metrics.samples("train")))
-        samples = distributed.sum_over_ranks(own_samples, self.trainer).item()
-        values = self._stage_metrics.finish("train", self.trainer)
-        lightning_internals.publish_values(self, values)
-        row = self._epoch_record.finish(self.history.next_epoch, values, samples)
-        self.history.append(row)
-        self._plateau_is_due = self.trainer.fit_loop.restarting
-        for logger in self.loggers:
-            logger.log_metrics({name: row[name] for name in row if name != "epoch"}, step=int(row["epoch"]))
-
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.add_to_checkpoint(checkpoint)  # also to those of weights only, for which no callback is asked
+
+    def add_to_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what ``lightmodels.load`` needs: the name of the class, the history and ``data_info``."""
         checkpoint["model_class"] = type(self).__name__
         checkpoint["history"] = self.history.state_dict()
         checkpoint["data_info"] = self.data_info
-        checkpoint["processes"] = resume.collect_states(self.trainer, self._stage_metrics, self._epoch_record)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trainer = attached_trainer(self)
-        fitting = trainer is not None and trainer.state.fn == TrainerFn.FITTING
-        if fitting:
+        if trainer is None:
+            self.restore_history(checkpoint)
+        elif trainer.state.fn == TrainerFn.FITTING:
             check_compatible(self, checkpoint, self.trainer.ckpt_path)
-            self.trainer.precision_plugin.convert_module(self)  # before the weights are loaded, which may be float64
-        if "history" in checkpoint and (fitting or trainer is None):
+
+    def restore_history(self, checkpoint: Mapping[str, Any]) -> None:
+        """Takes history and ``data_info`` from a checkpoint that has them."""
+        if "history" in checkpoint:
             self.history.load_state_dict(checkpoint["history"])
             self.data_info = checkpoint.get("data_info", {})
-        self._states_to_restore = checkpoint.get("processes") if fitting else None

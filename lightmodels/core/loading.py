@@ -44,6 +44,7 @@ def rebuild(
         kept = {name: value for name, value in saved.items() if not str(name).startswith("_net_spec.")}
         checkpoint = {**checkpoint, "state_dict": kept}
     weights.check_compatible(model, checkpoint, path)
+    model.restore_history(checkpoint)
     model.on_load_checkpoint(dict(checkpoint))
     model.load_state_dict(checkpoint["state_dict"], strict=model.strict_loading)
     return model.eval()
