@@ -82,11 +82,20 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last_step, self.save_pending = trainer.global_step, False
+        if trainer.ckpt_path and self.dirpath and self.best_epoch and not (self.dirpath / "best.ckpt").exists():
+            self._take_over_best(Path(trainer.ckpt_path).with_name("best.ckpt"), trainer)
         loader = trainer.train_dataloader
         loaders = loader if isinstance(loader, list) else [loader]
         if self.every_n_steps and not all(hasattr(part, "state_dict") for part in loaders):
             what = "the training dataloader has no state_dict: resuming inside an epoch is not exact"
             warnings.warn(what, stacklevel=2)
+
+    def _take_over_best(self, best: Path, trainer: pl.Trainer) -> None:
+        """Links the best checkpoint of a run that is resumed in another directory; without it, forgets the score."""
+        if not best.exists():
+            self.best_epoch, self.best_score = 0, None
+        elif trainer.is_global_zero and self.dirpath:
+            files.link_checkpoint(best, self.dirpath / "best.ckpt")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         every = self.every_n_steps

@@ -1,25 +1,69 @@
 """Callbacks that keep or override the state of optimizers between fits."""
 
+import math
+from itertools import zip_longest
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor
+from torch.optim import Optimizer
 
 
 class KeepOptimizerState(pl.Callback):
-    """Passes the state of optimizers and schedulers from one ``fit`` of a model to the next."""
+    """Passes the state of optimizers and schedules from one ``fit`` of a model to the next.
+
+    If the model has other ones by then, the state of each parameter that is still trained is kept, and a warning says
+    what starts anew.
+
+    Raises:
+        ValueError: before the first step, a schedule that ends before the training does.
+    """
 
     def __init__(self) -> None:
         self._model: pl.LightningModule | None = None
-        self._states: list[dict[str, Any]] = []
+        self._optimizers: list[Optimizer] = []
+        self._schedulers: list[Any] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if pl_module is self._model:
-            for part, state in zip(_optimizers_and_schedulers(trainer), self._states, strict=True):
-                part.load_state_dict(state)
+        if pl_module is not self._model:
+            return
+        old, new = [*self._optimizers, *self._schedulers], [*trainer.optimizers, *_schedulers(trainer)]
+        if list(map(_structure, old)) == list(map(_structure, new)):
+            for before, part in zip(old, new, strict=True):
+                part.load_state_dict(before.state_dict())
+            return
+        kept = count = 0
+        for before, optimizer in zip_longest(self._optimizers, trainer.optimizers):
+            for parameter in _parameters(optimizer) if optimizer else ():
+                count += 1
+                if type(before) is type(optimizer) and parameter in before.state:
+                    optimizer.state[parameter] = before.state[parameter]
+                    kept += 1
+        changed = "optimizers or schedules have changed since the last fit"
+        rank_zero_warn(f"{changed}: kept the state of {kept} of {count} parameters, all else starts anew", stacklevel=2)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for config in trainer.lr_scheduler_configs:
+            left: float = trainer.estimated_stepping_batches - trainer.global_step
+            if config.interval == "epoch":
+                left = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs - trainer.current_epoch
+            done, end = config.scheduler.last_epoch, getattr(config.scheduler, "total_steps", None)
+            if end is not None and math.inf > done + left // config.frequency > end:
+                name, steps = type(config.scheduler).__name__, int(done + left // config.frequency)
+                raise ValueError(
+                    f"{name} ends after {end} steps, but training has {steps}: give it total_steps={steps}"
+                )
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._model = pl_module
-        self._states = [part.state_dict() for part in _optimizers_and_schedulers(trainer)]
+        self._optimizers, self._schedulers = list(trainer.optimizers), _schedulers(trainer)
+
+
+def _structure(part: Any) -> Any:
+    """What must be equal for the state of one optimizer or schedule to be that of another."""
+    groups = [list(map(id, group["params"])) for group in part.param_groups] if isinstance(part, Optimizer) else []
+    return type(part), groups
 
 
 class OverrideOptimizerOptions(pl.Callback):
@@ -49,5 +93,9 @@ def _param_groups(trainer: pl.Trainer) -> list[dict[str, Any]]:
     return [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
 
 
-def _optimizers_and_schedulers(trainer: pl.Trainer) -> list[Any]:
-    return [*trainer.optimizers, *(config.scheduler for config in trainer.lr_scheduler_configs)]
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _schedulers(trainer: pl.Trainer) -> list[Any]:
+    return [config.scheduler for config in trainer.lr_scheduler_configs]

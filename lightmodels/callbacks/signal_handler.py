@@ -38,11 +38,13 @@ class SignalHandler(pl.Callback):
     def __init__(self, checkpoint: BestAndLastCheckpoint | None = None) -> None:
         self._checkpoint = checkpoint
         self._received = self._stop_before_next_batch = 0  # signals: the one received, the one to stop for
+        self.first_step: int | None = None  # at which training began
         self._old_handlers: dict[int, Any] = {}
         self._kill_timer: threading.Timer | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._received = self._stop_before_next_batch = 0
+        self.first_step = trainer.global_step
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGTERM, signal.SIGINT):
                 self._old_handlers[signum] = signal.signal(signum, self._receive)

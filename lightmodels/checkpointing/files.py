@@ -23,6 +23,10 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be read or written; the message is one line with the file and the reason."""
 
 
+class MissingCheckpointError(CheckpointError, FileNotFoundError):
+    """There is no such checkpoint."""
+
+
 def save_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
     """Writes a checkpoint atomically and durably: a kill at any moment leaves the old file or the new one.
 
@@ -129,7 +133,7 @@ def _read(path: Path) -> dict[str, Any]:
                 raise _DamagedError(f"zip entry {damaged}")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: there is no such checkpoint") from None
+        raise MissingCheckpointError(f"{path}: there is no such checkpoint") from None
     except pickle.UnpicklingError:
         raise CheckpointError(f"{path}: not read, as it holds more than tensors and plain data") from None
     except Exception as error:  # damaged bytes can raise anything

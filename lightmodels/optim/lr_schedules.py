@@ -51,5 +51,5 @@ def one_cycle_factor(step: int, steps: float, warmup: float) -> float:
 
 def current_lr(trainer: pl.Trainer) -> float | Tensor:
     """The learning rate of the first optimizer's first group; ``nan`` without an optimizer."""
-    rate: float | Tensor = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
-    return rate
+    groups = trainer.optimizers[0].param_groups if trainer.optimizers else []
+    return groups[0].get("lr", math.nan) if groups else math.nan

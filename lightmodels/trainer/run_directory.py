@@ -61,14 +61,40 @@ def _named(run_dir: Path) -> Iterator[None]:
         raise RunDirectoryError(f"{run_dir}: cannot create the run directory ({error.strerror})") from error
 
 
-def choose(run_dir: Path | None, parent: Path, ckpt_path: str | Path | None, is_first: bool) -> Path:
-    """The directory of a run: that of the checkpoint to resume from, the given one, or the next number.
+def choose(run_dir: Path | None, root: Path | None, ckpt_path: str | Path | None, is_first: bool) -> Path:
+    """The directory of a run: that of the checkpoint to resume from, the given one, or the next number in ``root``.
 
-    Only the first of several processes claims it; the others get a placeholder until the fit starts.
+    A resumed run stays in its run directory, ``DIR/checkpoints/last.ckpt``, unless another one or a root is given. Only
+    the first of several processes claims a new one; the others get a placeholder until the fit starts.
     """
-    resumed = None if ckpt_path is None else Path(ckpt_path).parent.parent
-    if resumed is not None and run_dir in (None, resumed):
-        return resumed
+    path = None if ckpt_path is None else Path(ckpt_path)
+    if path is not None and path.absolute().parent.name == "checkpoints":
+        resumed = path.parent.parent if len(path.parts) > 2 else path.absolute().parent.parent
+        is_ours = path.name in ("last.ckpt", "best.ckpt")
+        if (run_dir is None and root is None and is_ours) or (run_dir and run_dir.absolute() == resumed.absolute()):
+            return resumed
+    parent = root or Path("runs")
     if not is_first:
         return run_dir or parent
     return claim_next(parent) if run_dir is None else claim(run_dir)
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Locks a run, until the process ends at the latest; does nothing where the system has no such locks.
+
+    Raises:
+        RunDirectoryError: another process trains it.
+    """
+    directory = os.open(run_dir, os.O_RDONLY)
+    try:
+        with suppress(ImportError, OSError):  # not on Windows, nor on some network file systems
+            import fcntl
+
+            try:
+                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunDirectoryError(f"{run_dir}: another process is training this run") from None
+        yield
+    finally:
+        os.close(directory)

@@ -2,14 +2,14 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 
 from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint
-from lightmodels.callbacks.signal_handler import TrainingInterrupted
+from lightmodels.callbacks.signal_handler import SignalHandler, TrainingInterrupted
 from lightmodels.checkpointing import files, weights
 from lightmodels.core.light_model import LightModel
 from lightmodels.loops.install import install
@@ -82,13 +82,15 @@ class Trainer(pl.Trainer):
         self._restore_best_weights = restore_best_weights and not options.get("fast_dev_run")
         self.run_dir = None if run_dir is None else Path(run_dir)
         self._opened = False
+        self._lock = ExitStack()  # of the run directory, from ``open_run`` to the end of ``fit``
         self._resume_from: str | None = None  # the checkpoint of a fit that Ctrl-C has stopped
         self._makes_logger = options.get("logger") in (None, True) and not options.get("fast_dev_run")
-        self._root = Path(options.get("default_root_dir") or "runs")
+        self._root = Path(options["default_root_dir"]) if options.get("default_root_dir") else None
         self._figure_logger = FigureLogger() if figures else None
         checkpoint = BestAndLastCheckpoint(monitor, mode, save_every_n_steps)
         options["callbacks"] = defaults.callbacks(options, checkpoint, self._figure_logger, patience)
         self._checkpoint = checkpoint if checkpoint in options["callbacks"] else None
+        self._signals: SignalHandler = options["callbacks"][-1]
         if self._restore_best_weights and not defaults.has(pl.callbacks.Checkpoint, options["callbacks"]):
             raise ValueError("restore_best_weights needs checkpoints: leave out enable_checkpointing=False")
         options["plugins"] = defaults.plugins(options.get("plugins"))
@@ -141,13 +143,32 @@ class Trainer(pl.Trainer):
             self.fit_loop.max_epochs = max_epochs
         module = getattr(model, "_orig_mod", model)  # of torch.compile(model)
         self._require_epochs_left(module)
+        ckpt_path = self._find_checkpoint(ckpt_path) or self._resume_from
         if self._makes_logger or self._checkpoint:
             self.open_run(ckpt_path)
-        self._fit(model, data, ckpt_path or self._resume_from)
+        with self._lock:
+            self._fit(model, data, ckpt_path)
         if self._restore_best_weights and not self.interrupted:
             best = files.load_checkpoint(weights.kept_path("best", self))
             module.load_state_dict(best["state_dict"], strict=module.strict_loading)
         return module.history if isinstance(module, LightModel) else None
+
+    def _find_checkpoint(self, ckpt_path: str | Path | None) -> str | Path | None:
+        """The file that ``"last"`` or ``"best"`` is in the run directory, or the given one, if it exists."""
+        if self._checkpoint is None or ckpt_path is None or "://" in str(ckpt_path):
+            return ckpt_path
+        path = Path(ckpt_path)
+        if ckpt_path in ("last", "best"):
+            if self.run_dir is None:
+                raise ValueError(
+                    f"ckpt_path={ckpt_path!r}: there is no run yet; pass run_dir, or the checkpoint's path"
+                )
+            path = self.run_dir / "checkpoints" / f"{ckpt_path}.ckpt"
+        if path.is_dir():
+            raise files.CheckpointError(f"{path}: is a directory; pass a checkpoint file")
+        if not path.exists():
+            raise files.MissingCheckpointError(f"{path}: there is no such checkpoint")
+        return path
 
     def _require_epochs_left(self, model: pl.LightningModule) -> None:
         limit, done = self.fit_loop.max_epochs, self.current_epoch
@@ -157,7 +178,7 @@ class Trainer(pl.Trainer):
             raise ValueError(f"already trained for {done} epochs; pass max_epochs > {done}")
 
     def _fit(self, model: Any, data: dict[str, Any], ckpt_path: str | Path | None) -> None:
-        steps = self.global_step
+        self._signals.first_step = None
         if self.strategy.root_device.type == "cpu":
             hardware.tune_allocator()
         try:
@@ -171,9 +192,17 @@ class Trainer(pl.Trainer):
         self._resume_from = None
         finders = (pl.callbacks.BatchSizeFinder, pl.callbacks.LearningRateFinder)
         tuning = any(isinstance(callback, finders) for callback in self.callbacks)  # type: ignore[attr-defined]
-        if self.global_step == steps and not tuning:  # a Tuner restores everything before it returns
+        if not tuning and not self._has_trained():  # a Tuner restores everything before it returns
             limits = f"max_epochs={self.max_epochs}, max_steps={self.max_steps}, batches={self.num_training_batches}"
-            raise ValueError(f"no optimizer step was made: {limits}")
+            done = f"after {self.current_epoch} epochs and {self.global_step} steps" if ckpt_path else "at all"
+            raise ValueError(f"no optimizer step was made {done}: {limits}")
+
+    def _has_trained(self) -> bool:
+        """Whether the last ``fit`` has made an optimizer step, or, with manual optimization, seen a batch."""
+        first, loop = self._signals.first_step, self.fit_loop.epoch_loop
+        if first is None or self.lightning_module.automatic_optimization:
+            return first is not None and self.global_step > first
+        return loop.batch_progress.total.ready > 0
 
     def open_run(self, ckpt_path: str | Path | None = None) -> Path:
         """Claims the run directory for logger, checkpoints and figures; by default, ``fit`` does so.
@@ -185,6 +214,8 @@ class Trainer(pl.Trainer):
             return self.run_dir  # type: ignore[return-value]
         self.run_dir = run_directory.choose(self.run_dir, self._root, ckpt_path, distributed.rank() == 0)
         self._opened = True
+        if distributed.rank() == 0:
+            self._lock.enter_context(run_directory.locked(self.run_dir))
         if self._makes_logger:
             self.logger = defaults.tensorboard_logger(self.run_dir)
         if self._checkpoint:
