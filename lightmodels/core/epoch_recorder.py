@@ -21,6 +21,7 @@ class EpochRecorder(pl.Callback):
     def __init__(self, model: Any) -> None:
         self.model = model
         self._states_to_restore: resume.ProcessStates | None = None  # from a checkpoint
+        self._loader_states: list[Any] = []
         self._plateau_is_due = False  # whether Lightning leaves these schedules out
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -35,7 +36,7 @@ class EpochRecorder(pl.Callback):
         model._batch_trainer = None
         if states := self._states_to_restore:
             self._states_to_restore = None
-            resume.restore_state(states, trainer, model._stage_metrics, model._epoch_record)
+            resume.restore_state(states, self._loader_states, trainer, model._stage_metrics, model._epoch_record)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._plateau_is_due:
@@ -89,3 +90,4 @@ class EpochRecorder(pl.Callback):
     ) -> None:
         self.model.restore_history(checkpoint)
         self._states_to_restore = checkpoint.get("processes")
+        self._loader_states = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])

@@ -32,13 +32,19 @@ def collect_states(trainer: pl.Trainer, metrics: StageMetrics, record: EpochReco
         "row": record.state_dict(),
         "callback_metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
         "plateau_is_due": due,
+        "is_inside_epoch": epochs.started > epochs.processed,
         "accumulate_grad_batches": trainer.accumulate_grad_batches,
     }
     return distributed.all_gather_objects(own, trainer.world_size)
 
 
-def restore_state(states: ProcessStates, trainer: pl.Trainer, metrics: StageMetrics, record: EpochRecord) -> None:
-    """Restores this process's state and puts the loaders back at their positions.
+def restore_state(
+    states: ProcessStates, loader_states: list[Any], trainer: pl.Trainer, metrics: StageMetrics, record: EpochRecord
+) -> None:
+    """Restores this process's state, and the positions of the loaders that have one.
+
+    Lightning creates the loaders' iterators earlier, before random states are restored, and it does not restore a
+    loader whose length was read while the optimizer was configured.
 
     With another number of processes than before, each rank takes the state of another one, and dropout differs.
     """
@@ -61,13 +67,23 @@ def restore_state(states: ProcessStates, trainer: pl.Trainer, metrics: StageMetr
     set_rng_state(own["random"])
     for generator, state in zip(_generators(trainer.train_dataloader), own["generators"], strict=False):
         generator.set_state(state)
-    lightning_internals.rewind_loaders(trainer)
+    if trainer.fit_loop.restarting:  # inside an epoch
+        stateful = [loader for loader in _flat(trainer.train_dataloader) if hasattr(loader, "load_state_dict")]
+        for loader, state in zip(stateful, loader_states, strict=False):
+            loader.load_state_dict(state)
+    lightning_internals.restart_loaders(trainer)
+    if own["is_inside_epoch"]:  # where no iterator was created, which draws random numbers
+        set_rng_state(own["random"])
+
+
+def _flat(loaders: Any) -> list[Any]:
+    return CombinedLoader(loaders).flattened
 
 
 def _generators(loaders: Any) -> list[torch.Generator]:
     """The random generators of training loaders and their samplers, each once, in the order of the loaders."""
     found: list[torch.Generator] = []
-    for loader in CombinedLoader(loaders).flattened:
+    for loader in _flat(loaders):
         batch_sampler = getattr(loader, "batch_sampler", None)
         for part in (loader, getattr(loader, "sampler", None), getattr(batch_sampler, "sampler", None)):
             generator = getattr(part, "generator", None)

@@ -79,22 +79,34 @@ def choose(run_dir: Path | None, root: Path | None, ckpt_path: str | Path | None
     return claim_next(parent) if run_dir is None else claim(run_dir)
 
 
+_locks: set[int] = set()  # open descriptors
+
+
 @contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
-    """Locks a run, until the process ends at the latest; does nothing where the system has no such locks.
+    """Locks a run, until the process ends at the latest; does nothing on Windows, which has no such locks.
 
     Raises:
         RunDirectoryError: another process trains it.
     """
-    directory = os.open(run_dir, os.O_RDONLY)
-    try:
-        with suppress(ImportError, OSError):  # not on Windows, nor on some network file systems
-            import fcntl
+    if os.name == "nt":
+        yield
+        return
+    import fcntl
 
+    directory = os.open(run_dir, os.O_RDONLY)
+    _locks.add(directory)
+    try:
+        with suppress(OSError):  # of network file systems without locks
             try:
                 fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RunDirectoryError(f"{run_dir}: another process is training this run") from None
         yield
     finally:
+        _locks.discard(directory)
         os.close(directory)
+
+
+if os.name != "nt":  # workers of loaders must not hold a lock longer than their process, which may be killed
+    os.register_at_fork(after_in_child=lambda: list(map(os.close, _locks)))

@@ -301,6 +301,11 @@ class Trainer(pl.Trainer):
             yield {"model": module, "dataloaders": loaders, "datamodule": datamodule}
 
     @property
+    def default_root_dir(self) -> str:
+        """The run directory, once it is known; so SLURM's ``hpc_ckpt_N.ckpt`` is that of one run."""
+        return str(self.run_dir) if self._opened else str(super().default_root_dir)
+
+    @property
     def best_epoch(self) -> int:
         """Number of the best epoch so far, counted from 1; 0 if there is none."""
         return self._checkpoint.best_epoch if self._checkpoint else 0

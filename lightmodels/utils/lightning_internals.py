@@ -32,7 +32,6 @@ REQUIRED = (  # of a module, of a new LightningModule or of a new Trainer
     "trainer._logger_connector.update_eval_step_metrics",
     "trainer._logger_connector.update_train_step_metrics",
     "trainer.fit_loop._data_fetcher",
-    "trainer.fit_loop._load_combined_loader_states",
     "trainer.fit_loop._restart_stage",
     "trainer.fit_loop.epoch_loop._batches_that_stepped",
     "trainer.fit_loop.epoch_loop._is_training_done",
@@ -79,18 +78,13 @@ def _private(owner: Any, name: str, purpose: str) -> Any:
     return getattr(owner, name)
 
 
-def rewind_loaders(trainer: pl.Trainer) -> None:
-    """Puts training loaders at their saved position, from the random state of that moment.
-
-    Lightning creates the iterators earlier, before a checkpoint's random states are restored, and it does
-    not restore a loader whose length was read while the optimizer was configured.
+def restart_loaders(trainer: pl.Trainer) -> None:
+    """Creates the iterators of the training loaders anew, from their positions and the random state of this moment.
 
     Raises:
         RuntimeError: this version of Lightning does not let us.
     """
-    load = _private(trainer.fit_loop, "_load_combined_loader_states", "an exact resume")
     fetcher = _private(trainer.fit_loop, "_data_fetcher", "an exact resume")
-    load()
     if fetcher is not None:
         iter(fetcher)
 

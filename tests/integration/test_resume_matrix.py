@@ -7,6 +7,7 @@ from helpers.checkpoints import different
 from helpers.models import Classifier, points
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from lightmodels import Trainer
 from lightmodels.data.tensor_loader import TensorLoader
@@ -90,6 +91,13 @@ def data_loader_with_generator():
     return data_loader(generator=torch.Generator().manual_seed(5))
 
 
+def stateful(workers):
+    def make():
+        return StatefulDataLoader(TensorDataset(*points(53)), batch_size=10, shuffle=True, num_workers=workers)
+
+    return make
+
+
 def train(run_dir, case, ckpt_path=None, stop=None, **options):
     model_class, loader, arguments, callbacks = case
     pl.seed_everything(3, verbose=False)
@@ -125,6 +133,8 @@ CASES |= {
     "bf16-mixed": case(precision="bf16-mixed"),
     "DataLoader": case(loader=data_loader),
     "DataLoader with a generator": case(loader=data_loader_with_generator),
+    "Stateful loader": case(loader=stateful(0)),
+    "Stateful loader, 2 workers": case(loader=stateful(2)),
     "max_steps": case(max_steps=33),
     "clipping": case(gradient_clip_val=0.1),
     "accumulation": case(accumulate_grad_batches=4),

@@ -1,11 +1,13 @@
 """Where a resumed run goes on, what ``"last"`` and ``"best"`` mean, and what is refused before anything is written."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from helpers.fits import loaders
 from helpers.models import Classifier, GetsWorse
@@ -128,10 +130,12 @@ def test_manual_optimization_by_a_foreign_optimizer_has_trained():
 
 
 LOCKS = """
-import sys
+import os, sys, time
 from pathlib import Path
 from lightmodels.trainer.run_directory import locked
 with locked(Path(sys.argv[1])):
+    if not os.fork():  # as loaders do for their workers, which may outlive a process that is killed
+        time.sleep(600)
     print("locked", flush=True)
     sys.stdin.read()
 """
@@ -141,14 +145,17 @@ def test_a_run_is_trained_by_one_process_at_a_time():
     fit(run_dir="A")
     before = snapshot("A")
     other = [sys.executable, "-c", LOCKS, "A"]
-    with subprocess.Popen(other, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
+    with subprocess.Popen(other, text=True, **pipes) as process:
         assert process.stdout.readline() == "locked\n"
         with pytest.raises(RunDirectoryError, match="A: another process is training this run") as error:
             fit(2, "A/checkpoints/last.ckpt")
         assert "\n" not in str(error.value)
         assert snapshot("A") == before
         process.kill()  # a lock dies with its process
-    trainer = fit(2, "A/checkpoints/last.ckpt")
+        process.wait()
+        trainer = fit(2, "A/checkpoints/last.ckpt")
+        os.killpg(process.pid, signal.SIGKILL)  # and its worker
     fit(3, "A/checkpoints/last.ckpt")  # after a fit it is free again
     trainer.fit(trainer.lightning_module, **loaders(), max_epochs=3)
     with locked(Path("A")):
@@ -231,3 +238,25 @@ def test_another_optimizer_or_schedule_starts_anew(monkeypatch):
     assert model.history[-1]["lr"] == 0.02
     trainer.fit(model, **loaders(), max_epochs=4)
     assert model.history[-1]["lr"] == 0.01
+
+
+def test_a_slurm_checkpoint_belongs_to_its_run_and_the_next_run_starts_anew(monkeypatch):
+    for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "job", "SLURM_PROCID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("SLURM_LOCALID", "SLURM_NODEID"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setattr(subprocess, "call", lambda *args, **kwargs: 0)  # scontrol requeue
+
+    class Requeued(pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 3:
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+    options = {"default_root_dir": "C", "devices": 1, "accelerator": "cpu", "num_nodes": 1}
+    options = {**OPTIONS, "gpus": None, **options}
+    Trainer(max_epochs=1, callbacks=[Requeued()], **options).fit(Classifier(), **loaders())
+    assert [path.parent for path in Path("C").rglob("hpc_ckpt_*.ckpt")] == [Path("C/1")]
+    model = Classifier()
+    trainer = Trainer(max_epochs=1, **options)
+    trainer.fit(model, **loaders())
+    assert (trainer.run_dir, len(model.history), trainer.global_step) == (Path("C/2"), 1, 5)

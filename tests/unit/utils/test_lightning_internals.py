@@ -66,9 +66,6 @@ def test_training_without_a_trainer_names_what_is_missing(name, monkeypatch):
         OneCycle().train_on_batch(points())
 
 
-@pytest.mark.parametrize("name", ["_load_combined_loader_states", "_data_fetcher"])
-def test_an_exact_resume_names_what_is_missing(name):
-    loop = SimpleNamespace(_load_combined_loader_states=lambda: None, _data_fetcher=None)
-    delattr(loop, name)
-    with pytest.raises(RuntimeError, match=f"an exact resume needs SimpleNamespace.{name}, which"):
-        lightning_internals.rewind_loaders(SimpleNamespace(fit_loop=loop))
+def test_an_exact_resume_names_what_is_missing():
+    with pytest.raises(RuntimeError, match=r"an exact resume needs SimpleNamespace._data_fetcher, which"):
+        lightning_internals.restart_loaders(SimpleNamespace(fit_loop=SimpleNamespace()))
