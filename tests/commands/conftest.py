@@ -28,7 +28,3 @@ def checkpoints(runs):
     """The best checkpoint of each task."""
     return {task: runs / task / "checkpoints" / "best.ckpt" for task in TASKS}
 
-
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)

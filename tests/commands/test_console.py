@@ -30,11 +30,6 @@ from lightmodels.utils.console import verbosity
 SMALL = ["--max_epochs", "3", "--data.num_rows", "400", "--data.test_rows", "200", "--run_dir", "run"]
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 def loaders():
     return TensorLoader(*points(103), batch_size=25), TensorLoader(*points(31, 1), batch_size=9)
 

@@ -15,11 +15,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 def fitted(gpus, epochs=4, **options):
     pl.seed_everything(0, verbose=False)
     model = RingDNN()
