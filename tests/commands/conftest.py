@@ -28,3 +28,9 @@ def checkpoints(runs):
     """The best checkpoint of each task."""
     return {task: runs / task / "checkpoints" / "best.ckpt" for task in TASKS}
 
+
+@pytest.fixture
+def data_files(runs, monkeypatch):
+    """The directory of the data files of the runs, which the data modules accept."""
+    use_tiny_files(monkeypatch, runs / "moved")
+    return runs / "moved"

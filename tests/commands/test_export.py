@@ -7,22 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import command
-from helpers.tiny_files import accepted
 
-from datamodules.mnist import MNISTDataModule
-from datamodules.reuters import ReutersDataModule
 from lightmodels import load
 from lightmodels.checkpointing import files as checkpoint_files
 from lightmodels.cli import export, train
 
 
 @pytest.fixture
-def run(capfd, runs, checkpoints, monkeypatch):
+def run(capfd, checkpoints, data_files):
     """Exports the checkpoint of a task to ``model``, with the data files or without."""
-    for module in (MNISTDataModule, ReutersDataModule):
-        monkeypatch.setattr(module, "files", accepted(module.files, runs / "moved"))
 
-    def export(task, format_, *argv, data_dir=runs / "moved"):
+    def export(task, format_, *argv, data_dir=data_files):
         files = ["--data_dir", data_dir] if data_dir else []
         options = ["--ckpt", checkpoints[task], "--output", "model", "--format", format_, *files]
         return command(capfd, "export", *options, *argv)

@@ -6,17 +6,12 @@ from helpers.commands import command
 from lightmodels.cli.main import COMMANDS
 
 
-@pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_lists_the_commands(capfd, flag):
-    ended = command(capfd, "lightmodels", flag)
-    assert (ended.code, ended.err) == (0, "")
-    assert all(f"\n  {name} " in ended.out for name in COMMANDS)
-
-
-def test_without_a_command_it_shows_the_same_as_an_error(capfd):
-    ended = command(capfd, "lightmodels")
-    assert (ended.code, ended.out) == (2, "")
-    assert ended.err == command(capfd, "lightmodels", "--help").out
+def test_help_lists_the_commands_also_as_an_error_if_none_is_given(capfd):
+    code, text, err = command(capfd, "lightmodels", "--help")
+    assert (code, err) == (0, "")
+    assert all(f"\n  {name} " in text for name in COMMANDS)
+    assert command(capfd, "lightmodels", "-h") == (0, text, "")
+    assert command(capfd, "lightmodels") == (2, "", text)
 
 
 def test_an_unknown_command_is_one_line(capfd):

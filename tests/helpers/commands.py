@@ -26,14 +26,15 @@ def command(capfd, name: str, *argv: object) -> Ended:
     """Runs ``python scripts/<name>.py``, or the console command ``lightmodels``, in this process."""
     capfd.readouterr()
     saved, handler = sys.argv, signal.getsignal(signal.SIGTERM)
-    is_console = name == "lightmodels"
-    sys.argv = ["bin/lightmodels" if is_console else f"scripts/{name}.py", *map(str, argv)]
+    sys.argv = ["bin/lightmodels" if name == "lightmodels" else f"scripts/{name}.py", *map(str, argv)]
+    code = 0
     try:
         if name == "benchmark":
             exit_codes.run(importlib.import_module(name).main)
+        elif name == "lightmodels":
+            main.main()
         else:
-            main.main() if is_console else main.run_command(name)
-        code = 0
+            main.run_command(name)
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
     finally:

@@ -6,11 +6,11 @@ processes are forks of one interpreter, which is fast. Prints a line after each 
 """
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import sys
-import traceback
 from pathlib import Path
 
 import matplotlib.backends.backend_agg  # noqa: F401 (once, not in each process)
@@ -49,12 +49,14 @@ def loaders(kind: str):
     train, val = (*points(ROWS), torch.arange(ROWS)), points(17, 1)
     if kind == "tensors":
         return TensorLoader(*train, batch_size=10, shuffle=True, seed=3), TensorLoader(*val, batch_size=9)
-    workers = int(kind)
-    loader = DataLoader(TensorDataset(*train), batch_size=10, shuffle=True, num_workers=workers)
+    loader = DataLoader(TensorDataset(*train), batch_size=10, shuffle=True, num_workers=int(kind))
     return loader, DataLoader(TensorDataset(*val), batch_size=9)
 
 
 def train(directory: Path, case: dict, kill_at: int | None) -> None:
+    with (directory / "output").open("a") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
     pl.seed_everything(7, verbose=False)
     model = Recorded(dropout=0.3)
     model.directory, model.kill_at = directory, kill_at
@@ -71,33 +73,18 @@ def train(directory: Path, case: dict, kill_at: int | None) -> None:
     trainer.fit(model, *loaders(case.get("loader", "tensors")), ckpt_path=resumed)
 
 
-def train_in_process(directory: Path, case: dict, kill_at: int | None) -> int:
-    """Returns the exit code, or minus the signal that ended the process."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            with (directory / "output").open("a") as output:
-                os.dup2(output.fileno(), 1)
-                os.dup2(output.fileno(), 2)
-            train(directory, case, kill_at)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def main() -> None:
     torch.set_num_threads(1)
-    root, cases = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())
-    for case in cases:
+    fork, root = multiprocessing.get_context("fork"), Path(sys.argv[1])
+    for case in json.loads(Path(sys.argv[2]).read_text()):
         directory = root / case["name"]
         directory.mkdir()
         codes = []
         for step in [*case.get("kills", []), None]:
-            codes.append(train_in_process(directory, case, step))
+            process = fork.Process(target=train, args=(directory, case, step))
+            process.start()
+            process.join()
+            codes.append(process.exitcode)
             print(case["name"], step, codes[-1], flush=True)
         (directory / "codes").write_text(json.dumps(codes))
 

@@ -47,15 +47,6 @@ def trainer(processes, **options):
     )
 
 
-def ring(processes):
-    """Three epochs of the ring classifier; no batch can be divided evenly."""
-    pl.seed_everything(0, verbose=False)
-    model = RingDNN()
-    history = trainer(processes, max_epochs=3).fit(model, RingDataModule(num_rows=2003, test_rows=10, batch_size=101))
-    weights = {name: value.tolist() for name, value in model.state_dict().items()}
-    return {"history": list(history), "weights": weights}
-
-
 def evaluate(processes):
     """Metrics and predictions of 1 to 25 rows, from a TensorLoader and from a DataLoader."""
     results = {}
@@ -64,39 +55,36 @@ def evaluate(processes):
     for rows in range(1, 26):
         print(f"{rows} rows", flush=True)
         data = points(rows)
-        for kind, loader in (
-            ("tensors", TensorLoader(*data, batch_size=4)),
-            ("plain", DataLoader(TensorDataset(*data), batch_size=4)),
-        ):
-            tested = trainer(processes).test(model, loader, verbose=False)[0]
-            results[f"{kind} {rows}"] = {"tested": tested}
+        plain = DataLoader(TensorDataset(*data), batch_size=4)
+        for kind, loader in (("tensors", TensorLoader(*data, batch_size=4)), ("plain", plain)):
+            results[f"{kind} {rows}"] = {"tested": trainer(processes).test(model, loader, verbose=False)[0]}
             if kind == "tensors" or rows > 1:  # Lightning's sampler needs a row per process
                 results[f"{kind} {rows}"]["predicted"] = trainer(processes).predict(model, loader).tolist()
     return results
 
 
 def three_epochs(processes, way):
-    """History and weights of a model with dropout: by the Trainer, compiled or not, or by a Fabric loop."""
+    """History and weights: of a model with dropout by the Trainer, compiled or not, or a Fabric loop; of the ring's."""
     pl.seed_everything(0, verbose=False)
     model, data = OneCycle(), Points(batch_size=25)
-    if way != "fabric":
-        pl.seed_everything(rank(), verbose=False)
-        trainer(processes, max_epochs=3, compile=way == "compiled").fit(model, data)
-    else:
+    if way == "ring":  # no batch can be divided evenly
+        model, data = RingDNN(), RingDataModule(num_rows=2003, test_rows=10, batch_size=101)
+    if way == "fabric":
         fabric = Fabric(accelerator="cpu", devices=processes, strategy="ddp" if processes > 1 else "auto")
         fabric.launch()
         pl.seed_everything(rank(), verbose=False)
         fabric_loop.train(model, data, 3, fabric)
+    else:
+        pl.seed_everything(rank(), verbose=False)
+        trainer(processes, max_epochs=3, compile=way == "compiled").fit(model, data)
     weights = {name: value.tolist() for name, value in model.state_dict().items()}
-    names = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc")
-    return {"history": [{name: row[name] for name in names} for row in model.history], "weights": weights}
+    return {"history": list(model.history), "weights": weights}
 
 
 def results(processes):
     """What is compared, as plain data."""
-    names = ("fit", "fabric", "compiled") if processes > 1 else ("fit", "fabric")
-    ways = {way: three_epochs(processes, way) for way in names}
-    return {"ring": ring(processes), "evaluate": evaluate(processes)} | ways
+    ways = ("ring", "fit", "fabric", "compiled")[: 4 if processes > 1 else 3]
+    return {way: three_epochs(processes, way) for way in ways} | {"evaluate": evaluate(processes)}
 
 
 def main():

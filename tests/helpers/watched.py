@@ -5,26 +5,14 @@ import threading
 
 
 def run_watched(command: list, silence: float = 300, **options) -> None:
-    """Runs a command that prints a line after each of its steps.
-
-    Args:
-        command: the command and its arguments.
-        silence: seconds without a line after which it is killed.
-        options: for ``Popen``.
-
-    Raises:
-        AssertionError: it failed or was killed; the message has its last lines.
-    """
+    """Runs a command, which must not fail nor be silent for so many seconds; ``options`` are those of ``Popen``."""
     lines = []
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen([*map(str, command)], **pipes, **options) as process:
-        while True:
+        while not lines or lines[-1]:
             timer = threading.Timer(silence, process.kill)
             timer.start()
-            line = process.stdout.readline()
+            lines.append(process.stdout.readline())
             timer.cancel()
-            if not line:
-                break
-            lines.append(line)
     ended = f"ended with {process.returncode} (-9: no line for {silence} s), after:\n{''.join(lines[-30:])}"
     assert process.returncode == 0, f"{command} {ended}"

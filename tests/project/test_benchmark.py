@@ -62,7 +62,9 @@ def test_a_loop_with_another_loss_fails_the_run(benchmark, monkeypatch, loss):
     assert not Path("out.json").exists()
 
 
-@pytest.mark.parametrize(("code", "line"), [("exit(3)", "exit code 3"), ("1 / 0", "ZeroDivisionError: division by zero")])
+@pytest.mark.parametrize(
+    ("code", "line"), [("exit(3)", "exit code 3"), ("1 / 0", "ZeroDivisionError: division by zero")]
+)
 def test_figures_of_earlier_parts_are_kept_if_a_later_part_fails(benchmark, monkeypatch, code, line):
     startup = {"first step": {"seconds": [1.0, 2.0]}}
     monkeypatch.setattr(benchmark_command, "make_commands", lambda *_: {"default": [sys.executable, "-c", code]})
