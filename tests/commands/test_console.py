@@ -19,7 +19,7 @@ import pytorch_lightning as pl
 import torch
 from helpers import ROOT
 from helpers.commands import command
-from helpers.models import Classifier, points
+from helpers.models import Classifier, Points, points
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightmodels import Trainer
@@ -28,10 +28,6 @@ from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.utils.console import verbosity
 
 SMALL = ["--max_epochs", "3", "--data.num_rows", "400", "--data.test_rows", "200", "--run_dir", "run"]
-
-
-def loaders():
-    return TensorLoader(*points(103), batch_size=25), TensorLoader(*points(31, 1), batch_size=9)
 
 
 def in_a_terminal(argv, **environment):
@@ -49,18 +45,14 @@ def in_a_terminal(argv, **environment):
     return written.decode().replace("\r\n", "\n")
 
 
+def what_remains(text):
+    """What a terminal without colors shows in the end, except the seconds of each row, which differ."""
+    shown = re.sub(r"(\r\x1b\[K[^\n\r]*)*\r\x1b\[K", "", without_colors(text))
+    return re.sub(r"(?m)\d+\.\d\d( \*)?$", r"#\1", shown)
+
+
 def without_colors(text):
     return re.sub(r"\x1b\[[\d;]*m", "", text)
-
-
-def what_remains(text):
-    """The text that a terminal shows in the end, without colors and what was overwritten."""
-    return re.sub(r"(\r\x1b\[K[^\n\r]*)*\r\x1b\[K", "", without_colors(text))
-
-
-def without_times(text):
-    """The text without the seconds of each row, which differ from run to run."""
-    return re.sub(r"(?m)\d+\.\d\d( \*)?$", r"#\1", text)
 
 
 # Every step waits until the progress line has been written twice, the second time since the step began.
@@ -98,7 +90,7 @@ def test_a_terminal_shows_the_rows_of_a_log_file_and_a_progress_bar(capfd):
     assert [line.split()[0] for line in (header, *rows)] == ["epoch", "1", "2", "3"]
     assert "test_acc" in results
     assert last == "tensorboard --logdir run"
-    assert without_times(what_remains(shown)) == without_times(log)
+    assert what_remains(shown) == what_remains(log)
 
 
 def test_the_best_rows_so_far_are_marked_and_an_early_stop_is_explained_once(capsys):
@@ -113,17 +105,17 @@ def test_the_best_rows_so_far_are_marked_and_an_early_stop_is_explained_once(cap
             trainer.should_stop |= trainer.current_epoch == 7
 
     trainer, model = Trainer(max_epochs=9, patience=3, run_dir="run", callbacks=[Enough()]), Planned()
-    trainer.fit(model, *loaders())
+    trainer.fit(model, Points(batch_size=25))
     _, *rows, reason = capsys.readouterr().out.splitlines()
     assert [row.endswith(" *") for row in rows] == [True, True, False, True, False, False, False]
     assert reason == "stopped at epoch 7: no better val_loss for 3 epochs; best epoch 4: val_loss 0.2000"
-    trainer.fit(model, *loaders())  # stopped by the other callback
+    trainer.fit(model, Points(batch_size=25))  # stopped by the other callback
     assert len(model.history) == 8
     assert "stopped" not in capsys.readouterr().out
 
 
 def test_rare_validation_has_its_columns_from_the_start_and_the_last_epoch_is_the_last_line(capsys):
-    Trainer(max_epochs=4, patience=2, run_dir="run", check_val_every_n_epoch=2).fit(Classifier(), *loaders())
+    Trainer(max_epochs=4, patience=2, run_dir="run", check_val_every_n_epoch=2).fit(Classifier(), Points(batch_size=25))
     header, *rows = (line.removesuffix(" *") for line in capsys.readouterr().out.splitlines())
     assert header.split()[3:5] == ["val_loss", "val_acc"]
     assert [row.split()[3] == "-" for row in rows] == [True, False, True, False]
@@ -169,7 +161,7 @@ def slow(monkeypatch):
 
 def test_a_log_file_gets_a_line_a_minute_with_the_mean_loss_and_the_same_results(slow, capsys):
     def fit(model, run_dir):
-        train, val = TensorLoader(*points(110), batch_size=10, shuffle=True), loaders()[1]
+        train, val = TensorLoader(*points(110), batch_size=10, shuffle=True), TensorLoader(*points(31), batch_size=9)
         Trainer(max_epochs=2, run_dir=run_dir, num_sanity_val_steps=0).fit(model, train, val)
         return torch.cat([parameter.flatten() for parameter in model.parameters()])
 
@@ -192,7 +184,7 @@ def test_a_notebook_has_one_display_that_is_updated_and_emptied(slow, monkeypatc
     handle = SimpleNamespace(update=lambda data, raw: shown.append(data["text/plain"]))
     monkeypatch.setattr(display, "display", lambda data, raw, display_id: handle)
     monkeypatch.setitem(sys.modules, "ipykernel", object())
-    Trainer(max_epochs=2, run_dir="run").fit(slow(seconds=1.0), *loaders())
+    Trainer(max_epochs=2, run_dir="run").fit(slow(seconds=1.0), Points(batch_size=25))
     assert any(re.fullmatch(r"epoch 2 ━+ +step 4/5 loss 0\.\d{4} [-\d:]+ left", text) for text in shown)
     assert shown[-1] == ""
     assert len(capsys.readouterr().out.splitlines()) == 3
@@ -208,14 +200,14 @@ def test_the_progress_line_ends_with_an_error_and_with_ctrl_c(slow, error, capsy
 
     expected = nullcontext() if error == "Ctrl-C" else pytest.raises((RuntimeError, SystemExit))
     with expected:
-        Trainer(max_epochs=9, run_dir="run").fit(slow(61.0, fail), *loaders())
+        Trainer(max_epochs=9, run_dir="run").fit(slow(61.0, fail), Points(batch_size=25))
     assert re.fullmatch(r"epoch 1 step 0/5 +--:-- left\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("bar", [pl.callbacks.TQDMProgressBar, pl.callbacks.RichProgressBar])
 def test_a_progress_bar_in_callbacks_replaces_the_progress_line(bar, monkeypatch, capsys):
     monkeypatch.setattr(epoch_table, "ProgressLine", lambda *_: pytest.fail("two progress bars"))
-    Trainer(max_epochs=2, run_dir="run", callbacks=[bar()]).fit(Classifier(), *loaders())
+    Trainer(max_epochs=2, run_dir="run", callbacks=[bar()]).fit(Classifier(), Points(batch_size=25))
     shown = re.split(r"[\n\r]", capsys.readouterr().out)
     table = [line.split()[0] for line in shown if re.match("epoch  train_loss|    [12]  ", line)]
     assert table == ["epoch", "1", "2"]
@@ -260,7 +252,7 @@ def test_verbose_callbacks_and_true_warnings_are_shown(log):
     Path("file").touch()
     trainer = Trainer(max_epochs=1, callbacks=[stop, keeper], logger=False)
     with pytest.warns(UserWarning, match="exists and is not empty"):
-        trainer.fit(Classifier(), *loaders())
+        trainer.fit(Classifier(), Points(batch_size=25))
     improved, reached = log.messages
     assert "val_loss improved" in improved
     assert "'val_loss' reached" in reached

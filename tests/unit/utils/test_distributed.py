@@ -42,7 +42,7 @@ def test_few_rows_are_tested_exactly_and_predicted_in_order(runs):
     for ours in two:
         for case, expected in one.items():
             tested = ours[case]["tested"]
-            assert tested["test_acc"] == expected["tested"]["test_acc"], case
+            assert tested["test_hits"] == expected["tested"]["test_hits"], case
             assert tested == pytest.approx(expected["tested"], rel=1e-6), case
             if case.startswith("tensors"):
                 exact = pytest.approx(expected["tested"]["test_exact"], rel=1e-14)
