@@ -1,16 +1,16 @@
 """The console: the table of epochs, the progress line, and which of Lightning's messages are shown."""
 
+import io
 import logging
 import os
 import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import warnings
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,44 +53,6 @@ def what_remains(text):
 
 def without_colors(text):
     return re.sub(r"\x1b\[[\d;]*m", "", text)
-
-
-# Every step waits until the progress line has been written twice, the second time since the step began.
-LONG = f"""
-import sys, threading
-from lightmodels.cli import exit_codes, train
-from lightmodels import RingDNN
-from lightmodels.callbacks import progress
-progress.LONG_EPOCH, progress.REFRESH = 0.0, 0.001
-written, write, step = threading.Event(), progress.ProgressLine._write, RingDNN.shared_step
-def waiting_step(model, batch):
-    for _ in range(2 * (model.trainer.training or model.trainer.validating)):
-        written.clear()
-        assert written.wait(60), "no progress line"
-    return step(model, batch)
-progress.ProgressLine._write = lambda line, text: (write(line, text), written.set())
-RingDNN.shared_step = waiting_step
-sys.argv = ["train.py", *{SMALL!r}, "--trainer.figures", "false"]
-exit_codes.run(train.main)
-"""
-
-
-def test_a_terminal_shows_the_rows_of_a_log_file_and_a_progress_bar(capfd):
-    shown = in_a_terminal([sys.executable, "-c", LONG])
-    plain = without_colors(shown)
-    assert re.search(r"\r\x1b\[Kepoch 2 [━╺╸]+ step 2/3 loss 0\.\d{4} [-\d:]+ left\r", plain)
-    assert re.search(r"\r\x1b\[Kepoch 2 validation [━╺╸]+ step 1/2 ", plain)
-    assert "\x1b[32m *\x1b[0m" in shown
-    shutil.rmtree("run")
-    code, log, err = command(capfd, "train", *SMALL, "--trainer.figures", "false")  # to files
-    assert (code, err) == (0, "")
-    assert not {"\x1b", "\r"} & set(log)
-    headline, header, *rows, results, _, last = log.splitlines()
-    assert headline.startswith("ring: RingDNN, 61 parameters; rows: 280 train, 120 val, 200 test; on 1 x ")
-    assert [line.split()[0] for line in (header, *rows)] == ["epoch", "1", "2", "3"]
-    assert "test_acc" in results
-    assert last == "tensorboard --logdir run"
-    assert what_remains(shown) == what_remains(log)
 
 
 def test_the_best_rows_so_far_are_marked_and_an_early_stop_is_explained_once(capsys):
@@ -140,11 +102,11 @@ def slow(monkeypatch):
     class Slow(Classifier):
         def shared_step(self, batch):
             values = super().shared_step(batch)
+            clock[0] += self.seconds * self.training
+            for _ in range(2 * (self.training or self.trainer.validating)):  # the first may have begun before
+                updated.clear()
+                assert updated.wait(60), "no update of the progress line"
             if self.training:
-                clock[0] += self.seconds
-                for _ in range(2):  # the first update may have begun before
-                    updated.clear()
-                    assert updated.wait(60), "no update of the progress line"
                 self.action()
                 self.losses.append(values["loss"].item())
             return values
@@ -157,6 +119,28 @@ def slow(monkeypatch):
 
     yield make
     assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_shows_the_rows_of_a_log_file_and_a_progress_bar(slow, monkeypatch, capsys):
+    monkeypatch.setenv("TERM", "xterm")
+    models = slow(seconds=1.0), Classifier()
+    models[1].load_state_dict(models[0].state_dict())
+    for model, stdout in zip(models, (Terminal(), io.StringIO()), strict=True):
+        with redirect_stdout(stdout):
+            Trainer(max_epochs=3, run_dir=type(model).__name__).fit(model, Points(batch_size=25))
+        model.shown = stdout.getvalue()
+    shown, log = (model.shown for model in models)
+    assert re.search(r"\r\x1b\[Kepoch 2 [━╺╸]+ step 4/5 loss 0\.\d{4} [-\d:]+ left\r", without_colors(shown))
+    assert re.search(r"\r\x1b\[Kepoch 2 validation [━╺╸]+ step 1/2 ", without_colors(shown))
+    assert "\x1b[32m *\x1b[0m" in shown
+    assert not {"\x1b", "\r"} & set(log)
+    assert what_remains(shown) == what_remains(log)
+    assert len(log.splitlines()) == 4
 
 
 def test_a_log_file_gets_a_line_a_minute_with_the_mean_loss_and_the_same_results(slow, capsys):
@@ -273,4 +257,5 @@ def test_verbose_shows_layers_and_messages_and_no_color_is_heeded():
     shown = in_a_terminal([sys.executable, ROOT / "scripts/train.py", *SMALL, "--verbose"], NO_COLOR="1")
     for text in ("| net.2 | Linear", "GPU available", "`Trainer.fit` stopped", "\n    1 "):
         assert text in shown
+    assert shown.endswith("\ntensorboard --logdir run\n")
     assert "\x1b" not in re.sub(r"\r\x1b\[K[^\r\n]*", "", shown)  # the progress line, on a slow machine

@@ -12,21 +12,16 @@ import pytorch_lightning as pl
 import torch
 from helpers import ROOT
 
-RANKS = {  # each package imports packages of a lower rank only
-    "utils": 0,
-    "plots": 0,
-    "optim": 0,
-    "checkpointing": 1,
-    "metrics": 1,
-    "data": 1,
-    "callbacks": 2,
-    "core": 3,
-    "models": 4,
-    "loops": 4,
-    "visualization": 4,
-    "trainer": 5,
-    "cli": 6,
-}
+LAYERS = [  # each package imports packages of lower layers only, which come first
+    ("utils", "plots", "optim"),
+    ("checkpointing", "metrics", "data"),
+    ("callbacks",),
+    ("core",),
+    ("models", "loops", "visualization"),
+    ("trainer",),
+    ("cli",),
+]
+RANKS = {package: rank for rank, packages in enumerate(LAYERS) for package in packages}
 FILES = [path for top in ("lightmodels", "datamodules") for path in sorted((ROOT / top).rglob("*.py"))]
 MAX_FILE, MAX_FUNCTION = 400, 50  # lines
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from helpers import ROOT, two_processes
-from helpers.watched import run_watched
+from helpers.commands import run_watched
 
 TIMES = ("seconds", "samples_per_second")
 WORKER = ROOT / "tests/helpers/two_processes.py"
