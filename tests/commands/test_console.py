@@ -30,21 +30,6 @@ from lightmodels.utils.console import verbosity
 SMALL = ["--max_epochs", "3", "--data.num_rows", "400", "--data.test_rows", "200", "--run_dir", "run"]
 
 
-def in_a_terminal(argv, **environment):
-    """All that a process writes to a terminal of its own."""
-    ours, theirs = pty.openpty()
-    env = os.environ | {"TERM": "xterm"} | environment
-    with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
-        os.close(theirs)
-        written = b""
-        with suppress(OSError):  # how Linux reports the end of a terminal
-            while part := os.read(ours, 65536):
-                written += part
-    os.close(ours)
-    assert process.returncode == 0, written
-    return written.decode().replace("\r\n", "\n")
-
-
 def what_remains(text):
     """What a terminal without colors shows in the end, except the seconds of each row, which differ."""
     shown = re.sub(r"(\r\x1b\[K[^\n\r]*)*\r\x1b\[K", "", without_colors(text))
@@ -203,8 +188,7 @@ def log(caplog, monkeypatch):
     """All that Lightning logs."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
-        monkeypatch.setattr(logging.getLogger(name), "level", logging.INFO)
-        logging.getLogger(name).setLevel(logging.INFO)  # which also clears its cache
+        caplog.set_level(logging.INFO, logger=name)
     return caplog
 
 
@@ -253,8 +237,18 @@ def test_quiet_shows_the_results_only(capfd):
     assert (again.code, again.err) == (0, "")
 
 
-def test_verbose_shows_layers_and_messages_and_no_color_is_heeded():
-    shown = in_a_terminal([sys.executable, ROOT / "scripts/train.py", *SMALL, "--verbose"], NO_COLOR="1")
+def test_a_verbose_process_in_a_terminal_shows_layers_and_messages_and_heeds_no_color():
+    argv = [sys.executable, ROOT / "scripts/train.py", *SMALL, "--verbose"]
+    ours, theirs = pty.openpty()
+    env, written = os.environ | {"TERM": "xterm", "NO_COLOR": "1"}, b""
+    with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
+        os.close(theirs)
+        with suppress(OSError):  # how Linux reports the end of a terminal
+            while part := os.read(ours, 65536):
+                written += part
+    os.close(ours)
+    assert process.returncode == 0, written
+    shown = written.decode().replace("\r\n", "\n")
     for text in ("| net.2 | Linear", "GPU available", "`Trainer.fit` stopped", "\n    1 "):
         assert text in shown
     assert shown.endswith("\ntensorboard --logdir run\n")

@@ -9,10 +9,7 @@ from datamodules.ring import RingDataModule
 from lightmodels import RingDNN, Trainer
 from lightmodels.data.tensor_loader import TensorLoader
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
-]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")]
 
 
 def fitted(gpus, epochs=4, **options):

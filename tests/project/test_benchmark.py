@@ -58,9 +58,7 @@ def test_a_loop_with_another_loss_fails_the_run(benchmark, monkeypatch, loss):
     assert not Path("out.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("code", "line"), [("exit(3)", "exit code 3"), ("1 / 0", "ZeroDivisionError: division by zero")]
-)
+@pytest.mark.parametrize(("code", "line"), [("exit(3)", "exit code 3"), ("raise OSError('no')", "OSError: no")])
 def test_figures_of_earlier_parts_are_kept_if_a_later_part_fails(benchmark, monkeypatch, code, line):
     startup = {"first step": {"seconds": [1.0, 2.0]}}
     monkeypatch.setattr(benchmark_command, "make_commands", lambda *_: {"default": [sys.executable, "-c", code]})
@@ -110,15 +108,11 @@ def test_the_floor_ends_with_the_weights_of_train(capfd, tmp_path, task):
 
 def test_all_loops_learn_the_same():
     task = lightning_loops.make_plain_task(flags("ring"))
-    loops = {
-        "floor": plain.train_floor,
-        "hand": plain.train_by_hand,
-        "lightning": lightning_loops.train_plain_lightning,
-    }
-    results = {name: loop(copy.deepcopy(task)) for name, loop in loops.items()}
-    results["default"] = lightning_loops.train_command(flags("ring"))
-    assert all(len(marks) == 4 and marks == sorted(marks) for marks, _ in results.values())
-    check_losses("ring", {name: {"val_loss": [loss]} for name, (_, loss) in results.items()}, epochs=2)
+    loops = plain.train_floor, plain.train_by_hand, lightning_loops.train_plain_lightning
+    runs = [lightning_loops.train_command(flags("ring")), *(loop(copy.deepcopy(task)) for loop in loops)]
+    assert all(len(marks) == 4 and marks == sorted(marks) for marks, _ in runs)
+    losses = {name: loss for name, (_, loss) in zip(("default", "floor", "hand", "lightning"), runs, strict=True)}
+    check_losses("ring", {name: {"val_loss": [loss]} for name, loss in losses.items()}, epochs=2)
 
 
 def skip_without(peer: str) -> None:
