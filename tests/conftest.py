@@ -31,8 +31,7 @@ def no_figures(request, monkeypatch):
 @pytest.fixture(scope="session")
 def data_dir() -> str:
     """The directory of the real files; for tests marked ``real_data``."""
-    beside_the_repository = ROOT.parent / "shared" / "data"
-    directory = Path(os.environ.get("LIGHTMODELS_DATA_DIR", beside_the_repository))
+    directory = Path(os.environ.get("LIGHTMODELS_DATA_DIR", ROOT.parent / "shared" / "data"))
     if not directory.is_dir():
         pytest.skip(f"the real files are not in {directory} (LIGHTMODELS_DATA_DIR)")
     return str(directory)

@@ -1,4 +1,4 @@
-"""The console: the table of epochs, the progress line, and which of Lightning's messages are shown."""
+"""The console command, and what is printed: the table of epochs, the progress line, which of Lightning's messages."""
 
 import io
 import logging
@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightmodels import Trainer
 from lightmodels.callbacks import epoch_table, progress
+from lightmodels.cli.main import COMMANDS
 from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.utils.console import verbosity
 
@@ -106,20 +107,16 @@ def slow(monkeypatch):
     assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_a_terminal_shows_the_rows_of_a_log_file_and_a_progress_bar(slow, monkeypatch, capsys):
+def test_a_terminal_shows_the_rows_of_a_log_file_and_a_progress_bar(slow, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     models = slow(seconds=1.0), Classifier()
     models[1].load_state_dict(models[0].state_dict())
-    for model, stdout in zip(models, (Terminal(), io.StringIO()), strict=True):
+    terminal, file = io.StringIO(), io.StringIO()
+    terminal.isatty = lambda: True
+    for model, stdout in zip(models, (terminal, file), strict=True):
         with redirect_stdout(stdout):
             Trainer(max_epochs=3, run_dir=type(model).__name__).fit(model, Points(batch_size=25))
-        model.shown = stdout.getvalue()
-    shown, log = (model.shown for model in models)
+    shown, log = terminal.getvalue(), file.getvalue()
     assert re.search(r"\r\x1b\[Kepoch 2 [━╺╸]+ step 4/5 loss 0\.\d{4} [-\d:]+ left\r", without_colors(shown))
     assert re.search(r"\r\x1b\[Kepoch 2 validation [━╺╸]+ step 1/2 ", without_colors(shown))
     assert "\x1b[32m *\x1b[0m" in shown
@@ -253,3 +250,23 @@ def test_a_verbose_process_in_a_terminal_shows_layers_and_messages_and_heeds_no_
         assert text in shown
     assert shown.endswith("\ntensorboard --logdir run\n")
     assert "\x1b" not in re.sub(r"\r\x1b\[K[^\r\n]*", "", shown)  # the progress line, on a slow machine
+
+
+def test_help_lists_the_commands_and_no_or_an_unknown_command_is_an_error(capfd):
+    code, text, err = command(capfd, "lightmodels", "--help")
+    assert (code, err) == (0, "")
+    assert all(f"\n  {name} " in text for name in COMMANDS)
+    assert command(capfd, "lightmodels", "-h") == (0, text, "")
+    assert command(capfd, "lightmodels") == (2, "", text)
+    known = "choose one of train, evaluate, predict, export"
+    told = f"lightmodels: unknown command nonsense, {known}\n"
+    assert command(capfd, "lightmodels", "nonsense", "--help") == (2, "", told)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_usage_and_errors_name_the_command_as_it_was_called(capfd, name):
+    assert command(capfd, "lightmodels", name, "--help").out.startswith(f"usage: lightmodels {name} [")
+    assert command(capfd, name, "--help").out.startswith(f"usage: {name}.py [")
+    ended = command(capfd, "lightmodels", name, "--nonsense")
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert ended.err.startswith(f"lightmodels {name}: ")

@@ -28,9 +28,6 @@ ROWS = 53
 class Recorded(Classifier):
     """Records the samples of each step, and kills its process at a step."""
 
-    directory: Path
-    kill_at: int | None
-
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch[:2], batch_idx)
         with (self.directory / "samples").open("a") as file:
@@ -64,10 +61,9 @@ def train(directory: Path, case: dict, kill_at: int | None) -> None:
         save_every_n_steps=case.get("save_every"), val_check_interval=case.get("val_check_interval"),
         accumulate_grad_batches=case.get("accumulate", 1),
     )  # fmt: skip
-    resumed = last if last.exists() else None
-    if resumed is None and (directory / "run").exists():  # killed before the first save
-        shutil.rmtree(directory / "run")
-    trainer.fit(model, *loaders(case.get("loader", "tensors")), ckpt_path=resumed)
+    if not last.exists():  # perhaps killed before the first save
+        shutil.rmtree(directory / "run", ignore_errors=True)
+    trainer.fit(model, *loaders(case.get("loader", "tensors")), ckpt_path=last if last.exists() else None)
 
 
 def main() -> None:

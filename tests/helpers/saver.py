@@ -72,13 +72,12 @@ def main() -> None:
         process.join()
         assert process.exitcode in (-signal.SIGKILL, -signal.SIGXFSZ), f"not killed: {process.exitcode}"
         checkpoint = load_checkpoint(path)
+        weight = checkpoint["state_dict"]["weight"]
         left = [file.stat().st_size for file in path.parent.iterdir() if file != path]
         remove_leftovers(path.parent, "*.ckpt")
         found = {
-            "said": reported.value, "counter": checkpoint["counter"],
-            "size": checkpoint["state_dict"]["weight"].numel(),
-            "values": checkpoint["state_dict"]["weight"].unique().tolist(), "left": left,
-            "swept": [file.name for file in path.parent.iterdir()],
+            "said": reported.value, "counter": checkpoint["counter"], "size": weight.numel(), "left": left,
+            "values": weight.unique().tolist(), "swept": [file.name for file in path.parent.iterdir()],
         }  # fmt: skip
         print(json.dumps(found), flush=True)
         reported.value = checkpoint["counter"]

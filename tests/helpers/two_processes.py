@@ -29,10 +29,8 @@ class Counted(ManyMetrics):
 
 
 def trainer(processes, **options):
-    strategy = {"strategy": "ddp"} if processes > 1 else {}
-    return Trainer(
-        accelerator="cpu", devices=processes, logger=False, enable_checkpointing=False, **strategy, **options
-    )
+    fixed = {"accelerator": "cpu", "strategy": "ddp" if processes > 1 else "auto", "enable_checkpointing": False}
+    return Trainer(devices=processes, logger=False, **fixed, **options)
 
 
 def evaluate(processes):

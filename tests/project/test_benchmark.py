@@ -18,8 +18,6 @@ from torch import nn
 import lightmodels
 from lightmodels.cli.train_flags import parse
 
-FLOOR = "benchmarks.plain:train_floor"
-
 
 @pytest.fixture
 def benchmark(capfd):
@@ -117,9 +115,8 @@ def test_all_loops_learn_the_same():
 
 def skip_without(peer: str) -> None:
     """Does not import it, as Keras would read its backend then, and JAX does not allow forks."""
-    for package in CONTENDERS[peer].requires:
-        if find_spec(package) is None:
-            pytest.skip(f"{package} is not installed")
+    if missing := [package for package in CONTENDERS[peer].requires if find_spec(package) is None]:
+        pytest.skip(f"{missing[0]} is not installed")
 
 
 @pytest.mark.parametrize("peer", ["skorch", "torchkeras", "keras"])
@@ -151,7 +148,7 @@ def test_the_tutorial_net_and_the_channels_last_net_are_the_same_net():
 
 def test_a_plain_script_saves_weights_and_needs_neither_lightning_nor_lightmodels(tmp_path):
     torch.save(lightning_loops.make_plain_task(flags("ring", 1)), tmp_path / "ring.pt")
-    code = f"from benchmarks.processes import train; train({FLOOR!r}, {str(tmp_path / 'ring.pt')!r})"
+    code = f"from benchmarks.processes import train; train({CONTENDERS['floor'].loop!r}, {str(tmp_path / 'ring.pt')!r})"
     check = "assert not {'pytorch_lightning', 'lightmodels'} & set(sys.modules), 'imported'"
     script = f"import os, sys; {code}; os.stat('weights.pt'); {check}"
     assert "val_loss" in processes.measure("script", [sys.executable, "-c", script])

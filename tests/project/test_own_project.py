@@ -14,7 +14,7 @@ import pytest
 from helpers import ROOT
 
 PROJECT = ROOT / "examples" / "own_project"
-WHERE = "from importlib.util import find_spec as find; print(find('lightmodels').origin, find('datamodules').origin)"
+WHERE = "from importlib.util import find_spec as find\nprint(find('lightmodels').origin, find('datamodules').origin)"
 MYPY = """
 [mypy]
 [mypy-torch.*,torchmetrics.*,torchvision.*,pytorch_lightning.*,lightning_utilities.*,lightning_fabric.*,numpy.*,matplotlib.*,pandas.*]
