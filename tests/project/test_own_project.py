@@ -74,8 +74,7 @@ def python(wheel, tmp_path_factory):
     home = tmp_path_factory.mktemp("environment") / "venv"
     run(sys.executable, "-m", "venv", home, cwd=ROOT)
     python = home / "bin" / "python"
-    options = ["--no-deps", "--no-index", "--quiet", "--disable-pip-version-check"]
-    run(python, "-m", "pip", "install", *options, wheel, cwd=home)
+    run(python, "-m", "pip", "install", "--no-deps", "--no-index", "--disable-pip-version-check", wheel, cwd=home)
     packages = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=home).strip()
     # Afterwards, so that pip sees no other installation; .pth files in there are not read.
     (Path(packages) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
