@@ -12,15 +12,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Processes that tests start find ``helpers`` too.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 
+DRAWING = {"test_figure_callback", "test_projector", "test_text_samples", "test_train", "test_damage", "test_browser"}
 
-DRAWING = {
-    "test_figure_callback",
-    "test_projector",
-    "test_text_samples",
-    "test_train",
-    "test_damage",
-    "test_browser",
-}
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +31,7 @@ def no_figures(request, monkeypatch):
 @pytest.fixture(scope="session")
 def data_dir() -> str:
     """The directory of the real files; for tests marked ``real_data``."""
-    beside_the_repository = ROOT.parent / "shared" / "data"
-    directory = Path(os.environ.get("LIGHTMODELS_DATA_DIR", beside_the_repository))
+    directory = Path(os.environ.get("LIGHTMODELS_DATA_DIR", ROOT.parent / "shared" / "data"))
     if not directory.is_dir():
         pytest.skip(f"the real files are not in {directory} (LIGHTMODELS_DATA_DIR)")
     return str(directory)

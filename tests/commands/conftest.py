@@ -6,8 +6,6 @@ from helpers.commands import use_tiny_files
 from lightmodels.cli import train
 from lightmodels.cli.tasks import TASKS
 
-SMALL = ["--data.num_rows", "400", "--data.test_rows", "100"]
-
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
@@ -17,7 +15,8 @@ def runs(tmp_path_factory):
         use_tiny_files(patch, root / "files")
         for task in TASKS:
             options = ["--task", task, "--max_epochs", "2", "--trainer.figures", "false"]
-            options += SMALL if task in ("linear", "ring") else ["--data_dir", str(root / "files")]
+            small = ["--data.num_rows", "400", "--data.test_rows", "100"]
+            options += small if task in ("linear", "ring") else ["--data_dir", str(root / "files")]
             train.main([*options, "--run_dir", str(root / task)])
     (root / "files").rename(root / "moved")
     return root
@@ -29,6 +28,8 @@ def checkpoints(runs):
     return {task: runs / task / "checkpoints" / "best.ckpt" for task in TASKS}
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def data_files(runs, monkeypatch):
+    """The directory of the data files of the runs, which the data modules accept."""
+    use_tiny_files(monkeypatch, runs / "moved")
+    return runs / "moved"

@@ -1,16 +1,16 @@
-"""The console: the table of epochs, the progress line, and which of Lightning's messages are shown."""
+"""The console command, and what is printed: the table of epochs, the progress line, which of Lightning's messages."""
 
+import io
 import logging
 import os
 import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import warnings
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,134 +19,51 @@ import pytorch_lightning as pl
 import torch
 from helpers import ROOT
 from helpers.commands import command
-from helpers.models import Classifier, points
+from helpers.models import Classifier, Points, points
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightmodels import Trainer
 from lightmodels.callbacks import epoch_table, progress
+from lightmodels.cli.main import COMMANDS
 from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.utils.console import verbosity
 
 SMALL = ["--max_epochs", "3", "--data.num_rows", "400", "--data.test_rows", "200", "--run_dir", "run"]
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def loaders():
-    return TensorLoader(*points(103), batch_size=25), TensorLoader(*points(31, 1), batch_size=9)
-
-
-def in_a_terminal(argv, **environment):
-    """All that a process writes to a terminal of its own."""
-    ours, theirs = pty.openpty()
-    env = os.environ | {"TERM": "xterm"} | environment
-    with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
-        os.close(theirs)
-        written = b""
-        while True:
-            try:
-                part = os.read(ours, 65536)
-            except OSError:  # how Linux reports the end of a terminal
-                break
-            if not part:
-                break
-            written += part
-    os.close(ours)
-    assert process.returncode == 0, written
-    return written.decode().replace("\r\n", "\n")
+def what_remains(text):
+    """What a terminal without colors shows in the end, except the seconds of each row, which differ."""
+    shown = re.sub(r"(\r\x1b\[K[^\n\r]*)*\r\x1b\[K", "", without_colors(text))
+    return re.sub(r"(?m)\d+\.\d\d( \*)?$", r"#\1", shown)
 
 
 def without_colors(text):
     return re.sub(r"\x1b\[[\d;]*m", "", text)
 
 
-def what_remains(text):
-    """The text that a terminal shows in the end, without colors and what was overwritten."""
-    return re.sub(r"(\r\x1b\[K[^\n\r]*)*\r\x1b\[K", "", without_colors(text))
-
-
-def without_times(text):
-    """The text without the seconds of each row, which differ from run to run."""
-    return re.sub(r"(?m)\d+\.\d\d( \*)?$", r"#\1", text)
-
-
-# Every step waits until the progress line has been written twice, the second time since the step began.
-LONG = f"""
-import sys, threading
-from lightmodels.cli import exit_codes, train
-from lightmodels import RingDNN
-from lightmodels.callbacks import progress
-progress.LONG_EPOCH, progress.REFRESH = 0.0, 0.001
-written, write, step = threading.Event(), progress.ProgressLine._write, RingDNN.shared_step
-def waiting_step(model, batch):
-    for _ in range(2 * (model.trainer.training or model.trainer.validating)):
-        written.clear()
-        assert written.wait(60), "no progress line"
-    return step(model, batch)
-progress.ProgressLine._write = lambda line, text: (write(line, text), written.set())
-RingDNN.shared_step = waiting_step
-sys.argv = ["train.py", *{SMALL!r}, "--trainer.figures", "false"]
-exit_codes.run(train.main)
-"""
-
-
-def test_a_terminal_shows_the_rows_of_a_log_file_and_a_progress_bar(capfd):
-    shown = in_a_terminal([sys.executable, "-c", LONG])
-    plain = without_colors(shown)
-    assert re.search(r"\r\x1b\[Kepoch 2 [━╺╸]+ step 2/3 loss 0\.\d{4} [-\d:]+ left\r", plain)
-    assert re.search(r"\r\x1b\[Kepoch 2 validation [━╺╸]+ step 1/2 ", plain)
-    assert "\x1b[32m *\x1b[0m" in shown
-    shutil.rmtree("run")
-    code, log, err = command(capfd, "train", *SMALL, "--trainer.figures", "false")  # to files
-    assert (code, err) == (0, "")
-    assert not {"\x1b", "\r"} & set(log)
-    assert len(log.splitlines()) == 8
-    assert [line.split()[0] for line in log.splitlines()].index("epoch") <= 3
-    assert without_times(what_remains(shown)) == without_times(log)
-
-
-def test_the_rows_that_were_the_best_so_far_are_marked_and_the_end_says_why(capsys):
+def test_the_best_rows_so_far_are_marked_and_an_early_stop_is_explained_once(capsys):
     class Planned(Classifier):
         def shared_step(self, batch):
-            planned = [0.5, 0.3, 0.4, 0.2, 0.2, 0.3, 0.4][self.current_epoch]
+            planned = [0.5, 0.3, 0.4, 0.2, 0.2, 0.3, 0.4, 0.5][self.current_epoch]
             values = super().shared_step(batch)
             return values if self.training else {"loss": torch.tensor(planned)}
 
-    Trainer(max_epochs=9, patience=3, run_dir="run").fit(Planned(), *loaders())
+    class Enough(pl.Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            trainer.should_stop |= trainer.current_epoch == 7
+
+    trainer, model = Trainer(max_epochs=9, patience=3, run_dir="run", callbacks=[Enough()]), Planned()
+    trainer.fit(model, Points(batch_size=25))
     _, *rows, reason = capsys.readouterr().out.splitlines()
     assert [row.endswith(" *") for row in rows] == [True, True, False, True, False, False, False]
     assert reason == "stopped at epoch 7: no better val_loss for 3 epochs; best epoch 4: val_loss 0.2000"
-
-
-def test_a_run_to_its_last_epoch_ends_with_its_last_row(capsys):
-    Trainer(max_epochs=2, patience=2, run_dir="run").fit(Classifier(), *loaders())
-    assert len(capsys.readouterr().out.splitlines()) == 3
-
-
-def test_an_early_stop_is_said_once_not_again_by_a_later_fit(capsys):
-    class Worse(Classifier):
-        def shared_step(self, batch):
-            values = super().shared_step(batch)
-            return values if self.training else {"loss": torch.tensor(1.0 + self.current_epoch)}
-
-    class Enough(pl.Callback):
-        def on_train_epoch_end(self, trainer, pl_module):
-            trainer.should_stop |= trainer.current_epoch == 3
-
-    trainer, model = Trainer(max_epochs=9, patience=2, run_dir="run", callbacks=[Enough()]), Worse()
-    trainer.fit(model, *loaders())
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("stopped at epoch 3: no better val_loss for 2 epochs;")
-    trainer.fit(model, *loaders())
-    assert len(model.history) == 4
+    trainer.fit(model, Points(batch_size=25))  # stopped by the other callback
+    assert len(model.history) == 8
     assert "stopped" not in capsys.readouterr().out
 
 
-def test_rare_validation_has_its_columns_from_the_start(capsys):
-    Trainer(max_epochs=4, run_dir="run", check_val_every_n_epoch=2).fit(Classifier(), *loaders())
+def test_rare_validation_has_its_columns_from_the_start_and_the_last_epoch_is_the_last_line(capsys):
+    Trainer(max_epochs=4, patience=2, run_dir="run", check_val_every_n_epoch=2).fit(Classifier(), Points(batch_size=25))
     header, *rows = (line.removesuffix(" *") for line in capsys.readouterr().out.splitlines())
     assert header.split()[3:5] == ["val_loss", "val_acc"]
     assert [row.split()[3] == "-" for row in rows] == [True, False, True, False]
@@ -171,11 +88,11 @@ def slow(monkeypatch):
     class Slow(Classifier):
         def shared_step(self, batch):
             values = super().shared_step(batch)
+            clock[0] += self.seconds * self.training
+            for _ in range(2 * (self.training or self.trainer.validating)):  # the first may have begun before
+                updated.clear()
+                assert updated.wait(60), "no update of the progress line"
             if self.training:
-                clock[0] += self.seconds
-                for _ in range(2):  # the first update may have begun before
-                    updated.clear()
-                    assert updated.wait(60), "no update of the progress line"
                 self.action()
                 self.losses.append(values["loss"].item())
             return values
@@ -190,9 +107,27 @@ def slow(monkeypatch):
     assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
 
 
+def test_a_terminal_shows_the_rows_of_a_log_file_and_a_progress_bar(slow, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    models = slow(seconds=1.0), Classifier()
+    models[1].load_state_dict(models[0].state_dict())
+    terminal, file = io.StringIO(), io.StringIO()
+    terminal.isatty = lambda: True
+    for model, stdout in zip(models, (terminal, file), strict=True):
+        with redirect_stdout(stdout):
+            Trainer(max_epochs=3, run_dir=type(model).__name__).fit(model, Points(batch_size=25))
+    shown, log = terminal.getvalue(), file.getvalue()
+    assert re.search(r"\r\x1b\[Kepoch 2 [━╺╸]+ step 4/5 loss 0\.\d{4} [-\d:]+ left\r", without_colors(shown))
+    assert re.search(r"\r\x1b\[Kepoch 2 validation [━╺╸]+ step 1/2 ", without_colors(shown))
+    assert "\x1b[32m *\x1b[0m" in shown
+    assert not {"\x1b", "\r"} & set(log)
+    assert what_remains(shown) == what_remains(log)
+    assert len(log.splitlines()) == 4
+
+
 def test_a_log_file_gets_a_line_a_minute_with_the_mean_loss_and_the_same_results(slow, capsys):
     def fit(model, run_dir):
-        train, val = TensorLoader(*points(110), batch_size=10, shuffle=True), loaders()[1]
+        train, val = TensorLoader(*points(110), batch_size=10, shuffle=True), TensorLoader(*points(31), batch_size=9)
         Trainer(max_epochs=2, run_dir=run_dir, num_sanity_val_steps=0).fit(model, train, val)
         return torch.cat([parameter.flatten() for parameter in model.parameters()])
 
@@ -215,7 +150,7 @@ def test_a_notebook_has_one_display_that_is_updated_and_emptied(slow, monkeypatc
     handle = SimpleNamespace(update=lambda data, raw: shown.append(data["text/plain"]))
     monkeypatch.setattr(display, "display", lambda data, raw, display_id: handle)
     monkeypatch.setitem(sys.modules, "ipykernel", object())
-    Trainer(max_epochs=2, run_dir="run").fit(slow(seconds=1.0), *loaders())
+    Trainer(max_epochs=2, run_dir="run").fit(slow(seconds=1.0), Points(batch_size=25))
     assert any(re.fullmatch(r"epoch 2 ━+ +step 4/5 loss 0\.\d{4} [-\d:]+ left", text) for text in shown)
     assert shown[-1] == ""
     assert len(capsys.readouterr().out.splitlines()) == 3
@@ -231,14 +166,14 @@ def test_the_progress_line_ends_with_an_error_and_with_ctrl_c(slow, error, capsy
 
     expected = nullcontext() if error == "Ctrl-C" else pytest.raises((RuntimeError, SystemExit))
     with expected:
-        Trainer(max_epochs=9, run_dir="run").fit(slow(61.0, fail), *loaders())
+        Trainer(max_epochs=9, run_dir="run").fit(slow(61.0, fail), Points(batch_size=25))
     assert re.fullmatch(r"epoch 1 step 0/5 +--:-- left\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("bar", [pl.callbacks.TQDMProgressBar, pl.callbacks.RichProgressBar])
 def test_a_progress_bar_in_callbacks_replaces_the_progress_line(bar, monkeypatch, capsys):
     monkeypatch.setattr(epoch_table, "ProgressLine", lambda *_: pytest.fail("two progress bars"))
-    Trainer(max_epochs=2, run_dir="run", callbacks=[bar()]).fit(Classifier(), *loaders())
+    Trainer(max_epochs=2, run_dir="run", callbacks=[bar()]).fit(Classifier(), Points(batch_size=25))
     shown = re.split(r"[\n\r]", capsys.readouterr().out)
     table = [line.split()[0] for line in shown if re.match("epoch  train_loss|    [12]  ", line)]
     assert table == ["epoch", "1", "2"]
@@ -250,8 +185,7 @@ def log(caplog, monkeypatch):
     """All that Lightning logs."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
-        monkeypatch.setattr(logging.getLogger(name), "level", logging.INFO)
-        logging.getLogger(name).setLevel(logging.INFO)  # which also clears its cache
+        caplog.set_level(logging.INFO, logger=name)
     return caplog
 
 
@@ -283,7 +217,7 @@ def test_verbose_callbacks_and_true_warnings_are_shown(log):
     Path("file").touch()
     trainer = Trainer(max_epochs=1, callbacks=[stop, keeper], logger=False)
     with pytest.warns(UserWarning, match="exists and is not empty"):
-        trainer.fit(Classifier(), *loaders())
+        trainer.fit(Classifier(), Points(batch_size=25))
     improved, reached = log.messages
     assert "val_loss improved" in improved
     assert "'val_loss' reached" in reached
@@ -298,28 +232,41 @@ def test_quiet_shows_the_results_only(capfd):
     assert "quiet" not in Path("run/config.yaml").read_text()
     again = command(capfd, "train", *SMALL, "--resume", "last", "--max_epochs", 4, "--quiet")
     assert (again.code, again.err) == (0, "")
-    wrong = command(capfd, "train", "--quiet", "--model.lr", -1)
-    assert (wrong.code, len(wrong.err.splitlines())) == (2, 1)
 
 
-def test_verbose_shows_layers_and_messages_and_no_color_is_heeded():
-    shown = in_a_terminal([sys.executable, ROOT / "scripts/train.py", *SMALL, "--verbose"], NO_COLOR="1")
+def test_a_verbose_process_in_a_terminal_shows_layers_and_messages_and_heeds_no_color():
+    argv = [sys.executable, ROOT / "scripts/train.py", *SMALL, "--verbose"]
+    ours, theirs = pty.openpty()
+    env, written = os.environ | {"TERM": "xterm", "NO_COLOR": "1"}, b""
+    with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
+        os.close(theirs)
+        with suppress(OSError):  # how Linux reports the end of a terminal
+            while part := os.read(ours, 65536):
+                written += part
+    os.close(ours)
+    assert process.returncode == 0, written
+    shown = written.decode().replace("\r\n", "\n")
     for text in ("| net.2 | Linear", "GPU available", "`Trainer.fit` stopped", "\n    1 "):
         assert text in shown
+    assert shown.endswith("\ntensorboard --logdir run\n")
     assert "\x1b" not in re.sub(r"\r\x1b\[K[^\r\n]*", "", shown)  # the progress line, on a slow machine
 
 
-def test_quiet_and_verbose_together_are_refused(capfd):
-    ended = command(capfd, "train", "--quiet", "--verbose")
-    assert (ended.code, ended.err) == (2, "train.py: --quiet and --verbose exclude each other\n")
-    assert not Path("runs").exists()
+def test_help_lists_the_commands_and_no_or_an_unknown_command_is_an_error(capfd):
+    code, text, err = command(capfd, "lightmodels", "--help")
+    assert (code, err) == (0, "")
+    assert all(f"\n  {name} " in text for name in COMMANDS)
+    assert command(capfd, "lightmodels", "-h") == (0, text, "")
+    assert command(capfd, "lightmodels") == (2, "", text)
+    known = "choose one of train, evaluate, predict, export"
+    told = f"lightmodels: unknown command nonsense, {known}\n"
+    assert command(capfd, "lightmodels", "nonsense", "--help") == (2, "", told)
 
 
-@pytest.mark.parametrize("task", ["linear", "ring", "mnist", "reuters"])
-def test_help_is_about_a_page_that_begins_with_the_task(capfd, task):
-    lines = command(capfd, "train", "--task", task, "--help").out.splitlines()
-    assert len(lines) <= 70
-    assert max(map(len, lines)) <= 110
-    titles = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
-    assert titles[:5] == ["General:", "Run:", "Devices and directories:", "Resuming:", "Output:"]
-    assert all(each not in "\n".join(lines) for each in ("``", "null", "Optional["))
+@pytest.mark.parametrize("name", COMMANDS)
+def test_usage_and_errors_name_the_command_as_it_was_called(capfd, name):
+    assert command(capfd, "lightmodels", name, "--help").out.startswith(f"usage: lightmodels {name} [")
+    assert command(capfd, name, "--help").out.startswith(f"usage: {name}.py [")
+    ended = command(capfd, "lightmodels", name, "--nonsense")
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert ended.err.startswith(f"lightmodels {name}: ")

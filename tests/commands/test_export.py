@@ -7,22 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import command
-from helpers.tiny_files import accepted
 
-from datamodules.mnist import MNISTDataModule
-from datamodules.reuters import ReutersDataModule
 from lightmodels import load
 from lightmodels.checkpointing import files as checkpoint_files
 from lightmodels.cli import export, train
 
 
 @pytest.fixture
-def run(capfd, runs, checkpoints, monkeypatch):
+def run(capfd, checkpoints, data_files):
     """Exports the checkpoint of a task to ``model``, with the data files or without."""
-    for module in (MNISTDataModule, ReutersDataModule):
-        monkeypatch.setattr(module, "files", accepted(module.files, runs / "moved"))
 
-    def export(task, format_, *argv, data_dir=runs / "moved"):
+    def export(task, format_, *argv, data_dir=data_files):
         files = ["--data_dir", data_dir] if data_dir else []
         options = ["--ckpt", checkpoints[task], "--output", "model", "--format", format_, *files]
         return command(capfd, "export", *options, *argv)
@@ -49,39 +44,37 @@ def probabilities(task, logits):
     return torch.cat([1 - logits.sigmoid(), logits.sigmoid()], 1) if task == "ring" else logits.softmax(1)
 
 
-@pytest.mark.parametrize("task", INPUTS)
-def test_onnx_runtime_gives_the_outputs_of_the_model(run, checkpoints, task):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    ended = run(task, "onnx")
-    assert (ended.code, ended.err) == (0, "")
-    assert ended.out.startswith("model: onnx, ")
-    assert "on 8 test rows, tolerance 1.0e-05" in ended.out or task == "linear"
-    assert sorted(path.name for path in Path().iterdir()) == ["model"]
-    session = onnxruntime.InferenceSession("model")
-    (output,) = session.get_outputs()
-    assert output.name == ("values" if task == "linear" else "probabilities")
-    check(task, checkpoints, lambda raw: torch.from_numpy(session.run(None, {"raw": raw.numpy()})[0]))
-    carried = json.loads(session.get_modelmeta().custom_metadata_map["data_info"])
-    assert carried == load(checkpoints[task]).data_info
+def load_onnx(output):
+    """The program, which has this output only, and the description of the data."""
+    session = pytest.importorskip("onnxruntime").InferenceSession("model")
+    assert [each.name for each in session.get_outputs()] == [output]
+    run = lambda raw: torch.from_numpy(session.run(None, {"raw": raw.numpy()})[0])  # noqa: E731
+    return run, session.get_modelmeta().custom_metadata_map["data_info"]
 
 
-@pytest.mark.parametrize("task", ["mnist", "reuters"])
-def test_torch_export_gives_the_outputs_of_the_model(run, checkpoints, task):
-    ended = run(task, "torch_export")
-    assert (ended.code, ended.err) == (0, "")
+def load_torch_export(_):
     extra = {"data_info.json": ""}
     with Path("model").open("rb") as file:
-        program = torch.export.load(file, extra_files=extra).module()
-    check(task, checkpoints, program)
-    assert json.loads(extra["data_info.json"])["kind"] == {"mnist": "image", "reuters": "text"}[task]
+        return torch.export.load(file, extra_files=extra).module(), extra["data_info.json"]
 
 
-def check(task, checkpoints, program):
-    """Compares in batches of sizes that the export has not seen."""
+@pytest.mark.parametrize("load_program", [load_onnx, load_torch_export])
+@pytest.mark.parametrize("task", INPUTS)
+def test_the_program_gives_the_outputs_of_the_model(run, checkpoints, task, load_program):
+    """In batches of sizes that the export has not seen."""
+    format_ = load_program.__name__.removeprefix("load_")
+    ended = run(task, format_)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith(f"model: {format_}, ")
+    assert "on 8 test rows, tolerance 1.0e-05" in ended.out or task == "linear"
+    assert sorted(path.name for path in Path().iterdir()) == ["model"]
+    program, data_info = load_program("values" if task == "linear" else "probabilities")
+    model = load(checkpoints[task])
+    assert json.loads(data_info) == model.data_info
     torch.manual_seed(0)
     raw, x = INPUTS[task]()
     with torch.no_grad():
-        expected = probabilities(task, load(checkpoints[task])(x))
+        expected = probabilities(task, model(x))
         for rows in (slice(0, 3), slice(1, 2), [0, 1, 2] * 20):
             torch.testing.assert_close(program(raw[rows]), expected[rows], rtol=1e-4, atol=1e-5)
 

@@ -1,8 +1,10 @@
-"""What tests of the commands share."""
+"""Runs of commands, in this process or in others."""
 
 import importlib
 import signal
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,14 +28,15 @@ def command(capfd, name: str, *argv: object) -> Ended:
     """Runs ``python scripts/<name>.py``, or the console command ``lightmodels``, in this process."""
     capfd.readouterr()
     saved, handler = sys.argv, signal.getsignal(signal.SIGTERM)
-    is_console = name == "lightmodels"
-    sys.argv = ["bin/lightmodels" if is_console else f"scripts/{name}.py", *map(str, argv)]
+    sys.argv = ["bin/lightmodels" if name == "lightmodels" else f"scripts/{name}.py", *map(str, argv)]
+    code = 0
     try:
         if name == "benchmark":
             exit_codes.run(importlib.import_module(name).main)
+        elif name == "lightmodels":
+            main.main()
         else:
-            main.main() if is_console else main.run_command(name)
-        code = 0
+            main.run_command(name)
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
     finally:
@@ -55,3 +58,17 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 120)
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
         time.sleep(0.02)
+
+
+def run_watched(command: list, silence: float = 300, **options) -> None:
+    """Runs a command, which must not fail nor be silent for so many seconds; ``options`` are those of ``Popen``."""
+    lines = []
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen([*map(str, command)], **pipes, **options) as process:
+        while not lines or lines[-1]:
+            timer = threading.Timer(silence, process.kill)
+            timer.start()
+            lines.append(process.stdout.readline())
+            timer.cancel()
+    ended = f"ended with {process.returncode} (-9: no line for {silence} s), after:\n{''.join(lines[-30:])}"
+    assert process.returncode == 0, f"{command} {ended}"

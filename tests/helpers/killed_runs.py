@@ -6,11 +6,11 @@ processes are forks of one interpreter, which is fast. Prints a line after each 
 """
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import sys
-import traceback
 from pathlib import Path
 
 import matplotlib.backends.backend_agg  # noqa: F401 (once, not in each process)
@@ -28,17 +28,11 @@ ROWS = 53
 class Recorded(Classifier):
     """Records the samples of each step, and kills its process at a step."""
 
-    directory: Path
-    kill_at: int | None
-
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch[:2], batch_idx)
         with (self.directory / "samples").open("a") as file:
             file.write(f"{self.trainer.global_step} {batch[2].tolist()}\n")
         return loss
-
-    def shared_step(self, batch):
-        return super().shared_step(batch[:2])
 
     def on_train_batch_end(self, *_):
         if self.trainer.global_step == self.kill_at:
@@ -49,12 +43,14 @@ def loaders(kind: str):
     train, val = (*points(ROWS), torch.arange(ROWS)), points(17, 1)
     if kind == "tensors":
         return TensorLoader(*train, batch_size=10, shuffle=True, seed=3), TensorLoader(*val, batch_size=9)
-    workers = int(kind)
-    loader = DataLoader(TensorDataset(*train), batch_size=10, shuffle=True, num_workers=workers)
+    loader = DataLoader(TensorDataset(*train), batch_size=10, shuffle=True, num_workers=int(kind))
     return loader, DataLoader(TensorDataset(*val), batch_size=9)
 
 
 def train(directory: Path, case: dict, kill_at: int | None) -> None:
+    with (directory / "output").open("a") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
     pl.seed_everything(7, verbose=False)
     model = Recorded(dropout=0.3)
     model.directory, model.kill_at = directory, kill_at
@@ -65,39 +61,23 @@ def train(directory: Path, case: dict, kill_at: int | None) -> None:
         save_every_n_steps=case.get("save_every"), val_check_interval=case.get("val_check_interval"),
         accumulate_grad_batches=case.get("accumulate", 1),
     )  # fmt: skip
-    resumed = last if last.exists() else None
-    if resumed is None and (directory / "run").exists():  # killed before the first save
-        shutil.rmtree(directory / "run")
-    trainer.fit(model, *loaders(case.get("loader", "tensors")), ckpt_path=resumed)
-
-
-def train_in_process(directory: Path, case: dict, kill_at: int | None) -> int:
-    """Returns the exit code, or minus the signal that ended the process."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            with (directory / "output").open("a") as output:
-                os.dup2(output.fileno(), 1)
-                os.dup2(output.fileno(), 2)
-            train(directory, case, kill_at)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if not last.exists():  # perhaps killed before the first save
+        shutil.rmtree(directory / "run", ignore_errors=True)
+    trainer.fit(model, *loaders(case.get("loader", "tensors")), ckpt_path=last if last.exists() else None)
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    root, cases = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())
-    for case in cases:
+    fork, root = multiprocessing.get_context("fork"), Path(sys.argv[1])
+    for case in json.loads(Path(sys.argv[2]).read_text()):
         directory = root / case["name"]
         directory.mkdir()
         codes = []
         for step in [*case.get("kills", []), None]:
-            codes.append(train_in_process(directory, case, step))
+            process = fork.Process(target=train, args=(directory, case, step))
+            process.start()
+            process.join()
+            codes.append(process.exitcode)
             print(case["name"], step, codes[-1], flush=True)
         (directory / "codes").write_text(json.dumps(codes))
 

@@ -15,29 +15,21 @@ from PIL import Image
 from helpers import ROOT
 from helpers.browser import chromium, tensorboard
 
-PICTURES = ROOT / "docs" / "pictures"
 
-
-def main() -> None:
-    PICTURES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as directory:
-        os.chdir(directory)  # the page shows the path
-        run_dir = Path("runs", "ring")
-        subprocess.run([sys.executable, ROOT / "scripts" / "train.py", "--run_dir", run_dir], check=True)
-        small(Image.open(run_dir / "figures" / "decision_boundary.png"), "ring_boundary.png", 640)
-        with tensorboard("runs") as address, chromium(1200, 760) as window:
-            window.get(f"{address}#custom_scalars")
-            time.sleep(8)
-            window.save_screenshot("dashboard.png")
-        small(Image.open("dashboard.png"), "dashboard.png", 900)
-
-
-def small(picture: Image.Image, name: str, width: int) -> None:
+def save_small(path: Path, name: str, width: int) -> None:
     """Saves a picture of that width with 64 colours."""
-    height = round(picture.height * width / picture.width)
-    scaled = picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
-    scaled.quantize(64).save(PICTURES / name, optimize=True)
+    picture = Image.open(path).convert("RGB")
+    picture.thumbnail((width, picture.height), Image.Resampling.LANCZOS)
+    picture.quantize(64).save(ROOT / "docs" / "pictures" / name, optimize=True)
 
 
-if __name__ == "__main__":
-    main()
+with tempfile.TemporaryDirectory() as directory:
+    os.chdir(directory)  # the page shows the path
+    run_dir = Path("runs", "ring")
+    subprocess.run([sys.executable, ROOT / "scripts" / "train.py", "--run_dir", run_dir], check=True)
+    save_small(run_dir / "figures" / "decision_boundary.png", "ring_boundary.png", 640)
+    with tensorboard("runs") as address, chromium(1200, 760) as window:
+        window.get(f"{address}#custom_scalars")
+        time.sleep(8)
+        window.save_screenshot("dashboard.png")
+    save_small(Path("dashboard.png"), "dashboard.png", 900)

@@ -8,17 +8,11 @@ from benchmarks.plain import PlainTask, tutorial_net
 
 from lightmodels import MNISTCNN, ReutersConv1D
 
-
-def main(task: str) -> None:
-    if task == "mnist":
-        model, x, mask_probability = MNISTCNN(), torch.rand(3, 1, 28, 28), 0.0
-    else:
-        model, x, mask_probability = ReutersConv1D(num_words=50, length=40), torch.randint(50, (3, 40)), 0.5
-    net, rows = tutorial_net(model.net, mask_probability).eval(), (x, torch.zeros(3))
-    plain = PlainTask(task, net, rows, rows, 3, 1, [], None, [], 0.0, seed=1, device="cpu")
-    outputs = torch.tensor(make_model(plain)(to_arrays(plain, rows)[0]).tolist())
-    torch.testing.assert_close(outputs, net(x), rtol=1e-4, atol=1e-5)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
+model, x, mask_probability = {
+    "mnist": (MNISTCNN(), torch.rand(3, 1, 28, 28), 0.0),
+    "reuters": (ReutersConv1D(num_words=50, length=40), torch.randint(50, (3, 40)), 0.5),
+}[sys.argv[1]]
+net, rows = tutorial_net(model.net, mask_probability).eval(), (x, torch.zeros(3))
+task = PlainTask(sys.argv[1], net, rows, rows, 3, 1, [], None, [], 0.0, seed=1, device="cpu")
+outputs = torch.tensor(make_model(task)(to_arrays(task, rows)[0]).tolist())
+torch.testing.assert_close(outputs, net(x), rtol=1e-4, atol=1e-5)

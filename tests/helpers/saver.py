@@ -6,6 +6,7 @@ file, in turn, so that no kill depends on the speed of the machine.
 """
 
 import json
+import multiprocessing
 import os
 import resource
 import signal
@@ -50,44 +51,36 @@ def die_at_size(size: int) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # sent by a write beyond the limit
 
 
-def killed(path: Path, counter: int, die_at, limit: int) -> int:
-    """Forks a process that counts on from ``counter`` until it is killed; returns the last it reported."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            save(counter + 1, path)
-            os.write(writing, b".")
+def save_until_killed(path: Path, reported, die_at, limit: int) -> None:
+    """Counts on from ``reported``, the shared number of the last save that returned."""
+    for later in range(4):
+        if later == 1:
             die_at(limit)
-            for later in range(2, 5):
-                save(counter + later, path)
-                os.write(writing, b".")
-        finally:
-            os._exit(1)
-    os.close(writing)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in (-signal.SIGKILL, -signal.SIGXFSZ), f"not killed, but ended with {code}"
-    with os.fdopen(reading, "rb") as pipe:
-        return counter + len(pipe.read())
+        save(reported.value + 1, path)
+        reported.value += 1
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    path, rounds, counter = Path(sys.argv[1], "last.ckpt"), int(sys.argv[2]), 1
+    fork = multiprocessing.get_context("fork")
+    path, rounds, reported = Path(sys.argv[1], "last.ckpt"), int(sys.argv[2]), fork.RawValue("i", 1)
     calls, size = calls_of_a_save(path), path.stat().st_size
     for number in range(rounds):
         die_at, most = ((die_at_call, calls), (die_at_size, size))[number % 2]
-        reported = killed(path, counter, die_at, 1 + number * most // rounds)
+        process = fork.Process(target=save_until_killed, args=(path, reported, die_at, 1 + number * most // rounds))
+        process.start()
+        process.join()
+        assert process.exitcode in (-signal.SIGKILL, -signal.SIGXFSZ), f"not killed: {process.exitcode}"
         checkpoint = load_checkpoint(path)
-        counter = checkpoint["counter"]
+        weight = checkpoint["state_dict"]["weight"]
         left = [file.stat().st_size for file in path.parent.iterdir() if file != path]
         remove_leftovers(path.parent, "*.ckpt")
         found = {
-            "said": reported, "counter": counter, "size": checkpoint["state_dict"]["weight"].numel(),
-            "values": checkpoint["state_dict"]["weight"].unique().tolist(), "left": left,
-            "swept": [file.name for file in path.parent.iterdir()],
+            "said": reported.value, "counter": checkpoint["counter"], "size": weight.numel(), "left": left,
+            "values": weight.unique().tolist(), "swept": [file.name for file in path.parent.iterdir()],
         }  # fmt: skip
-        print(json.dumps(found))
+        print(json.dumps(found), flush=True)
+        reported.value = checkpoint["counter"]
 
 
 if __name__ == "__main__":

@@ -17,8 +17,13 @@ WORDS = 200  # of the tiny Reuters
 
 
 def accepted(files: Mapping[str, RemoteFile], data_dir: str | Path) -> dict[str, RemoteFile]:
-    """The same files with the hashes of their content in ``data_dir``."""
-    return {key: replace(file, hashes=(_hash(file, data_dir),)) for key, file in files.items()}
+    """The same files with the hashes of their content in ``data_dir``, where they all are."""
+
+    def hash_of(path: Path) -> str:
+        content = path.read_bytes()
+        return sha256(gzip.decompress(content) if path.suffix == ".gz" else content)
+
+    return {key: replace(file, hashes=(hash_of(file.find(str(data_dir))),)) for key, file in files.items()}
 
 
 def sha256(content: bytes) -> str:
@@ -72,10 +77,3 @@ def npz(x: np.ndarray, y: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.savez_compressed(stream, x=x, y=y)
     return stream.getvalue()
-
-
-def _hash(file: RemoteFile, data_dir: str | Path) -> str:
-    path = file.find(str(data_dir))
-    assert path is not None, f"{file.name} is not in {data_dir}"
-    content = path.read_bytes()
-    return sha256(gzip.decompress(content) if path.suffix == ".gz" else content)

@@ -28,11 +28,6 @@ LAST, BEST = Path("run/checkpoints/last.ckpt"), Path("run/checkpoints/best.ckpt"
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The directory of one small run, for all tests here."""

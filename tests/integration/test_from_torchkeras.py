@@ -24,8 +24,7 @@ GUIDE = (ROOT / "examples" / "from_torchkeras.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def without_windows():
     mpl.use("agg")
 
 

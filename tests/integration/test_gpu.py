@@ -9,15 +9,7 @@ from datamodules.ring import RingDataModule
 from lightmodels import RingDNN, Trainer
 from lightmodels.data.tensor_loader import TensorLoader
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
-]
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")]
 
 
 def fitted(gpus, epochs=4, **options):

@@ -37,11 +37,6 @@ def fit(model, val_loaders=None, max_epochs=5, **options):
     return trainer
 
 
-@pytest.fixture(autouse=True)
-def in_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 def test_higher_is_better_for_an_accuracy_and_lower_for_an_error():
     assert fit(Scored(), monitor="val_acc").best_epoch == 2
     assert torch.load("run/checkpoints/best.ckpt", weights_only=True)["epoch"] == 1

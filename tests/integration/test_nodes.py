@@ -168,7 +168,6 @@ def test_only_a_restart_of_the_same_job_resumes_its_run(capfd, monkeypatch, tmp_
         monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / job / f"attempt_{number}/0/error.json"))
         return command(capfd, "train", "--run_dir", "run", "--max_epochs", 1, "--trainer.accelerator", "cpu")
 
-    monkeypatch.chdir(tmp_path)
     for job in ("ours", "other"):
         Path(job).mkdir()
     assert attempt("ours", 0).code == 0

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 from helpers import ROOT
-from helpers.watched import run_watched
+from helpers.commands import run_watched
 
 from lightmodels.utils import preserve
 

@@ -20,11 +20,6 @@ from lightmodels.trainer.run_directory import RunDirectoryError, locked
 OPTIONS = {"gpus": 0, "logger": False, "figures": False}
 
 
-@pytest.fixture(autouse=True)
-def in_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 def fit(max_epochs=1, ckpt_path=None, model=None, **options):
     trainer = Trainer(max_epochs=max_epochs, **OPTIONS, **options)
     trainer.fit(model or Classifier(), **loaders(), ckpt_path=ckpt_path)

@@ -21,9 +21,8 @@ DATA = {
 
 
 @pytest.fixture
-def trained(tmp_path, monkeypatch):
+def trained():
     """A trainer and a model whose first epoch is the best, with the weights of both epochs."""
-    monkeypatch.chdir(tmp_path)
     pl.seed_everything(0, verbose=False)
     trainer, model = Trainer(gpus=0, max_epochs=3, logger=False, figures=False, run_dir="run"), GetsWorse()
     trainer.fit(model, **loaders())
@@ -77,8 +76,7 @@ def test_a_model_that_is_not_the_fitted_one_has_its_own_weights(trained):
 
 
 @pytest.mark.parametrize("method", ["test", "validate", "evaluate", "predict"])
-def test_without_checkpoints_the_model_must_be_passed(method, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_without_checkpoints_the_model_must_be_passed(method):
     trainer, model = Trainer(gpus=0, max_epochs=1, logger=False, enable_checkpointing=False), Classifier()
     trainer.fit(model, **loaders())
     with pytest.raises(ValueError, match="no best checkpoint was kept: pass the model"):
@@ -86,8 +84,7 @@ def test_without_checkpoints_the_model_must_be_passed(method, tmp_path, monkeypa
     assert np.isfinite(ask(trainer, method, (X, Y), model))
 
 
-def test_the_best_weights_can_be_restored_after_the_fit(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_best_weights_can_be_restored_after_the_fit():
     options = {"gpus": 0, "max_epochs": 3, "logger": False, "figures": False}
     model = GetsWorse()
     Trainer(run_dir="run", restore_best_weights=True, **options).fit(model, **loaders())

@@ -19,11 +19,6 @@ from lightmodels import LightModel, RingDNN, Trainer
 from lightmodels.data.tensor_loader import TensorLoader
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 def quiet(**options):
     bare = {"max_epochs": 2, "accelerator": "cpu", "logger": False, "enable_checkpointing": False}
     return Trainer(**bare | options)

@@ -13,19 +13,16 @@ NOTEBOOK = ROOT / "examples" / "quick_start.ipynb"
 ROWS = [{"epoch": n, "train_loss": 1 / n, "val_loss": abs(n - 8) + 0.5} for n in range(1, 13)]
 
 
-def test_the_table_shows_the_last_rows_and_marks_the_best_epoch():
+def test_the_table_shows_the_last_rows_marks_the_best_epoch_and_escapes_names():
     shown = History([*ROWS[:11], {"epoch": 12, "train_loss": 0.1}])._repr_html_()
     assert shown.count("<tr") == 1 + 10
     (marked,) = [line for line in shown.splitlines() if "*</td>" in line]
     assert "<td>8</td>" in marked
     assert "10 of 12 epochs; * best epoch 8" in shown
     assert "<td>0.1</td><td>-</td>" in shown
-
-
-def test_names_are_escaped_and_an_empty_history_is_valid():
-    shown = History([{"epoch": 1, "val_<script>": 0.5}])._repr_html_()
-    assert "<script>" not in shown
-    assert "&lt;script&gt;" in shown
+    escaped = History([{"epoch": 1, "val_<script>": 0.5}])._repr_html_()
+    assert "<script>" not in escaped
+    assert "&lt;script&gt;" in escaped
     assert "0 of 0 epochs" in History()._repr_html_()
 
 

@@ -14,10 +14,7 @@ import pytest
 from helpers import ROOT
 
 PROJECT = ROOT / "examples" / "own_project"
-WHERE = """
-from importlib.util import find_spec
-print(find_spec("lightmodels").origin, find_spec("datamodules").origin)
-"""
+WHERE = "from importlib.util import find_spec as find\nprint(find('lightmodels').origin, find('datamodules').origin)"
 MYPY = """
 [mypy]
 [mypy-torch.*,torchmetrics.*,torchvision.*,pytorch_lightning.*,lightning_utilities.*,lightning_fabric.*,numpy.*,matplotlib.*,pandas.*]
@@ -48,12 +45,12 @@ Trainer(patience="three")
 """
 
 
-def run(*command, cwd, code=0):
-    """The output of a command that must not find this repository through its environment."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+def run(*command, cwd, code=0, python_path=""):
+    """The output of a command that does not find this repository through its environment; of code 2, the errors."""
+    environment = os.environ | {"PYTHONPATH": python_path}
     done = subprocess.run(list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
+    return done.stderr if code == 2 else done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +74,7 @@ def python(wheel, tmp_path_factory):
     home = tmp_path_factory.mktemp("environment") / "venv"
     run(sys.executable, "-m", "venv", home, cwd=ROOT)
     python = home / "bin" / "python"
-    options = ["--no-deps", "--no-index", "--quiet", "--disable-pip-version-check"]
-    run(python, "-m", "pip", "install", *options, wheel, cwd=home)
+    run(python, "-m", "pip", "install", "--no-deps", "--no-index", "--disable-pip-version-check", wheel, cwd=home)
     packages = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=home).strip()
     # Afterwards, so that pip sees no other installation; .pth files in there are not read.
     (Path(packages) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -113,19 +109,10 @@ def test_the_project_trains_on_the_installed_package(python, project):
 
 def test_the_console_command_trains_in_two_processes(python, tmp_path):
     """Lightning starts the second process with the command line of the first."""
-    small = [
-        "--max_epochs",
-        "1",
-        "--data.num_rows",
-        "200",
-        "--data.test_rows",
-        "50",
-        "--trainer.figures",
-        "false",
-    ]
-    processes = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    small = "--max_epochs 1 --data.num_rows 200 --data.test_rows 50 --trainer.figures false"
+    processes = "--trainer.accelerator cpu --trainer.devices 2 --trainer.strategy ddp"
     console = python.with_name("lightmodels")
-    out = run(console, "train", "--task", "ring", *small, *processes, cwd=tmp_path)
+    out = run(console, "train", *f"--task ring {small} {processes}".split(), cwd=tmp_path)
     assert out.splitlines()[-1] == "tensorboard --logdir runs/ring/1"
     assert json.loads((tmp_path / "runs/ring/1/metrics.json").read_text())["devices"] == 2
 
@@ -135,13 +122,9 @@ def test_a_folder_datamodules_of_the_user_hides_only_the_commands(tmp_path):
     foreign.parent.mkdir()
     foreign.touch()
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    done = subprocess.run(
-        [sys.executable, "-c", FOREIGN, foreign], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path},
-        capture_output=True, text=True,
-    )  # fmt: skip
-    own = ROOT / "datamodules"
-    message = f"{foreign.parent} hides {own}, which the commands need: rename it, or take it off the path"
-    assert (done.returncode, done.stderr) == (2, f"train.py: {message}\n")
+    told = run(sys.executable, "-c", FOREIGN, foreign, cwd=tmp_path, code=2, python_path=path)
+    reason = f"{foreign.parent} hides {ROOT / 'datamodules'}, which the commands need"
+    assert told == f"train.py: {reason}: rename it, or take it off the path\n"
 
 
 def test_mypy_sees_the_types_of_the_installed_package(python, project):

@@ -15,11 +15,6 @@ from lightmodels.data.tensor_loader import TensorLoader
 LAST = "run/checkpoints/last.ckpt"
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 def loaders():
     train = TensorLoader(*points(103), batch_size=25, shuffle=True)
     return train, TensorLoader(*points(31, 1), batch_size=9)

@@ -24,12 +24,6 @@ SECONDS = 600  # far more than anything here takes, even on a busy machine
 LAST = "run/checkpoints/last.ckpt"
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
 def saved():
     return torch.load(LAST, weights_only=True)
 

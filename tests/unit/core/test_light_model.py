@@ -15,11 +15,6 @@ from lightmodels import LightModel, Trainer
 from lightmodels.data.tensor_loader import TensorLoader
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 def quiet_trainer(kind=Trainer, **options):
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     return kind(max_epochs=2, accelerator="cpu", **quiet, **options)

@@ -96,16 +96,14 @@ def test_bad_input_is_one_line(given, line):
 @pytest.mark.parametrize(
     ("task", "count"), [("linear", "3"), ("ring", "61"), ("mnist", "53,994"), ("reuters", "332,856")]
 )
-def test_the_command_writes_nothing_and_needs_no_files(capfd, tmp_path, monkeypatch, task, count):
-    monkeypatch.chdir(tmp_path)
+def test_the_command_writes_nothing_and_needs_no_files(capfd, task, count):
     ended = command(capfd, "train", "--task", task, "--summary")
     assert (ended.code, ended.err) == (0, "")
     assert f"parameters: {count} ({count} trainable, 0 frozen)" in ended.out
     assert list(Path().iterdir()) == []
 
 
-def test_the_command_uses_the_sizes_of_files_that_are_there(capfd, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_command_uses_the_sizes_of_files_that_are_there(capfd, monkeypatch):
     write_reuters(Path("files"))
     monkeypatch.setattr(ReutersDataModule, "files", accepted(ReutersDataModule.files, Path("files")))
     flags = ("--task", "reuters", "--data_dir", "files", "--data.max_length", 40)

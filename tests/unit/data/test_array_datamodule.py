@@ -21,11 +21,6 @@ X, Y = points(103)
 NO_CHANGE = partial(torch.optim.SGD, lr=0.0)
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 def quiet_trainer(max_epochs=1, **options):
     options = {"logger": False, "enable_checkpointing": False} | options
     return Trainer(max_epochs=max_epochs, accelerator="cpu", **options)

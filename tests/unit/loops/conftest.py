@@ -8,11 +8,6 @@ import torch
 torch_compile = torch.compile
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 @pytest.fixture
 def compile_with(monkeypatch):
     """Makes ``torch.compile`` use another backend."""

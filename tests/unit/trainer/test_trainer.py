@@ -17,8 +17,7 @@ NO_FILES = {"logger": False, "enable_checkpointing": False}
 
 
 @pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def seeded():
     pl.seed_everything(3, verbose=False)
 
 
