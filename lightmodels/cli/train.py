@@ -22,6 +22,7 @@ from lightmodels.cli.train_flags import PLAIN_DATA, PLAIN_TRAINER, Parser, chang
 from lightmodels.data.remote_files import RemoteFile
 from lightmodels.data.tensor_datamodule import TensorDataModule
 from lightmodels.trainer.repeated_fits import RepeatedFits
+from lightmodels.trainer.trainer import NothingTrainedError
 from lightmodels.utils import console, distributed
 
 
@@ -152,7 +153,10 @@ def fit(trainer: Trainer, model: LightModel, data: TensorDataModule, resume: str
     """Trains; always writes the history so far, and removes the directory of a run that never started."""
     run_dir = trainer.open_run(resume)
     try:
-        with trainer_errors(["monitor"], unless=lambda: has_started(trainer)):
+        with (
+            trainer_errors(["monitor"], unless=lambda: has_started(trainer)),
+            suppress(NothingTrainedError) if resume else nullcontext(),  # all epochs are done: test again
+        ):
             trainer.fit(model, datamodule=data, ckpt_path=resume)
     except UsageError:
         if not resume and trainer.is_global_zero:

@@ -21,6 +21,10 @@ from lightmodels.utils import console, distributed
 from lightmodels.visualization.figure_callback import FigureLogger
 
 
+class NothingTrainedError(ValueError):
+    """A ``fit`` has made no optimizer step; one line with the limits."""
+
+
 class Trainer(pl.Trainer):
     """Lightning's Trainer with simple device options, a run directory, and best and last checkpoints.
 
@@ -194,8 +198,8 @@ class Trainer(pl.Trainer):
         tuning = any(isinstance(callback, finders) for callback in self.callbacks)  # type: ignore[attr-defined]
         if not tuning and not self._has_trained():  # a Tuner restores everything before it returns
             limits = f"max_epochs={self.max_epochs}, max_steps={self.max_steps}, batches={self.num_training_batches}"
-            done = f"after {self.current_epoch} epochs and {self.global_step} steps" if ckpt_path else "at all"
-            raise ValueError(f"no optimizer step was made {done}: {limits}")
+            done = f" after {self.current_epoch} epochs and {self.global_step} steps" if ckpt_path else ""
+            raise NothingTrainedError(f"no optimizer step was made{done}: {limits}")
 
     def _has_trained(self) -> bool:
         """Whether the last ``fit`` has made an optimizer step, or, with manual optimization, seen a batch."""
@@ -285,9 +289,7 @@ class Trainer(pl.Trainer):
         """
         with self._evaluation(model, dataloaders, datamodule, ckpt_path, batch_size) as arguments:
             outputs = super().predict(**arguments, return_predictions=return_predictions)
-        if outputs is None:
-            return None
-        return distributed.gather_predictions(outputs, self.predict_dataloaders, self)
+            return outputs and distributed.gather_predictions(outputs, self.predict_dataloaders, self)
 
     @contextmanager
     def _evaluation(

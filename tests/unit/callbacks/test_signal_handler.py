@@ -128,10 +128,11 @@ def test_a_signal_after_a_skipped_save_loses_no_epoch(hook, epoch, monkeypatch):
 
 HANGS = """
 import signal, time
+from types import SimpleNamespace
 from lightmodels.callbacks import signal_handler
 signal_handler.DEADLINE = 0.5
 handler = signal_handler.SignalHandler()
-handler.on_train_start(None, None)
+handler.on_train_start(SimpleNamespace(global_step=0), None)
 signal.raise_signal(signal.SIGTERM)
 time.sleep(3600)
 """
