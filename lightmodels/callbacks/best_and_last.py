@@ -13,7 +13,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torchmetrics import Metric
 
 from lightmodels.callbacks.terminate_on_nan import require_finite_weights
-from lightmodels.checkpointing import files, plain_data
+from lightmodels.checkpointing import files
 from lightmodels.metrics.direction import Mode, require_mode
 from lightmodels.metrics.history import History
 from lightmodels.utils import distributed, lightning_internals
@@ -74,8 +74,6 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
             remove_leftovers(self.dirpath, "*.ckpt")
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for part in (pl_module, trainer.datamodule):  # type: ignore[attr-defined]
-            plain_data.require_plain(getattr(part, "hparams", {}))
         may_return_metrics = any(isinstance(module, Metric) for module in pl_module.modules())
         if self.monitor and not may_return_metrics:  # else their names are known once steps have returned them
             require_mode(self.monitor, self.mode, pl_module)

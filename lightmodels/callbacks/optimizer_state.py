@@ -1,6 +1,5 @@
 """Callbacks that keep or override the state of optimizers between fits."""
 
-import math
 from itertools import zip_longest
 from typing import Any
 
@@ -15,9 +14,6 @@ class KeepOptimizerState(pl.Callback):
 
     If the model has other ones by then, the state of each parameter that is still trained is kept, and a warning says
     what starts anew.
-
-    Raises:
-        ValueError: before the first step, a schedule that ends before the training does.
     """
 
     def __init__(self) -> None:
@@ -42,18 +38,6 @@ class KeepOptimizerState(pl.Callback):
                     kept += 1
         changed = "optimizers or schedules have changed since the last fit"
         rank_zero_warn(f"{changed}: kept the state of {kept} of {count} parameters, all else starts anew", stacklevel=2)
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for config in trainer.lr_scheduler_configs:
-            left: float = trainer.estimated_stepping_batches - trainer.global_step
-            if config.interval == "epoch":
-                left = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs - trainer.current_epoch
-            done, end = config.scheduler.last_epoch, getattr(config.scheduler, "total_steps", None)
-            if end is not None and math.inf > done + left // config.frequency > end:
-                name, steps = type(config.scheduler).__name__, int(done + left // config.frequency)
-                raise ValueError(
-                    f"{name} ends after {end} steps, but training has {steps}: give it total_steps={steps}"
-                )
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._model = pl_module

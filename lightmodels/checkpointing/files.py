@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins import CheckpointIO
 
+from lightmodels.checkpointing.plain_data import to_plain
 from lightmodels.utils.atomic_file import replace_file
 
 DIRECTORY = 0x10  # attribute of a zip entry: torch would skip the entry and leave its tensor uninitialized
@@ -32,9 +33,11 @@ def save_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
 
     Raises:
         CheckpointError: the file cannot be written; an existing file is unchanged.
+        TypeError: the checkpoint holds more than plain data; the key is named.
     """
+    plain = to_plain(checkpoint)
     with _replaced(Path(path)) as temporary, temporary.open("xb") as file:
-        torch.save(checkpoint, file)
+        torch.save(plain, file)
 
 
 def link_checkpoint(existing: Path, path: Path) -> None:
@@ -75,7 +78,7 @@ class AtomicCheckpointIO(CheckpointIO):
             save_checkpoint(checkpoint, path)
             return
         content, also = io.BytesIO(), storage_options["also"]
-        torch.save(checkpoint, content)
+        torch.save(to_plain(checkpoint), content)
 
         def write() -> None:
             with _replaced(Path(path)) as temporary:

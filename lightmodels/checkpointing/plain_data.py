@@ -1,35 +1,84 @@
 """Plain data: values that a checkpoint can restore without running code."""
 
+import io
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 
+PLAIN = (type(None), bool, int, float, str, bytes, torch.Size, torch.dtype, torch.device)
 
-def is_plain(value: Any) -> bool:
-    """Whether the value is a number, string, tensor or None, or a container of such values."""
+
+def to_plain(value: Any, key: str = "") -> Any:
+    """The value with numbers, strings and containers of Python in place of numpy's and of subclasses.
+
+    Raises:
+        TypeError: a value that a checkpoint cannot restore without running code; starts with ``key``, its path.
+    """
+    kind = type(value)
+    if kind in PLAIN or isinstance(value, Tensor):
+        return value
     if isinstance(value, Mapping):
-        return all(is_plain(part) for part in [*value.keys(), *value.values()])
-    if type(value) in (list, tuple, set):
-        return all(is_plain(part) for part in value)
-    return value is None or type(value) in (bool, int, float, str, bytes, Tensor)
+        plain = {to_plain(name, key): to_plain(part, f"{key}/{name}".lstrip("/")) for name, part in value.items()}
+        unchanged = kind in (dict, OrderedDict) and all(value.get(name) is part for name, part in plain.items())
+        return value if unchanged else plain  # a state_dict has attributes, too
+    if isinstance(value, (list, tuple, set)):
+        parts = [to_plain(part, f"{key}/{index}") for index, part in enumerate(value)]
+        return next(base for base in (list, tuple, set) if isinstance(value, base))(parts)
+    if isinstance(value, np.generic):
+        return to_plain(value.item(), key)
+    for base in (str, bytes, int, float):
+        if isinstance(value, base):
+            return base(value)  # type: ignore[arg-type]
+    if _can_be_restored(value):
+        return value
+    raise TypeError(f"{key or 'value'} must be plain data (numbers, text, tensors, containers), got {kind.__name__}")
+
+
+def _can_be_restored(value: Any) -> bool:
+    content = io.BytesIO()
+    try:
+        torch.save([value], content)
+        content.seek(0)
+        torch.load(content, weights_only=True)
+    except Exception:  # of pickle, or of the object's own code
+        return False
+    return True
 
 
 def require_plain(hparams: Mapping[str, Any]) -> None:
     """Raises TypeError for a hyper-parameter that is not plain data."""
     for name, value in hparams.items():
-        if not is_plain(value):
-            raise TypeError(
-                f"hyper-parameter {name} must be plain data, got {type(value).__name__}: convert it, or "
-                f"leave it out with save_hyperparameters(ignore=[{name!r}])"
-            )
+        try:
+            to_plain(value, f"hyper-parameter {name}")
+        except TypeError as error:
+            raise TypeError(f"{error}: convert it, or save_hyperparameters(ignore=[{name!r}])") from None
+
+
+def require_plain_states(trainer: pl.Trainer) -> None:
+    """Raises TypeError, with its path, for what checkpoints of a training could not restore."""
+    for part in (trainer.lightning_module, trainer.datamodule):  # type: ignore[attr-defined]
+        require_plain(getattr(part, "hparams", {}))
+    to_plain(trainer.lightning_module.state_dict(), "state_dict")
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        to_plain(callback.state_dict(), f"the state of {type(callback).__name__}")
+    for config in trainer.lr_scheduler_configs:
+        to_plain(config.scheduler.state_dict(), f"the state of {type(config.scheduler).__name__}")
+    for optimizer in trainer.optimizers:
+        to_plain(
+            optimizer.param_groups and optimizer.state_dict()["param_groups"],
+            f"the options of {type(optimizer).__name__}",
+        )
 
 
 def data_info_of(trainer: pl.Trainer, default: dict[str, Any]) -> dict[str, Any]:
     """The ``info`` of the trainer's data module, or ``default``; raises TypeError if it is not plain data."""
     data = getattr(trainer, "datamodule", None)
     info = getattr(data, "info", default)
-    if not isinstance(info, dict) or not is_plain(info):
-        raise TypeError(f"{type(data).__name__}.info must be a dictionary of plain data")
-    return info
+    if not isinstance(info, dict):
+        raise TypeError(f"{type(data).__name__}.info must be a dictionary, got {type(info).__name__}")
+    return dict(to_plain(info, f"{type(data).__name__}.info"))

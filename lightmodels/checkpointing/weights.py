@@ -94,4 +94,4 @@ def _first_mismatch(model: pl.LightningModule, saved: Any) -> str | None:
 
 
 def _shape(value: Any) -> Any:
-    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    return tuple(value.shape) if isinstance(value, Tensor) else "no tensor"

@@ -15,6 +15,7 @@ from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint
 from lightmodels.callbacks.early_stopping import EarlyStopping
 from lightmodels.callbacks.optimizer_state import KeepOptimizerState
 from lightmodels.callbacks.signal_handler import SignalHandler
+from lightmodels.callbacks.training_checks import TrainingChecks
 from lightmodels.checkpointing.files import AtomicCheckpointIO
 from lightmodels.trainer.devices import DeviceChoice, resolve_devices
 from lightmodels.utils import distributed
@@ -39,7 +40,12 @@ def callbacks(
         chosen.append(figure_logger)
     if not has(TensorBoardCallback, chosen):
         chosen.append(TensorBoardCallback())
-    return [*chosen, KeepOptimizerState(), SignalHandler(checkpoint if checkpoint in chosen else None)]
+    return [
+        *chosen,
+        TrainingChecks(),
+        KeepOptimizerState(),
+        SignalHandler(checkpoint if checkpoint in chosen else None),
+    ]
 
 
 def has(kind: type, objects: Iterable[Any]) -> bool:
