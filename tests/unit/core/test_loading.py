@@ -135,7 +135,7 @@ def test_data_info_outlives_a_training_without_a_data_module(tmp_path):
 def test_data_info_that_is_not_plain_is_refused_before_training(tmp_path):
     data = Data()
     data.info = {"scale": torch.nn}
-    with pytest.raises(TypeError, match=r"Data.info must be a dictionary of plain data"):
+    with pytest.raises(TypeError, match=r"Data.info/scale must be plain data"):
         trained(tmp_path, model := Classifier(), data)
     assert len(model.history) == 0
 
@@ -166,7 +166,7 @@ ODD = [
     ({"state_dict": [1]}, {}, f"t.ckpt {MISFIT} RingDNN: there are none"),
     ({"state_dict": {}}, {}, f"t.ckpt {MISFIT} RingDNN: it has no net.0.weight"),
     ({"state_dict": {**RingDNN().state_dict(), "b": torch.ones(2)}}, {}, "RingDNN: b is not known here"),
-    ({"state_dict": dict.fromkeys(RingDNN().state_dict(), "w")}, {}, "net.0.weight is str, here (4, 2)"),
+    ({"state_dict": dict.fromkeys(RingDNN().state_dict(), "w")}, {}, "net.0.weight is no tensor, here (4, 2)"),
     ({}, {"model_class": MNISTCNN}, f"{MISFIT} MNISTCNN: net.0.weight is (4, 2), here (32, 1, 3, 3)"),
     ({}, {"num_features": 3}, f"{MISFIT} RingDNN: net.0.weight is (4, 2), here (4, 3)"),
     ({"hyper_parameters": [2]}, {}, "t.ckpt: its hyper-parameters are a list"),
