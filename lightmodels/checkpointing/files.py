@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins import CheckpointIO
+from lightning_fabric.utilities import rank_zero_warn
 
 from lightmodels.checkpointing.plain_data import to_plain
 from lightmodels.utils.atomic_file import replace_file
@@ -49,15 +50,19 @@ def link_checkpoint(existing: Path, path: Path) -> None:
             shutil.copyfile(existing, temporary)
 
 
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
+def load_checkpoint(path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
     """Reads a local checkpoint onto the CPU, after verifying its checksums; runs no code from it.
+
+    With ``weights_only=False``, any Python object is read, which can run any code; a warning says so.
 
     Raises:
         CheckpointError: no such file, a damaged one, or one that holds more than plain data.
     """
     path = Path(path)
+    if weights_only is False:
+        rank_zero_warn(f"{path} is read with weights_only=False: it can run any code that is in it", stacklevel=2)
     try:
-        return _read(path)
+        return _read(path, weights_only is not False)
     except _DamagedError as damage:
         others = sorted(filter(Path.is_file, path.parent.glob("*.ckpt")), key=os.path.getmtime, reverse=True)
         usable = (f"; the newest usable one there is {other}" for other in others if _is_usable(other))
@@ -91,7 +96,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        return load_checkpoint(path)
+        return load_checkpoint(path, weights_only)
 
     def remove_checkpoint(self, path: str | Path) -> None:
         Path(path).unlink(missing_ok=True)
@@ -128,13 +133,13 @@ def _is_usable(path: Path) -> bool:
         return False
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, weights_only: bool = True) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             directories = (entry.filename for entry in archive.infolist() if entry.external_attr & DIRECTORY)
             if damaged := archive.testzip() or next(directories, None):
                 raise _DamagedError(f"zip entry {damaged}")
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=weights_only)
     except FileNotFoundError:
         raise MissingCheckpointError(f"{path}: there is no such checkpoint") from None
     except pickle.UnpicklingError:

@@ -15,7 +15,10 @@ from lightmodels.checkpointing.files import CheckpointError
 
 @contextmanager
 def checkpoint_weights(
-    ckpt_path: str | Path | None, model: pl.LightningModule | None, trainer: pl.Trainer
+    ckpt_path: str | Path | None,
+    model: pl.LightningModule | None,
+    trainer: pl.Trainer,
+    weights_only: bool | None = None,
 ) -> Iterator[pl.LightningModule]:
     """Gives the model the weights of a checkpoint; on exit, it has its own again.
 
@@ -24,6 +27,7 @@ def checkpoint_weights(
             or, without a model, ``"best"``.
         model: the model; by default the one that was fitted.
         trainer: the trainer.
+        weights_only: False to read a file that may run any code.
 
     Raises:
         ValueError: there is no model, or the fit has kept no such checkpoint.
@@ -39,7 +43,7 @@ def checkpoint_weights(
     if ckpt_path is None:
         yield model
         return
-    checkpoint = checkpoint_files.load_checkpoint(ckpt_path)
+    checkpoint = checkpoint_files.load_checkpoint(ckpt_path, weights_only)
     check_compatible(module, checkpoint, ckpt_path)
     with temporary_weights(checkpoint["state_dict"], module):
         yield model

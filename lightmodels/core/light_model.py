@@ -1,6 +1,8 @@
 """LightModel: a LightningModule that needs only ``shared_step`` and an optimizer."""
 
+import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytorch_lightning as pl
@@ -16,17 +18,19 @@ from typing_extensions import Self
 from lightmodels.callbacks.epoch_table import EpochTable
 from lightmodels.callbacks.terminate_on_nan import TerminateOnNaN
 from lightmodels.callbacks.unpadded_sampling import UnpaddedSampling
+from lightmodels.checkpointing import files
 from lightmodels.checkpointing.weights import check_compatible
 from lightmodels.core.batch_trainer import BatchTrainer
 from lightmodels.core.embedding import Embedding
 from lightmodels.core.epoch_recorder import EpochRecorder
+from lightmodels.core.net_layers import describe_layers
 from lightmodels.core.net_spec import Loss, MetricLike, NetSpec, OptimizerLike
 from lightmodels.metrics.epoch_means import preserved
 from lightmodels.metrics.history import History
 from lightmodels.metrics.stage_metrics import EpochRecord, StageMetrics
 from lightmodels.optim.lr_schedules import attached_trainer, current_lr
 from lightmodels.plots.defaults import default_figures
-from lightmodels.utils import distributed
+from lightmodels.utils import distributed, lightning_internals
 from lightmodels.utils.batch import forward_arguments, run_step, values_and_size
 from lightmodels.utils.preserve import eval_mode
 from lightmodels.utils.step_errors import explain_errors, require_gradient
@@ -123,8 +127,18 @@ class LightModel(pl.LightningModule):
             ['loss']
         """
         model = cls(net)
-        model._net_spec = NetSpec(loss, metrics or {}, optimizer, scheduler)
+        model.set_training(loss, metrics, optimizer, scheduler)
         return model
+
+    def set_training(
+        self,
+        loss: Loss,
+        metrics: Mapping[str, MetricLike] | None = None,
+        optimizer: OptimizerLike = torch.optim.Adam,
+        scheduler: Callable[[Optimizer], Any] | None = None,
+    ) -> None:
+        """Sets how a wrapped net is trained; the arguments are those of ``from_net``."""
+        self._net_spec = NetSpec(loss, metrics or {}, optimizer, scheduler)
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Calls the wrapped net.
@@ -283,6 +297,41 @@ class LightModel(pl.LightningModule):
         checkpoint["model_class"] = type(self).__name__
         checkpoint["history"] = self.history.state_dict()
         checkpoint["data_info"] = self.data_info
+        takes_net = "net" in inspect.signature(type(self)).parameters
+        if takes_net and (layers := describe_layers(self.net)):
+            checkpoint["net_layers"] = layers
+
+    def save(self, path: str | Path) -> None:
+        """Writes the model to a file, atomically, for ``lightmodels.load``: weights, hyper-parameters and history.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+            TypeError: the model holds more than plain data; the key is named.
+        """
+        checkpoint = {"state_dict": self.state_dict(), **lightning_internals.saved_hparams(self)}
+        self.on_save_checkpoint(checkpoint)
+        self.add_to_checkpoint(checkpoint)
+        files.save_checkpoint(checkpoint, path)
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # as Lightning's, but reads files as ``lightmodels.load`` does
+        cls,
+        checkpoint_path: str | Path,
+        map_location: Any = None,
+        hparams_file: str | Path | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """As in Lightning, from a local file that is verified first; ``lightmodels.load`` is simpler.
+
+        Raises:
+            CheckpointError: no such file, a damaged one, or one that holds more than plain data, unless
+                ``weights_only=False`` says that its code may be run.
+        """
+        files.load_checkpoint(checkpoint_path, weights_only)
+        options = {"weights_only": weights_only is not False, **kwargs}
+        return super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, strict, **options)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trainer = attached_trainer(self)

@@ -11,14 +11,18 @@ from lightmodels.checkpointing import files as checkpoint_files
 from lightmodels.checkpointing import weights
 from lightmodels.checkpointing.files import CheckpointError
 from lightmodels.core.light_model import LightModel
+from lightmodels.core.net_layers import build_layers
 
+FROM_NET = ("loss", "metrics", "optimizer", "scheduler")
 VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def load(path: str | Path, model_class: type[LightModel] | None = None, **init: Any) -> LightModel:
     """Loads the model of a checkpoint: class, hyper-parameters, weights, ``history`` and ``data_info``.
 
-    The model is on the CPU and in evaluation mode; call its ``train()`` to train it further.
+    The model is on the CPU and in evaluation mode; call its ``train()`` to train it further. A net that is an
+    ``nn.Sequential`` of torch's own layers is rebuilt. A model of ``from_net`` can predict; to evaluate or train it,
+    pass ``loss``, and ``metrics``, ``optimizer`` and ``scheduler`` as there.
 
     Args:
         path: a checkpoint file of a ``LightModel``.
@@ -38,7 +42,13 @@ def rebuild(
     """As ``load``, for a checkpoint that has been read; ``path`` appears in messages."""
     if not isinstance(checkpoint.get("model_class"), str):
         raise CheckpointError(f"{path}: not a checkpoint of a LightModel")
-    model = _construct(model_class or _find(checkpoint["model_class"], path), checkpoint, path, init)
+    found = model_class or _find(checkpoint["model_class"], path)
+    spec = {}
+    if "loss" in init and "loss" not in inspect.signature(found).parameters:  # a model of from_net
+        spec = {name: init.pop(name) for name in FROM_NET if name in init}
+    model = _construct(found, checkpoint, path, init)
+    if spec:
+        model.set_training(**spec)
     saved = checkpoint.get("state_dict")
     if model._net_spec is None and isinstance(saved, Mapping):  # a file cannot hold a loss function
         kept = {name: value for name, value in saved.items() if not str(name).startswith("_net_spec.")}
@@ -76,6 +86,8 @@ def _construct(
     arguments = _saved_arguments(checkpoint, parameters, path) | init
     # A class that wraps a net takes it as an argument; its default, None, is not what was saved.
     wraps = any(str(key).startswith("net.") for key in checkpoint.get("state_dict", ()))
+    if wraps and "net" not in arguments and "net_layers" in checkpoint:
+        arguments["net"] = _build_net(checkpoint, path)
     fixed = [each for each in parameters if each.kind not in VARIABLE]
     required = [each.name for each in fixed if each.default is each.empty or (wraps and each.name == "net")]
     if lacking := [key for key in required if key not in arguments]:
@@ -87,6 +99,19 @@ def _construct(
             return model_class(**arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: its hyper-parameters do not fit {name} ({error})") from error
+
+
+def _build_net(checkpoint: Mapping[str, Any], path: str | Path) -> torch.nn.Module:
+    """The net of torch's own layers, if the checkpoint's weights fit it."""
+    try:
+        with torch.device("meta"):  # which takes no memory, whatever the file says
+            names = {name: value.shape for name, value in build_layers(checkpoint["net_layers"]).state_dict().items()}
+        saved = checkpoint["state_dict"]
+        if any(saved[f"net.{name}"].shape != shape for name, shape in names.items()):
+            raise ValueError("its weights have other shapes")
+        return build_layers(checkpoint["net_layers"])
+    except (TypeError, ValueError, RuntimeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its net cannot be rebuilt ({error}); pass net=…") from error
 
 
 def _saved_arguments(

@@ -113,6 +113,7 @@ class Trainer(pl.Trainer):
         val_dataloaders: Any = None,
         datamodule: pl.LightningDataModule | None = None,
         ckpt_path: str | Path | None = None,
+        weights_only: bool | None = None,
         *,
         max_epochs: int | None = None,
         train_data: Any = None,
@@ -122,7 +123,8 @@ class Trainer(pl.Trainer):
     ) -> History | None:
         """Trains a model; a second call continues up to a larger ``max_epochs``.
 
-        Other arguments are those of ``pl.Trainer.fit``; ``ckpt_path`` continues in that run's directory.
+        Other arguments are those of ``pl.Trainer.fit``; ``ckpt_path`` continues in that run's directory, unless another
+        is named. ``weights_only=False`` reads a local checkpoint that may run any code.
 
         Args:
             max_epochs: a new limit, counted from the start of the first ``fit``.
@@ -143,15 +145,13 @@ class Trainer(pl.Trainer):
         """
         given = train_dataloaders, val_dataloaders, datamodule
         data = data_arguments.fit_arguments(*given, train_data, validation_data, validation_split, batch_size)
-        if max_epochs is not None:
-            self.fit_loop.max_epochs = max_epochs
         module = getattr(model, "_orig_mod", model)  # of torch.compile(model)
-        self._require_epochs_left(module)
+        self._require_epochs_left(module, max_epochs)
         ckpt_path = self._find_checkpoint(ckpt_path) or self._resume_from
         if self._makes_logger or self._checkpoint:
             self.open_run(ckpt_path)
         with self._lock:
-            self._fit(model, data, ckpt_path)
+            self._fit(model, {**data, "weights_only": weights_only}, ckpt_path)
         if self._restore_best_weights and not self.interrupted:
             best = files.load_checkpoint(weights.kept_path("best", self))
             module.load_state_dict(best["state_dict"], strict=module.strict_loading)
@@ -174,7 +174,9 @@ class Trainer(pl.Trainer):
             raise files.MissingCheckpointError(f"{path}: there is no such checkpoint")
         return path
 
-    def _require_epochs_left(self, model: pl.LightningModule) -> None:
+    def _require_epochs_left(self, model: pl.LightningModule, new_limit: int | None) -> None:
+        if new_limit is not None:
+            self.fit_loop.max_epochs = new_limit
         limit, done = self.fit_loop.max_epochs, self.current_epoch
         if done and model is not self.lightning_module:
             raise ValueError("this Trainer was fitted with another model; create a new one")
@@ -228,13 +230,14 @@ class Trainer(pl.Trainer):
             self._figure_logger.directory = self.run_dir / "figures"
         return self.run_dir
 
-    def test(  # type: ignore[override]
+    def test(
         self,
         model: pl.LightningModule | None = None,
         dataloaders: Any = None,
         ckpt_path: str | Path | None = None,
         verbose: bool = True,
         datamodule: pl.LightningDataModule | None = None,
+        weights_only: bool | None = None,
         *,
         batch_size: int = 32,
     ) -> Any:
@@ -244,7 +247,7 @@ class Trainer(pl.Trainer):
         ``fit``. With ``ckpt_path``, a file, ``"best"`` or ``"last"``, the model has the weights of that checkpoint
         meanwhile, and its own afterwards. Raises ValueError without model or checkpoint.
         """
-        with self._evaluation(model, dataloaders, datamodule, ckpt_path, batch_size) as arguments:
+        with self._evaluation(model, dataloaders, datamodule, (ckpt_path, weights_only), batch_size) as arguments:
             return super().test(**arguments, verbose=verbose)
 
     def evaluate(
@@ -257,27 +260,29 @@ class Trainer(pl.Trainer):
         """The metrics of ``test``, with the same rules for weights and data, as a dict of floats."""
         return dict(self.test(model, data, ckpt_path, verbose=False, batch_size=batch_size)[0])
 
-    def validate(  # type: ignore[override]
+    def validate(
         self,
         model: pl.LightningModule | None = None,
         dataloaders: Any = None,
         ckpt_path: str | Path | None = None,
         verbose: bool = True,
         datamodule: pl.LightningDataModule | None = None,
+        weights_only: bool | None = None,
         *,
         batch_size: int = 32,
     ) -> Any:
         """Validates a model; like ``test``, with the same rules for weights and data."""
-        with self._evaluation(model, dataloaders, datamodule, ckpt_path, batch_size) as arguments:
+        with self._evaluation(model, dataloaders, datamodule, (ckpt_path, weights_only), batch_size) as arguments:
             return super().validate(**arguments, verbose=verbose)
 
-    def predict(  # type: ignore[override]
+    def predict(
         self,
         model: pl.LightningModule | None = None,
         dataloaders: Any = None,
         datamodule: pl.LightningDataModule | None = None,
         return_predictions: bool | None = None,
         ckpt_path: str | Path | None = None,
+        weights_only: bool | None = None,
         *,
         batch_size: int = 32,
     ) -> Any:
@@ -287,19 +292,22 @@ class Trainer(pl.Trainer):
         several arrays, the last is the target. Results that cannot be joined are a list of one per batch, as in
         Lightning. The rules for weights and data are those of ``test``.
         """
-        with self._evaluation(model, dataloaders, datamodule, ckpt_path, batch_size) as arguments:
+        with self._evaluation(model, dataloaders, datamodule, (ckpt_path, weights_only), batch_size) as arguments:
             outputs = super().predict(**arguments, return_predictions=return_predictions)
             return outputs and distributed.gather_predictions(outputs, self.predict_dataloaders, self)
 
     @contextmanager
     def _evaluation(
-        self, model: Any, data: Any, datamodule: Any, ckpt_path: str | Path | None, batch_size: int
+        self, model: Any, data: Any, datamodule: Any, checkpoint: tuple[Any, bool | None], batch_size: int
     ) -> Iterator[dict[str, Any]]:
-        """Arguments of Lightning's ``test``, for a model that has a checkpoint's weights for a while."""
+        """Arguments of Lightning's ``test``, for a model that has a checkpoint's weights for a while.
+
+        ``checkpoint`` is ``(ckpt_path, weights_only)``.
+        """
         if data is None and datamodule is None:
             datamodule = getattr(self, "datamodule", None)
         loaders = data_arguments.as_loader(data, batch_size)
-        with weights.checkpoint_weights(ckpt_path, model, self) as module, console.without_banners():
+        with weights.checkpoint_weights(checkpoint[0], model, self, checkpoint[1]) as module, console.without_banners():
             yield {"model": module, "dataloaders": loaders, "datamodule": datamodule}
 
     @property

@@ -124,6 +124,15 @@ def publish_values(model: pl.LightningModule, values: dict[str, float]) -> None:
     model.log_dict(exact, batch_size=1, add_dataloader_idx=False)
 
 
+def saved_hparams(model: pl.LightningModule) -> dict[str, Any]:
+    """What Lightning adds to a checkpoint so that ``load_from_checkpoint`` can construct the model."""
+    saved: dict[str, Any] = {"pytorch-lightning_version": pl.__version__}  # type: ignore[attr-defined]
+    if model.hparams:
+        name = getattr(model, "_hparams_name", None)
+        saved |= {model.CHECKPOINT_HYPER_PARAMS_KEY: dict(model.hparams), model.CHECKPOINT_HYPER_PARAMS_NAME: name}
+    return saved
+
+
 def configured_optimizers(model: pl.LightningModule) -> tuple[list[Optimizer], list[LRSchedulerConfig]]:
     """The optimizers and schedules of ``configure_optimizers``, whatever form it returns them in.
 
