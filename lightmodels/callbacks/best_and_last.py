@@ -53,7 +53,9 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
 
     @property
     def best_model_path(self) -> str:
-        """Path of the best checkpoint; empty if there is none yet."""
+        """Path of the best checkpoint, the newest if nothing is monitored; empty if there is none yet."""
+        if not self.best_epoch and self.monitor is None:
+            return self.last_model_path
         self.wait()
         return str(self.dirpath / "best.ckpt") if self.dirpath and self.best_epoch else ""
 
@@ -169,7 +171,9 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
             raise ValueError(f"monitor {monitor!r} is not available; the metrics of an epoch are {known}")
         mode = require_mode(monitor, self.mode, trainer.lightning_module)
         score, sign = float(values[monitor]), 1 if mode == "min" else -1
-        improves = math.isfinite(score) and (self.best_score is None or sign * score < sign * self.best_score)
+        if not math.isfinite(score):
+            raise FloatingPointError(f"{monitor} is {score} in epoch {epoch}")
+        improves = self.best_score is None or sign * score < sign * self.best_score
         if improves:
             self.best_score, self.best_epoch = score, epoch
         return improves

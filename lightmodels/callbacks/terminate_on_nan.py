@@ -12,10 +12,14 @@ from lightmodels.metrics.history import History
 
 
 class TerminateOnNaN(pl.Callback):
-    """Raises FloatingPointError, with epoch and step, when the loss is NaN or infinite.
+    """Raises FloatingPointError, with epoch and step, when the loss, a monitored metric or a weight is not finite.
 
     The training loss is checked after every step on the CPU, and at the end of the epoch on other devices, so that no
-    step waits for the device. The first row of the batch that is not finite, if any, is named.
+    step waits for the device. The first row of the batch that is not finite, if any, is named. Weights and buffers are
+    checked at the end of each epoch.
+
+    Raises:
+        ValueError: no step of an epoch has returned a loss, or there is no validation batch.
     """
 
     runs_every_step = True  # also inside an execution of several steps, to name the step
@@ -24,9 +28,15 @@ class TerminateOnNaN(pl.Callback):
     def __init__(self, history: History) -> None:
         self._history = history
         self._first_bad_batch = torch.tensor(math.inf)  # its index in this epoch
+        self._has_loss = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.enable_validation and trainer.val_dataloaders is not None and not sum(trainer.num_val_batches):
+            raise ValueError("the validation dataloader is empty; leave it out to train without validation")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._first_bad_batch = torch.tensor(math.inf)
+        self._has_loss = not pl_module.automatic_optimization  # where steps need not return it
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -34,6 +44,7 @@ class TerminateOnNaN(pl.Callback):
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if not isinstance(loss, Tensor):
             return
+        self._has_loss = True
         if loss.device.type != "cpu":
             bad_batch = torch.where(loss.isfinite(), math.inf, batch_idx)
             self._first_bad_batch = torch.minimum(self._first_bad_batch, bad_batch)
@@ -42,26 +53,35 @@ class TerminateOnNaN(pl.Callback):
             self._fail(f"loss is {loss.item()}", f", step {batch_idx + 1}{where}")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        losses = {name: float(value) for name, value in trainer.callback_metrics.items() if _is_loss(name)}
-        bad = next((name for name, loss in losses.items() if not math.isfinite(loss)), None)
-        if bad and not trainer.sanity_checking:
-            self._fail(f"{bad} is {losses[bad]}")
+        if trainer.sanity_checking:
+            return
+        monitored = {getattr(callback, "monitor", None) for callback in trainer.callbacks}  # type: ignore[attr-defined]
+        for name, value in trainer.callback_metrics.items():
+            is_loss = name.partition("/")[0] == "val_loss"  # each of several loaders has one
+            if (is_loss or name in monitored) and not math.isfinite(value):
+                self._fail(f"{name} is {float(value)}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._first_bad_batch.isfinite():
             self._fail("loss is not finite", f", step {int(self._first_bad_batch) + 1}")
+        if not self._has_loss:
+            name = type(pl_module).__name__
+            raise ValueError(f"no training_step of {name} has returned a loss in epoch {self._history.next_epoch}")
+        require_finite_weights(pl_module)
 
     def _fail(self, what: str, where: str = "") -> None:
         raise FloatingPointError(f"{what} in epoch {self._history.next_epoch}{where}")
 
 
-def _is_loss(name: str) -> bool:
-    return name.partition("/")[0] == "val_loss"  # each of several loaders has one
-
-
 def require_finite_weights(model: nn.Module) -> None:
-    """Raises FloatingPointError, with the first parameter that is not finite, if there is one."""
+    """Raises FloatingPointError, with the first parameter or buffer that is not finite, if there is one.
+
+    Of buffers other than batch normalization's, infinity is accepted, as in masks.
+    """
     finite = {name: parameter.detach().isfinite().all() for name, parameter in model.named_parameters()}
+    for name, buffer in model.named_buffers():
+        is_running = name.endswith(("running_mean", "running_var"))
+        finite[name] = buffer.isfinite().all() if is_running else ~buffer.isnan().any()
     if finite and not torch.stack([*finite.values()]).all():  # waits for the device once
         name = next(name for name, is_finite in finite.items() if not is_finite)
         raise FloatingPointError(f"weight {name} is not finite; the last checkpoint was kept")

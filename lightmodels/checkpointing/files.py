@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.plugins import CheckpointIO
+from lightning_fabric.plugins import CheckpointIO, TorchCheckpointIO
 from lightning_fabric.utilities import rank_zero_warn
 
 from lightmodels.checkpointing.plain_data import to_plain
 from lightmodels.utils.atomic_file import replace_file
 
+REMOTE = TorchCheckpointIO()
 DIRECTORY = 0x10  # attribute of a zip entry: torch would skip the entry and leave its tensor uninitialized
 
 
@@ -72,6 +73,8 @@ def load_checkpoint(path: str | Path, weights_only: bool | None = None) -> dict[
 class AtomicCheckpointIO(CheckpointIO):
     """Lightning's plugin for checkpoint files, with ``save_checkpoint`` and ``load_checkpoint``.
 
+    Paths such as ``s3://…`` are left to Lightning's own plugin. It reads plain data only, too.
+
     With the storage options ``run`` and ``also``, the checkpoint is serialized at once, and ``run`` is called
     with a function that writes it, also under the second name ``also``.
     """
@@ -79,6 +82,9 @@ class AtomicCheckpointIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: dict[str, Any] | None = None
     ) -> None:
+        if _is_remote(path):
+            REMOTE.save_checkpoint(to_plain(checkpoint), path)
+            return
         if not storage_options or "run" not in storage_options:
             save_checkpoint(checkpoint, path)
             return
@@ -96,10 +102,19 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
+        if _is_remote(path):
+            return REMOTE.load_checkpoint(path, weights_only=weights_only is not False)
         return load_checkpoint(path, weights_only)
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        Path(path).unlink(missing_ok=True)
+        if _is_remote(path):
+            REMOTE.remove_checkpoint(path)
+        else:
+            Path(path).unlink(missing_ok=True)
+
+
+def _is_remote(path: str | Path) -> bool:
+    return "://" in str(path)
 
 
 class BackgroundWriter:
@@ -137,6 +152,9 @@ def _read(path: Path, weights_only: bool = True) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             directories = (entry.filename for entry in archive.infolist() if entry.external_attr & DIRECTORY)
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+            if unpacked > path.stat().st_size:  # torch does not compress
+                raise _DamagedError(f"it would unpack to {unpacked:,} bytes")
             if damaged := archive.testzip() or next(directories, None):
                 raise _DamagedError(f"zip entry {damaged}")
         checkpoint = torch.load(path, map_location="cpu", weights_only=weights_only)

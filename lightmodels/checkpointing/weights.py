@@ -34,7 +34,8 @@ def checkpoint_weights(
         CheckpointError: the file cannot be read, or is of another model.
     """
     if model is None:
-        model, ckpt_path = trainer.lightning_module, ckpt_path or "best"
+        default = None if trainer.fast_dev_run else "best"  # type: ignore[attr-defined]
+        model, ckpt_path = trainer.lightning_module, ckpt_path or default
     module: Any = getattr(model, "_orig_mod", model)  # of torch.compile(model)
     if model is None:
         raise ValueError("there is no model: give one, or fit one first")

@@ -1,5 +1,6 @@
 """EpochRecorder: a LightModel's epochs, from the values of its steps to the history and the checkpoints."""
 
+import math
 from typing import Any
 
 import pytorch_lightning as pl
@@ -51,6 +52,8 @@ class EpochRecorder(pl.Callback):
         samples = distributed.sum_over_ranks(torch.tensor(float(metrics.samples("train"))), trainer).item()
         values = metrics.finish("train", trainer)
         lightning_internals.publish_values(self.model, values)
+        if not math.isfinite(values.get("train_loss", 0.0)):
+            raise FloatingPointError(f"train_loss is {values['train_loss']} in epoch {history.next_epoch}")
         row = self.model._epoch_record.finish(history.next_epoch, values, samples)
         history.append(row)
         self._plateau_is_due = trainer.fit_loop.restarting

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+RESUMABLE = ("epoch", "global_step", "loops", "optimizer_states", "lr_schedulers")  # keys of a checkpoint
+
+
 class LightModel(pl.LightningModule):
     """A LightningModule whose training, validation and test steps are one ``shared_step``.
 
@@ -263,7 +266,7 @@ class LightModel(pl.LightningModule):
         if any(isinstance(each, EpochRecorder) and each.model is self for each in attached):
             return []
         table = EpochTable(self.history, self._stage_metrics.running_loss)
-        return [EpochRecorder(self), table, TerminateOnNaN(self.history), UnpaddedSampling()]
+        return [TerminateOnNaN(self.history), EpochRecorder(self), table, UnpaddedSampling()]
 
     def _evaluate(self, stage: str, batch: Any, batch_idx: int, index: int, loaders: Any) -> None:
         self._stage_metrics.change_loader(stage, index, self.trainer)
@@ -338,6 +341,9 @@ class LightModel(pl.LightningModule):
         if trainer is None:
             self.restore_history(checkpoint)
         elif trainer.state.fn == TrainerFn.FITTING:
+            if missing := [key for key in RESUMABLE if key not in checkpoint]:
+                what = f"not a checkpoint of a training, as it has no {missing[0]}: load it with lightmodels.load"
+                raise files.CheckpointError(f"{self.trainer.ckpt_path}: {what}")
             check_compatible(self, checkpoint, self.trainer.ckpt_path)
 
     def restore_history(self, checkpoint: Mapping[str, Any]) -> None:

@@ -54,7 +54,10 @@ def rebuild(
         kept = {name: value for name, value in saved.items() if not str(name).startswith("_net_spec.")}
         checkpoint = {**checkpoint, "state_dict": kept}
     weights.check_compatible(model, checkpoint, path)
-    model.restore_history(checkpoint)
+    try:
+        model.restore_history(checkpoint)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its history or data_info is damaged ({error!r})") from error
     model.on_load_checkpoint(dict(checkpoint))
     model.load_state_dict(checkpoint["state_dict"], strict=model.strict_loading)
     return model.eval()

@@ -82,6 +82,11 @@ class Trainer(pl.Trainer):
         tf32: bool = False,
         **options: Any,
     ) -> None:
+        for name, place in (("run_dir", run_dir), ("default_root_dir", options.get("default_root_dir"))):
+            if "://" in str(place):
+                raise ValueError(
+                    f"{name} must be a local directory, got {place}: use ModelCheckpoint(dirpath=…) for it"
+                )
         defaults.check_steps_per_execution(steps_per_execution)
         self._restore_best_weights = restore_best_weights and not options.get("fast_dev_run")
         self.run_dir = None if run_dir is None else Path(run_dir)

@@ -19,11 +19,12 @@ class OnGPU(torch.Tensor):
 
 def run_epoch(callback, losses):
     trainer = SimpleNamespace(train_dataloader=None, current_epoch=0)
-    callback.on_train_epoch_start(trainer, None)
+    model = SimpleNamespace(automatic_optimization=True, named_parameters=list, named_buffers=list)
+    callback.on_train_epoch_start(trainer, model)
     for index, loss in enumerate(losses):
         outputs = {"loss": torch.tensor(loss).as_subclass(OnGPU)}
         callback.on_train_batch_end(trainer, None, outputs, None, index)
-    callback.on_train_epoch_end(trainer, None)
+    callback.on_train_epoch_end(trainer, model)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
