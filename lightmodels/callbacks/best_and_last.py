@@ -59,6 +59,10 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
         self.wait()
         return str(self.dirpath / "best.ckpt") if self.dirpath and self.best_epoch else ""
 
+    @best_model_path.setter
+    def best_model_path(self, path: str) -> None:
+        """Lightning sets it after a fit in processes that it has spawned; the Trainer restores the whole state."""
+
     @property
     def last_model_path(self) -> str:
         """Path of the newest checkpoint; empty if there is none yet."""

@@ -102,6 +102,8 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
+        if Path(path).name == ".temp.ckpt":  # bare weights, by which Lightning's launchers return them
+            return dict(torch.load(path, map_location="cpu", weights_only=True))
         if _is_remote(path):
             return REMOTE.load_checkpoint(path, weights_only=weights_only is not False)
         return load_checkpoint(path, weights_only)

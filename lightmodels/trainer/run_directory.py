@@ -79,34 +79,38 @@ def choose(run_dir: Path | None, root: Path | None, ckpt_path: str | Path | None
     return claim_next(parent) if run_dir is None else claim(run_dir)
 
 
-_locks: set[int] = set()  # open descriptors
-
-
-@contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """Locks a run, until the process ends at the latest; does nothing on Windows, which has no such locks.
+class RunLock:
+    """Locks a run until ``release``, or until the process ends; does nothing on Windows, which has no such locks.
 
     Raises:
-        RunDirectoryError: another process trains it.
+        RunDirectoryError: another process trains the run.
     """
-    if os.name == "nt":
-        yield
-        return
-    import fcntl
 
-    directory = os.open(run_dir, os.O_RDONLY)
-    _locks.add(directory)
-    try:
+    def __init__(self, run_dir: Path) -> None:
+        self._directory: int | None = None
+        if os.name == "nt":
+            return
+        import fcntl
+
+        self._directory = os.open(run_dir, os.O_RDONLY)
+        _locks.add(self._directory)
         with suppress(OSError):  # of network file systems without locks
             try:
-                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                self.release()
                 raise RunDirectoryError(f"{run_dir}: another process is training this run") from None
-        yield
-    finally:
-        _locks.discard(directory)
-        os.close(directory)
+
+    def release(self) -> None:
+        if self._directory is not None:
+            _locks.discard(self._directory)
+            os.close(self._directory)
+        self._directory = None
+
+    def __getstate__(self) -> dict[str, None]:
+        return {"_directory": None}  # in other processes, which the Trainer starts
 
 
+_locks: set[int] = set()  # open descriptors
 if os.name != "nt":  # workers of loaders must not hold a lock longer than their process, which may be killed
     os.register_at_fork(after_in_child=lambda: list(map(os.close, _locks)))

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from lightmodels.metrics.direction import Mode
 from lightmodels.metrics.history import History
 from lightmodels.trainer import data_arguments, defaults, hardware, run_directory
 from lightmodels.trainer.devices import DeviceChoice
+from lightmodels.trainer.spawned import return_results
 from lightmodels.utils import console, distributed
 from lightmodels.visualization.figure_callback import FigureLogger
 
@@ -91,7 +92,7 @@ class Trainer(pl.Trainer):
         self._restore_best_weights = restore_best_weights and not options.get("fast_dev_run")
         self.run_dir = None if run_dir is None else Path(run_dir)
         self._opened = False
-        self._lock = ExitStack()  # of the run directory, from ``open_run`` to the end of ``fit``
+        self._lock: run_directory.RunLock | None = None  # from ``open_run`` to the end of ``fit``
         self._resume_from: str | None = None  # the checkpoint of a fit that Ctrl-C has stopped
         self._makes_logger = options.get("logger") in (None, True) and not options.get("fast_dev_run")
         self._root = Path(options["default_root_dir"]) if options.get("default_root_dir") else None
@@ -110,6 +111,7 @@ class Trainer(pl.Trainer):
             raise ValueError(f"tf32 needs a CUDA GPU, got {self.strategy.root_device.type}")
         self._tf32 = tf32
         install(self, steps_per_execution, compile)
+        return_results(self.strategy.launcher, checkpoint, self._signals)
 
     def fit(  # type: ignore[override]  # noqa: D417, PLR0913 (Lightning's arguments are its own)
         self,
@@ -155,8 +157,7 @@ class Trainer(pl.Trainer):
         ckpt_path = self._find_checkpoint(ckpt_path) or self._resume_from
         if self._makes_logger or self._checkpoint:
             self.open_run(ckpt_path)
-        with self._lock:
-            self._fit(model, {**data, "weights_only": weights_only}, ckpt_path)
+        self._fit(model, {**data, "weights_only": weights_only}, ckpt_path)
         if self._restore_best_weights and not self.interrupted:
             best = files.load_checkpoint(weights.kept_path("best", self))
             module.load_state_dict(best["state_dict"], strict=module.strict_loading)
@@ -200,6 +201,10 @@ class Trainer(pl.Trainer):
                 raise SystemExit(128 + interruption.signum) from None
             self._resume_from = self._checkpoint.last_model_path if self._checkpoint else None
             return
+        finally:
+            if self._lock:
+                self._lock.release()
+            self._lock = None
         self._resume_from = None
         finders = (pl.callbacks.BatchSizeFinder, pl.callbacks.LearningRateFinder)
         tuning = any(isinstance(callback, finders) for callback in self.callbacks)  # type: ignore[attr-defined]
@@ -221,13 +226,14 @@ class Trainer(pl.Trainer):
         ``ckpt_path`` is a checkpoint to resume from, whose run directory is used again. Of several processes,
         only the first knows the directory before ``fit``. Raises RunDirectoryError if it cannot be used.
         """
-        if self._opened:
-            return self.run_dir  # type: ignore[return-value]
-        self.run_dir = run_directory.choose(self.run_dir, self._root, ckpt_path, distributed.rank() == 0)
+        is_new, is_first = not self._opened, distributed.rank() == 0
+        if is_new:
+            self.run_dir = run_directory.choose(self.run_dir, self._root, ckpt_path, is_first)
+        assert self.run_dir is not None
+        if is_first and not self._lock:
+            self._lock = run_directory.RunLock(self.run_dir)
         self._opened = True
-        if distributed.rank() == 0:
-            self._lock.enter_context(run_directory.locked(self.run_dir))
-        if self._makes_logger:
+        if self._makes_logger and is_new:
             self.logger = defaults.tensorboard_logger(self.run_dir)
         if self._checkpoint:
             self._checkpoint.dirpath = self.run_dir / "checkpoints"

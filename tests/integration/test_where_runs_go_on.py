@@ -15,7 +15,7 @@ from torch.optim import lr_scheduler
 
 from lightmodels import Trainer
 from lightmodels.checkpointing.files import CheckpointError
-from lightmodels.trainer.run_directory import RunDirectoryError, locked
+from lightmodels.trainer.run_directory import RunDirectoryError, RunLock
 
 OPTIONS = {"gpus": 0, "logger": False, "figures": False}
 
@@ -127,12 +127,12 @@ def test_manual_optimization_by_a_foreign_optimizer_has_trained():
 LOCKS = """
 import os, sys, time
 from pathlib import Path
-from lightmodels.trainer.run_directory import locked
-with locked(Path(sys.argv[1])):
-    if not os.fork():  # as loaders do for their workers, which may outlive a process that is killed
-        time.sleep(600)
-    print("locked", flush=True)
-    sys.stdin.read()
+from lightmodels.trainer.run_directory import RunLock
+lock = RunLock(Path(sys.argv[1]))
+if not os.fork():  # as loaders do for their workers, which may outlive a process that is killed
+    time.sleep(600)
+print("locked", flush=True)
+sys.stdin.read()
 """
 
 
@@ -153,8 +153,7 @@ def test_a_run_is_trained_by_one_process_at_a_time():
         os.killpg(process.pid, signal.SIGKILL)  # and its worker
     fit(3, "A/checkpoints/last.ckpt")  # after a fit it is free again
     trainer.fit(trainer.lightning_module, **loaders(), max_epochs=3)
-    with locked(Path("A")):
-        pass
+    RunLock(Path("A")).release()
 
 
 class OneCycle(Classifier):
