@@ -81,8 +81,10 @@ class EpochMeans:
             gather: returns the objects of all processes, in the same order on each.
         """
         own = {name: (float(total), float(self._counts[name])) for name, total in self._sums.items()}
-        parts, positions = zip(*gather((own, self._metrics)), strict=True)  # a process may lack names
+        # A process that has had no row lacks names, and the shapes of states that are lists.
+        parts, positions, shapes = zip(*gather((own, self._metrics, self._list_shapes())), strict=True)
         self._metrics = {name: position for part in positions for name, position in part.items()}
+        self._fill_lists({key: shape for part in shapes for key, shape in part.items()})
         values = {}
         for name in dict.fromkeys(chain.from_iterable(parts)):
             total, count = (sum(part[name][i] for part in parts if name in part) for i in (0, 1))
@@ -112,6 +114,22 @@ class EpochMeans:
             if metric is wanted:
                 return position
         raise ValueError(f"metric {name!r} must be an attribute of the model itself, self.{name} = …")
+
+    def _list_shapes(self) -> dict[tuple[int, str], tuple[Any, ...]]:
+        """The row's shape and the type of each state that is a list, by the metric's position and the state's name."""
+        return {
+            (position, state): (tuple(part[0].shape[1:]), part[0].dtype)
+            for position in self._metrics.values()
+            for state, part in self._all_metrics()[position].metric_state.items()
+            if isinstance(part, list) and part
+        }
+
+    def _fill_lists(self, shapes: Mapping[tuple[int, str], tuple[Any, ...]]) -> None:
+        """Gives states that are empty lists a tensor of no rows, as torchmetrics can only join tensors."""
+        for (position, state), (shape, dtype) in shapes.items():
+            metric = self._all_metrics()[position]
+            if not getattr(metric, state):
+                setattr(metric, state, [torch.zeros((0, *shape), dtype=dtype, device=metric.device)])
 
     def _value(self, name: str, position: int) -> float:
         value = self._all_metrics()[position].compute()

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric import Fabric
 from torch.utils.data import DataLoader, TensorDataset, default_collate
+from torchmetrics.classification import BinaryAUROC
 
 from datamodules.ring import RingDataModule
 from helpers.models import ManyMetrics, OneCycle, Points, points
@@ -22,10 +23,16 @@ from lightmodels.utils.distributed import rank
 
 
 class Counted(ManyMetrics):
-    """With a sum that has to be exact to the last digits."""
+    """With a sum that has to be exact to the last digits, and a metric that keeps all rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.auroc = BinaryAUROC()
 
     def shared_step(self, batch):
-        return super().shared_step(batch) | {"exact": (batch[0].double().sum(), len(batch[0]))}
+        x, y = batch
+        self.auroc.update(self(x).softmax(1)[:, 1].detach(), y)
+        return super().shared_step(batch) | {"exact": (x.double().sum(), len(x)), "auroc": self.auroc}
 
 
 class TimeFirst(Counted):
