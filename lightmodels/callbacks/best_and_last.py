@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
 from torchmetrics import Metric
 
 from lightmodels.callbacks.terminate_on_nan import require_finite_weights
@@ -46,6 +48,7 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
         self.dirpath: Path | None = None
         self.best_epoch = 0
         self.best_score: float | None = None
+        self.current_score: Tensor | None = None  # of the newest epoch or validation
         self.save_pending = False  # the save at the end of the last epoch was skipped
         self._background = files.BackgroundWriter()
         self._last_step, self._saved_at = 0, -math.inf
@@ -68,6 +71,17 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
         """Path of the newest checkpoint; empty if there is none yet."""
         self.wait()
         return str(path) if self.dirpath and (path := self.dirpath / "last.ckpt").exists() else ""
+
+    @property
+    def best_model_score(self) -> Tensor | None:
+        """The best value of ``monitor`` so far, as Lightning's ``ModelCheckpoint`` has it."""
+        return None if self.best_score is None else torch.tensor(self.best_score)
+
+    @property
+    def best_k_models(self) -> dict[str, Tensor]:
+        """The path and score of the best checkpoint."""
+        score = self.best_model_score
+        return {} if score is None else {self.best_model_path: score}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage != "fit":
@@ -177,6 +191,7 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
         score, sign = float(values[monitor]), 1 if mode == "min" else -1
         if not math.isfinite(score):
             raise FloatingPointError(f"{monitor} is {score} in epoch {epoch}")
+        self.current_score = torch.tensor(score)
         improves = self.best_score is None or sign * score < sign * self.best_score
         if improves:
             self.best_score, self.best_epoch = score, epoch

@@ -38,6 +38,7 @@ class SignalHandler(pl.Callback):
     def __init__(self, checkpoint: BestAndLastCheckpoint | None = None) -> None:
         self._checkpoint = checkpoint
         self._received = self._stop_before_next_batch = 0  # signals: the one received, the one to stop for
+        self.user_handlers: dict[int, Any] = {}  # of before the fit, which are called once the state is saved
         self.first_step: int | None = None  # at which training began
         self._old_handlers: dict[int, Any] = {}
         self._kill_timer: threading.Timer | None = None
@@ -104,6 +105,9 @@ class SignalHandler(pl.Callback):
     def _stop(self, trainer: pl.Trainer, signum: int) -> None:
         # Otherwise Lightning would kill this process when the processes that it has launched end.
         getattr(trainer.strategy.launcher, "procs", []).clear()
+        handler = self.user_handlers.get(signum)
+        if callable(handler) and handler is not signal.default_int_handler:
+            handler(signum, None)
         raise TrainingInterrupted(signum)
 
     def _restore_handlers(self) -> None:

@@ -9,6 +9,7 @@ import time
 from functools import partial
 from typing import Any
 
+from pytorch_lightning.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging
 from pytorch_lightning.loops.fit_loop import RestartStage
 from pytorch_lightning.loops.loop import _Loop
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
@@ -48,10 +49,19 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         self.why_not = fast_path.why_not_training(self.trainer, data_fetcher)
         if self.why_not is None:
             self._prepare_fast_path()
+            if self.steps_per_execution != 1:
+                self._refuse_callbacks()
         elif self.steps_per_execution != 1:
             raise ValueError(f"steps_per_execution={self.steps_per_execution!r} is not supported with {self.why_not}")
         if self.compiler:
             self.compiler.begin_epoch(self.trainer, self.why_not)
+
+    def _refuse_callbacks(self) -> None:
+        """Raises ValueError for callbacks that would end several steps per execution in a later epoch."""
+        for callback in self.trainer.callbacks:
+            if isinstance(callback, (GradientAccumulationScheduler, StochasticWeightAveraging)):
+                name = type(callback).__name__
+                raise ValueError(f"steps_per_execution={self.steps_per_execution!r} is not supported with {name}")
 
     def _prepare_fast_path(self) -> None:
         trainer, model = self.trainer, self.trainer.lightning_module

@@ -191,6 +191,7 @@ class Trainer(pl.Trainer):
 
     def _fit(self, model: Any, data: dict[str, Any], ckpt_path: str | Path | None) -> None:
         self._signals.first_step = None
+        self._signals.user_handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
         if self.strategy.root_device.type == "cpu":
             hardware.tune_allocator()
         try:
