@@ -99,31 +99,35 @@ class LightModel(pl.LightningModule):
         cls,
         net: nn.Module,
         *,
-        loss: Loss,
+        loss: Loss | str,
         metrics: Mapping[str, MetricLike] | None = None,
-        optimizer: OptimizerLike = torch.optim.Adam,
+        optimizer: OptimizerLike | str = torch.optim.Adam,
         scheduler: Callable[[Optimizer], Any] | None = None,
     ) -> Self:
         """Makes a model of a net and its loss, with no class to write; batches are ``(input, …, target)``.
 
         Args:
             net: the network.
-            loss: ``(output, target) -> scalar``, the mean over the batch.
+            loss: ``(output, target) -> scalar``, the mean over the batch; or ``"mse"``, ``"mae"``, ``"huber"``,
+                ``"cross_entropy"`` or ``"bce"``, the last two of logits.
             metrics: name -> ``torchmetrics.Metric``, or ``(output, target) -> scalar``, a batch's mean.
-            optimizer: an optimizer, or a class or ``functools.partial`` that makes one of the parameters.
+            optimizer: an optimizer, or a class or ``functools.partial`` that makes one of the parameters; or the name
+                of a class in ``torch.optim``, such as ``"adam"``.
             scheduler: makes a schedule of the optimizer, which steps once an epoch.
 
         Raises:
-            ValueError: a metric named ``loss`` or ``size``.
+            ValueError: an argument that is none of these, or a metric named ``loss`` or ``size``.
 
         Examples:
             >>> from lightmodels import LightModel
-            >>> model = LightModel.from_net(nn.Linear(2, 1), loss=nn.functional.mse_loss)
+            >>> model = LightModel.from_net(nn.Linear(2, 1), loss="mse", optimizer="sgd")
             >>> sorted(model.train_on_batch((torch.ones(4, 2), torch.ones(4, 1))))
             ['loss']
         """
+        if not isinstance(net, nn.Module):
+            raise ValueError(f"net must be a torch.nn.Module, such as nn.Linear(2, 1), got {net!r}")
         model = cls(net)
-        model._net_spec = NetSpec(loss, metrics or {}, optimizer, scheduler)
+        model._net_spec = NetSpec(loss, {} if metrics is None else metrics, optimizer, scheduler)
         return model
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
