@@ -142,7 +142,8 @@ class Trainer(pl.Trainer):
                 ``fit`` continues from there. In both cases the state is saved first.
         """
         given = train_dataloaders, val_dataloaders, datamodule
-        data = data_arguments.fit_arguments(*given, train_data, validation_data, validation_split, batch_size)
+        with data_arguments.float_type_of(model, self.precision):
+            data = data_arguments.fit_arguments(*given, train_data, validation_data, validation_split, batch_size)
         if max_epochs is not None:
             self.fit_loop.max_epochs = max_epochs
         module = getattr(model, "_orig_mod", model)  # of torch.compile(model)
@@ -298,7 +299,8 @@ class Trainer(pl.Trainer):
         """Arguments of Lightning's ``test``, for a model that has a checkpoint's weights for a while."""
         if data is None and datamodule is None:
             datamodule = getattr(self, "datamodule", None)
-        loaders = data_arguments.as_loader(data, batch_size)
+        with data_arguments.float_type_of(self.lightning_module if model is None else model, self.precision):
+            loaders = data_arguments.as_loader(data, batch_size)
         with weights.checkpoint_weights(ckpt_path, model, self) as module, console.without_banners():
             yield {"model": module, "dataloaders": loaders, "datamodule": datamodule}
 

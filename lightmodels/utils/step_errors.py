@@ -1,5 +1,6 @@
-"""One-line errors for what is wrong with a step's labels, indices or loss."""
+"""One-line errors for what is wrong with a step's inputs, labels, indices or loss."""
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,10 @@ HINTS = {  # how torch's message starts -> what it does not tell
     "index out of range in self": "embedding indices must be 0..num_embeddings-1",
 }
 
+DTYPES = re.compile(  # how torch says that a layer's input is of another type than its weights
+    r"(mat1 and mat2 must have the same dtype|expected m1 and m2 to have the same dtype"
+    r"|Input type \(.*\) and (weight|bias) type \(.*\) should be the same).*"
+)
 BROADCASTING = "Using a target size"  # how the warning of torch's losses starts
 
 
@@ -20,8 +25,8 @@ def explain_errors(function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     """Calls a model's step, or the model, and returns what it returns.
 
     Raises:
-        ValueError: a label or the index of an embedding is out of range (on a CPU, where torch reports it); inside
-            ``refuse_broadcasting``, a loss of torch's that broadcasts.
+        ValueError: a label or the index of an embedding is out of range (on a CPU, where torch reports it); inputs of
+            another type than the weights; inside ``refuse_broadcasting``, a loss of torch's that broadcasts.
     """
     try:
         return function(*args, **kwargs)
@@ -29,6 +34,11 @@ def explain_errors(function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
         for start, hint in HINTS.items():
             if str(error).startswith(start):
                 raise ValueError(f"{name_of(function)}: {str(error).rstrip('.')} ({hint})") from error
+        raise
+    except RuntimeError as error:
+        if found := DTYPES.match(str(error)):
+            hint = "convert the inputs in forward, as by x.float(), or before"
+            raise ValueError(f"{name_of(function)}: {found[0]} ({hint})") from error
         raise
     except UserWarning as warning:
         if str(warning).startswith(BROADCASTING):

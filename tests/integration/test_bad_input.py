@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import numpy as np
+import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -10,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from lightmodels import LightModel
+from lightmodels import LightModel, Trainer
+from lightmodels.data.array_datamodule import ArrayDataModule
 
 X, Y = points(40)
 
@@ -112,3 +115,111 @@ def test_what_does_not_optimize_the_net_is_refused(optimizer, parts):
     with pytest.raises(ValueError, match="optimizer") as error:
         model.train_on_batch((X, Y))
     assert_one_line(error, *parts)
+
+
+# Arrays
+
+
+def trainer(**options):
+    return Trainer(**({"max_epochs": 1, "gpus": 0, "logger": False, "enable_checkpointing": False} | options))
+
+
+def classifier(module=None, **options):
+    return LightModel.from_net(module or net(), loss="cross_entropy", optimizer=partial(torch.optim.SGD, lr=0.0))
+
+
+objects = np.array(X.double().tolist(), dtype=object)
+GOOD_ARRAYS = {
+    "lists": (X.tolist(), Y.tolist()),
+    "a list beside an array": (X, Y.tolist()),
+    "numbers as objects": (objects, Y),
+    "extended precision": (X.numpy().astype(np.longdouble), Y),
+    "float64 tensors": (X.double(), Y),
+    "nothing masked": (np.ma.masked_greater(X.numpy(), 100), Y),
+}
+
+
+@pytest.mark.parametrize("kind", GOOD_ARRAYS)
+def test_arrays_of_other_kinds_give_the_same_values(kind):
+    model, data = classifier(), GOOD_ARRAYS[kind]
+    expected = F.cross_entropy(model(X), Y).item()
+    row = trainer().fit(model, train_data=data, validation_data=data)[-1]
+    assert [row["train_loss"], row["val_loss"]] == pytest.approx([expected] * 2, rel=1e-6)
+    assert trainer().evaluate(model, data)["test_loss"] == pytest.approx(expected, rel=1e-6)
+    assert torch.allclose(trainer().predict(model, data[0]), model(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"precision": "64-true"}])
+def test_a_net_in_double_precision_gets_its_data_in_double_precision(options):
+    x = torch.full((40, 2), 1 / 3, dtype=torch.float64)
+    model = classifier(net().double())
+    seen = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    for data in (x, x.numpy()):
+        trainer(**options).fit(model, train_data=(data, Y))
+        trainer(**options).predict(model, data)
+    assert len(seen) == 8
+    assert all(torch.equal(each, x[: len(each)]) for each in seen)
+
+
+class Sparse:
+    def toarray(self):
+        return X.numpy()
+
+
+texts = np.array(["a"] * 40)
+dates = np.array(["2020-01-01"] * 40, dtype="datetime64")
+wide = np.full(40, 2**63, dtype=np.uint64)
+BAD_DATA = {
+    "texts": ({"train_data": (texts, Y)}, ["train must hold arrays of numbers", "<U1", "encode texts"]),
+    "a list of texts": ({"train_data": (["a"] * 40, Y)}, ["train must hold arrays of numbers", "encode texts"]),
+    "mixed types": (
+        {"train_data": (pd.DataFrame({"a": [1.0] * 40, "b": [2.0] * 3 + ["x"] * 37}), Y)},
+        ["train must hold arrays of numbers", "'x' in row 3"],
+    ),
+    "None": ({"train_data": (np.array([None] * 40), Y)}, ["arrays of numbers", "None in row 0"]),
+    "dates": ({"train_data": (dates, Y)}, ["arrays of numbers", "datetime64"]),
+    "ragged lists": ({"train_data": ([[1.0, 2.0], [3.0]], [0, 1])}, ["lists of different lengths", "(X, y)"]),
+    "a list of two lists": ({"train_data": [X.tolist(), Y.tolist()]}, ["lists of different lengths", "tuple"]),
+    "sparse inputs": ({"train_data": (Sparse(), Y)}, ["train", "sparse", ".toarray()"]),
+    "sparse targets": ({"train_data": (X, Sparse())}, ["train", "sparse", ".toarray()"]),
+    "sparse validation data": ({"train_data": (X, Y), "validation_data": (Sparse(), Y)}, ["val ", ".toarray()"]),
+    "complex numbers": ({"train_data": (X.numpy() + 1j, Y)}, ["arrays of numbers", "complex", "x.imag"]),
+    "complex tensors": ({"train_data": (X + 1j, Y)}, ["shared_step", "convert the inputs"]),
+    "masked values": ({"train_data": (np.ma.masked_greater(X.numpy(), 0), Y)}, ["masked", ".filled("]),
+    "too large integers": ({"train_data": (X, wide)}, ["below 2**63"]),
+    "a mapping": ({"train_data": {"x": X, "y": Y}}, ["(X, y)", "dict"]),
+    "a text": ({"train_data": "data.csv"}, ["data must be arrays", "'data.csv'"]),
+    "percent": ({"train_data": (X, Y), "validation_split": 30}, ["validation_split", "fraction", "30"]),
+    "a text as split": ({"train_data": (X, Y), "validation_split": "0.3"}, ["validation_split", "fraction", "'0.3'"]),
+    "a negative split": ({"train_data": (X, Y), "validation_split": -0.1}, ["validation_split", "-0.1"]),
+    "a text as batch size": ({"train_data": (X, Y), "batch_size": "32"}, ["batch_size", "'32'"]),
+    "half a row": ({"train_data": (X, Y), "batch_size": 2.5}, ["batch_size", "whole", "2.5"]),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_DATA)
+def test_bad_data_are_refused(kind):
+    arguments, parts = BAD_DATA[kind]
+    with pytest.raises(ValueError, match=r"must|convert|masked") as error:
+        trainer().fit(classifier(), **arguments)
+    assert_one_line(error, *parts)
+
+
+def test_a_list_of_lists_is_one_array_as_for_numpy():
+    assert [part.shape for part in ArrayDataModule(X.tolist()).splits.train] == [(40, 2)]
+    assert torch.equal(trainer().predict(classifier(), X.tolist()), classifier()(X))
+
+
+CONVOLUTION = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@pytest.mark.parametrize("module", [nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), CONVOLUTION], ids=["dense", "conv"])
+@pytest.mark.parametrize("as_numpy", [False, True])
+def test_images_of_integers_are_refused_alike_in_fit_and_predict(module, as_numpy):
+    images = torch.ones(40, 1, 4, 4, dtype=torch.uint8)
+    images = images.numpy() if as_numpy else images
+    for use in (lambda model: trainer().fit(model, train_data=(images, Y)), lambda m: trainer().predict(m, images)):
+        with pytest.raises(ValueError, match="LightModel") as error:
+            use(classifier(module))
+        assert_one_line(error, "convert the inputs in forward", "x.float()")
