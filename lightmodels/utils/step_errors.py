@@ -18,6 +18,7 @@ DTYPES = re.compile(  # how torch says that a layer's input is of another type t
     r"(mat1 and mat2 must have the same dtype|expected m1 and m2 to have the same dtype"
     r"|Input type \(.*\) and (weight|bias) type \(.*\) should be the same).*"
 )
+ONE_ROW = "Expected more than 1 value per channel"  # how the error of torch's BatchNorm starts
 BROADCASTING = "Using a target size"  # how the warning of torch's losses starts
 
 
@@ -26,7 +27,8 @@ def explain_errors(function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
 
     Raises:
         ValueError: a label or the index of an embedding is out of range (on a CPU, where torch reports it); inputs of
-            another type than the weights; inside ``refuse_broadcasting``, a loss of torch's that broadcasts.
+            another type than the weights; a training batch of one row, in a BatchNorm; inside
+            ``refuse_broadcasting``, a loss of torch's that broadcasts.
     """
     try:
         return function(*args, **kwargs)
@@ -40,10 +42,27 @@ def explain_errors(function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
             hint = "convert the inputs in forward, as by x.float(), or before"
             raise ValueError(f"{name_of(function)}: {found[0]} ({hint})") from error
         raise
+    except ValueError as error:
+        if str(error).startswith(ONE_ROW):
+            raise ValueError(f"{name_of(function)}: {_explain_one_row(function)} ({error})") from error
+        raise
     except UserWarning as warning:
         if str(warning).startswith(BROADCASTING):
             raise ValueError(f"{name_of(function)}: {warning}") from warning
         raise
+
+
+def _explain_one_row(function: Callable[..., Any]) -> str:
+    """Names the batch size, as far as the model's trainer has a loader that knows it."""
+    try:
+        model: Any = getattr(function, "__self__", function)
+        loader = model.trainer.train_dataloader
+    except (AttributeError, RuntimeError):  # how Lightning says that there is no trainer
+        loader = None
+    size = getattr(loader, "batch_size", None)
+    named = "" if size is None else f" (batch_size={size})"
+    what = f"BatchNorm cannot be trained on a batch of one row{named}"
+    return f"{what}: choose a batch_size that leaves no single row at the end, or a DataLoader with drop_last=True"
 
 
 @contextmanager

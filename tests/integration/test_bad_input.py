@@ -223,3 +223,29 @@ def test_images_of_integers_are_refused_alike_in_fit_and_predict(module, as_nump
         with pytest.raises(ValueError, match="LightModel") as error:
             use(classifier(module))
         assert_one_line(error, "convert the inputs in forward", "x.float()")
+
+
+# A last batch of one row
+
+
+def normalized():
+    return nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize("options", [{}, {"compile": True}], ids=["eager", "compiled"])
+def test_batch_norm_with_a_last_batch_of_one_row_names_the_batch_size(options):
+    with pytest.raises(ValueError, match=r"shared_step: BatchNorm") as error:
+        trainer(**options).fit(classifier(normalized()), train_data=(X, Y), batch_size=13)
+    assert_one_line(error, "batch_size=13", "drop_last=True")
+    with pytest.raises(ValueError, match=r"shared_step: BatchNorm") as error:
+        classifier(normalized()).train_on_batch((X[:1], Y[:1]))
+    assert_one_line(error, "batch of one row:", "batch_size")
+
+
+def test_single_rows_that_torch_can_train_on_are_trained_on():
+    images = torch.randn(5, 1, 6, 6)
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert len(trainer().fit(classifier(module), train_data=(images, Y[:5]), batch_size=4)) == 1
+    model = classifier(normalized())
+    trainer().fit(model, train_data=(X, Y), validation_data=(X[:1], Y[:1]), batch_size=20)
+    assert trainer().predict(model, X[:1]).shape == (1, 2)
