@@ -15,7 +15,7 @@ from lightmodels.core.light_model import LightModel
 from lightmodels.loops.install import install
 from lightmodels.metrics.direction import Mode
 from lightmodels.metrics.history import History
-from lightmodels.trainer import data_arguments, defaults, hardware, run_directory
+from lightmodels.trainer import data_arguments, defaults, hardware, option_checks, run_directory
 from lightmodels.trainer.devices import DeviceChoice
 from lightmodels.utils import console, distributed
 from lightmodels.visualization.figure_callback import FigureLogger
@@ -53,7 +53,7 @@ class Trainer(pl.Trainer):
         options: any other argument of ``pl.Trainer``.
 
     Raises:
-        ValueError: devices that are not available, or combined with ``accelerator``.
+        ValueError: devices that are not available, or combined with ``accelerator``; an option out of its range.
 
     Examples:
         >>> from torch import nn, ones
@@ -83,6 +83,7 @@ class Trainer(pl.Trainer):
         **options: Any,
     ) -> None:
         defaults.check_steps_per_execution(steps_per_execution)
+        option_checks.check_options(options, monitor)
         self._restore_best_weights = restore_best_weights and not options.get("fast_dev_run")
         self.run_dir = None if run_dir is None else Path(run_dir)
         self._opened = False

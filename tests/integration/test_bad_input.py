@@ -249,3 +249,25 @@ def test_single_rows_that_torch_can_train_on_are_trained_on():
     model = classifier(normalized())
     trainer().fit(model, train_data=(X, Y), validation_data=(X[:1], Y[:1]), batch_size=20)
     assert trainer().predict(model, X[:1]).shape == (1, 2)
+
+
+# Options of the Trainer
+
+
+BAD_OPTIONS = {
+    "accumulate_grad_batches": {"accumulate_grad_batches": 0},
+    "val_check_interval": {"val_check_interval": 0},
+    "check_val_every_n_epoch": {"check_val_every_n_epoch": 0},
+    "max_steps": {"max_steps": 0},
+    "gradient_clip_val": {"gradient_clip_val": -1},
+    "limit_val_batches": {"limit_val_batches": 0, "monitor": "val_loss"},
+    "min_epochs": {"min_epochs": 2},
+    "max_epochs": {"max_epochs": 1.5},
+}
+
+
+@pytest.mark.parametrize("name", BAD_OPTIONS)
+def test_options_that_no_training_can_have_are_refused_by_name(name):
+    with pytest.raises(ValueError, match=f"^{name} must be") as error:
+        trainer(**BAD_OPTIONS[name])
+    assert_one_line(error)
