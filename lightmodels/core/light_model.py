@@ -57,7 +57,7 @@ class LightModel(pl.LightningModule):
     Attributes:
         history: the ``History`` of all epochs trained; saved in checkpoints.
         data_info: the ``info`` of the data module trained with; set when training starts, and from a checkpoint.
-        max_epochs: number of epochs that this class's training recipe is tuned for.
+        max_epochs: number of epochs that this class's training recipe is tuned for; a Trainer's default.
         total_steps: optimizer steps of the whole training, for schedules that need it without a Trainer.
 
     Examples:

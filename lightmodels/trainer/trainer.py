@@ -126,7 +126,8 @@ class Trainer(pl.Trainer):
         Other arguments are those of ``pl.Trainer.fit``; ``ckpt_path`` continues in that run's directory.
 
         Args:
-            max_epochs: a new limit, counted from the start of the first ``fit``.
+            max_epochs: a new limit, counted from the start of the first ``fit``. Without any limit, a ``LightModel``
+                is trained for the ``max_epochs`` of its class.
             train_data: ``(X, y)`` of tensors or numpy arrays, a Dataset, a DataLoader or a data module,
                 instead of ``train_dataloaders``, which accepts arrays too.
             validation_data: the same, for validation.
@@ -145,10 +146,8 @@ class Trainer(pl.Trainer):
         given = train_dataloaders, val_dataloaders, datamodule
         with data_arguments.float_type_of(model, self.precision):
             data = data_arguments.fit_arguments(*given, train_data, validation_data, validation_split, batch_size)
-        if max_epochs is not None:
-            self.fit_loop.max_epochs = max_epochs
         module = getattr(model, "_orig_mod", model)  # of torch.compile(model)
-        self._require_epochs_left(module)
+        self._set_limit(max_epochs, module)
         ckpt_path = self._find_checkpoint(ckpt_path) or self._resume_from
         if self._makes_logger or self._checkpoint:
             self.open_run(ckpt_path)
@@ -176,7 +175,14 @@ class Trainer(pl.Trainer):
             raise files.MissingCheckpointError(f"{path}: there is no such checkpoint")
         return path
 
-    def _require_epochs_left(self, model: pl.LightningModule) -> None:
+    def _set_limit(self, max_epochs: int | None, model: pl.LightningModule) -> None:
+        """Sets ``max_epochs``, by default that of the model; raises ValueError if no epoch is left."""
+        unlimited = self.max_steps == -1 and not defaults.has(pl.callbacks.Timer, self.callbacks)  # type: ignore[attr-defined]
+        if max_epochs is None and self.max_epochs is None and unlimited and isinstance(model, LightModel):
+            max_epochs = model.max_epochs
+        option_checks.check_limits({"min_epochs": self.min_epochs, "max_epochs": max_epochs}, "epochs")
+        if max_epochs is not None:
+            self.fit_loop.max_epochs = max_epochs
         limit, done = self.fit_loop.max_epochs, self.current_epoch
         if done and model is not self.lightning_module:
             raise ValueError("this Trainer was fitted with another model; create a new one")

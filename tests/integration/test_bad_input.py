@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers.models import points
+from helpers.models import Classifier, points
 from torch import nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
@@ -118,6 +118,14 @@ def test_what_does_not_optimize_the_net_is_refused(optimizer, parts):
 
 
 # Arrays
+
+
+class StopAfter(pl.Callback):
+    def __init__(self, epochs):
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        trainer.should_stop |= trainer.current_epoch + 1 == self.epochs
 
 
 def trainer(**options):
@@ -271,3 +279,35 @@ def test_options_that_no_training_can_have_are_refused_by_name(name):
     with pytest.raises(ValueError, match=f"^{name} must be") as error:
         trainer(**BAD_OPTIONS[name])
     assert_one_line(error)
+
+
+# How long a model is trained
+
+
+class Recipe(Classifier):
+    max_epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs"),
+    [
+        ({"max_epochs": None}, 3),
+        ({"max_epochs": None, "min_epochs": 2}, 3),
+        ({"max_epochs": 1}, 1),
+        ({"max_epochs": None, "max_steps": 10}, 5),
+        ({"max_epochs": None, "max_time": "01:00:00:00", "callbacks": [StopAfter(4)]}, 4),
+        ({"max_epochs": -1, "callbacks": [StopAfter(4)]}, 4),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("error:.*max_epochs. was not set")
+def test_without_a_limit_a_model_is_trained_for_the_epochs_of_its_class(options, epochs):
+    assert len(trainer(**options).fit(Recipe(), train_data=(X, Y), batch_size=20)) == epochs
+
+
+def test_the_epochs_of_a_class_are_a_default_of_fit_only():
+    used = trainer(max_epochs=None)
+    assert len(used.fit(Recipe(), train_data=(X, Y), max_epochs=1)) == 1
+    assert len(used.fit(used.lightning_module, train_data=(X, Y), max_epochs=2)) == 2
+    with pytest.raises(ValueError, match="min_epochs must be at most max_epochs, which is 3, got 5"):
+        trainer(max_epochs=None, min_epochs=5).fit(Recipe(), train_data=(X, Y))
