@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from lightmodels.data.remote_files import DataError, one_line
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 SIDE, BOX = 28, 20  # pixels of an image, and of the box that the ink fills
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")  # decoders of rare formats have had the most security holes
 MIN_CONTRAST = 1 / 16  # between paper and ink, of the whole range
 MIN_INK = 0.15  # of the darkest ink; less is the paper's grain or a JPEG artifact
 MAX_GRAIN = 6.0  # times the median deviation of the border from its median is still paper
@@ -32,10 +33,12 @@ def read_digit(path: str | Path) -> Tensor:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
+            with Image.open(path, formats=FORMATS) as file:
                 image = ImageOps.exif_transpose(file)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise DataError(f"cannot be read: {one_line(error)}") from error
+    except UnidentifiedImageError as error:
+        raise DataError("is not an image that can be read (PNG, JPEG, BMP, GIF or WebP)") from error
     except Exception as error:  # damaged bytes can raise anything
         raise DataError(f"is not an image that can be read ({one_line(error)})") from error
     return to_mnist(extract_ink(image))

@@ -15,7 +15,7 @@ from typing import NoReturn
 from lightmodels.checkpointing.files import CheckpointError
 from lightmodels.data.remote_files import DataError
 from lightmodels.trainer.run_directory import RunDirectoryError
-from lightmodels.utils import distributed
+from lightmodels.utils import console, distributed
 
 INVALID_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
@@ -69,8 +69,8 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         exit_with_message(INVALID_INPUT, error)
     except (CheckpointError, OutputError, FloatingPointError) as error:
         exit_with_message(FAILED, error)
-    except KeyboardInterrupt:
-        exit_with_message(INTERRUPTED, "interrupted")
+    except KeyboardInterrupt as error:
+        exit_with_message(INTERRUPTED, str(error) or "interrupted")
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into SystemExit(1)
             exit_with_message(INTERRUPTED, "interrupted")
@@ -86,8 +86,8 @@ def exit_with_parent(parent: int) -> None:
 
 
 def exit_with_message(code: int, message: object) -> None:
-    if code != INTERRUPTED or distributed.rank() == 0:
-        print(f"{command_name()}: {' '.join(str(message).split())}", file=sys.stderr)
+    if code not in (INTERRUPTED, TERMINATED) or distributed.rank() == 0:
+        print(console.printable(f"{command_name()}: {message}"), file=sys.stderr, flush=True)
     sys.exit(code)
 
 

@@ -23,6 +23,7 @@ from lightmodels.cli.from_checkpoint import load_model, make_datamodule
 from lightmodels.cli.pipeline import Pipeline
 from lightmodels.data.remote_files import DataError
 from lightmodels.utils.atomic_file import replace_file
+from lightmodels.utils.console import printable
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -54,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
                 raise OutputError(f"{output}: not written, its outputs differ from the model's: {result}")
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
-    print(f"{output}: {options.format}, {output.stat().st_size:,} bytes; {result}")
+    print(f"{printable(str(output))}: {options.format}, {output.stat().st_size:,} bytes; {result}")
 
 
 def require_packages(format_: str) -> None:

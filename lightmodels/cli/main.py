@@ -8,6 +8,7 @@ from pathlib import Path
 
 import lightmodels
 from lightmodels.cli.exit_codes import INVALID_INPUT, UsageError, run
+from lightmodels.utils.console import printable
 
 COMMANDS = {
     "train": "train one of the tasks",
@@ -31,7 +32,7 @@ def main() -> None:
         print(USAGE)
     else:
         unknown = f"lightmodels: unknown command {name}, choose one of {', '.join(COMMANDS)}"
-        print(unknown if name else USAGE, file=sys.stderr)
+        print(printable(unknown) if name else USAGE, file=sys.stderr)
         sys.exit(INVALID_INPUT)
 
 

@@ -15,6 +15,7 @@ from lightmodels.cli.exit_codes import Parser, UsageError, command_name
 from lightmodels.cli.from_checkpoint import load_model
 from lightmodels.cli.pipeline import Pipeline
 from lightmodels.cli.raw_inputs import Source, read_inputs
+from lightmodels.utils.console import printable
 
 BATCH_SIZE = 256
 
@@ -90,5 +91,6 @@ def format_table(sources: Sequence[Source], results: Sequence[dict[str, Any]]) -
             continue
         others = ", ".join(f"{each['class']} {each['probability']:.3f}" for each in result["top"][1:])
         rows.append([str(source), str(result["prediction"]), f"{result['probability']:.3f}", others])
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

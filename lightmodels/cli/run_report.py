@@ -13,6 +13,7 @@ from pytorch_lightning.__version__ import version as lightning_version
 from lightmodels import LightModel, Trainer
 from lightmodels.cli.exit_codes import OutputError
 from lightmodels.data.tensor_datamodule import TensorDataModule
+from lightmodels.utils import console
 from lightmodels.utils.atomic_file import replace_file, write_file
 
 
@@ -71,11 +72,11 @@ def write_errors(run_dir: Path) -> Iterator[None]:
 
 def format_results(trainer: Trainer, tested: dict[str, float], epochs: int) -> str:
     """The last three lines of a run: test results, run directory, TensorBoard."""
-    best = trainer.best_epoch
+    best, run_dir = trainer.best_epoch, console.printable(str(trainer.run_dir))
     values = "  ".join(f"{name} {value:.4f}" for name, value in tested.items())
     lines = [
         f"{f'best epoch {best}' if best else f'last epoch {epochs}'} of {epochs}: {values}",
-        f"{trainer.run_dir}: metrics.json, history.csv, config.yaml, checkpoints, figures",
-        f"tensorboard --logdir {trainer.run_dir}",
+        f"{run_dir}: metrics.json, history.csv, config.yaml, checkpoints, figures",
+        f"tensorboard --logdir {run_dir}",
     ]
     return "\n".join(lines)

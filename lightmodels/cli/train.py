@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -15,7 +16,14 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightmodels import LightModel, Trainer, summary
 from lightmodels.callbacks.optimizer_state import OverrideOptimizerOptions
 from lightmodels.cli import run_report, torchrun_restart
-from lightmodels.cli.exit_codes import OutputError, UsageError, flag_errors, set_lightning_log_level
+from lightmodels.cli.exit_codes import (
+    TERMINATED,
+    OutputError,
+    UsageError,
+    exit_with_message,
+    flag_errors,
+    set_lightning_log_level,
+)
 from lightmodels.cli.resume_flags import check_run_dir, save_config
 from lightmodels.cli.tasks import TASKS
 from lightmodels.cli.train_flags import PLAIN_DATA, PLAIN_TRAINER, Parser, changed_options, dump_config, parse
@@ -87,8 +95,9 @@ def train(options: Namespace, parser: Parser) -> dict[str, float]:
     torchrun_restart.init_process_group(trainer.strategy.root_device)
     fit(trainer, model, data, options.resume)
     if trainer.interrupted:
-        raise KeyboardInterrupt
-    best = "best" if trainer.checkpoint_callback else None  # without checkpoints, the last weights
+        raise KeyboardInterrupt(f"interrupted; {how_to_resume(run_dir)}")
+    keeps = trainer.checkpoint_callback and not options.trainer.fast_dev_run
+    best = "best" if keeps else None  # without checkpoints, the last weights
     tested: dict[str, float] = (trainer.test(model, datamodule=data, ckpt_path=best, verbose=False) or [{}])[0]
     if is_first:
         run_report.write_metrics(run_dir, run_report.collect_metrics(trainer, model, options.seed, tested))
@@ -145,7 +154,8 @@ def make_model(options: Namespace, parser: Parser, data: TensorDataModule) -> Li
 def make_trainer(options: Namespace, parser: Parser) -> Trainer:
     arguments = {name: options[name] for name in PLAIN_TRAINER} | changed_options(parser, options, "trainer")
     callbacks = [OverrideOptimizerOptions()] if options.override else []
-    with trainer_errors(list(inspect.signature(Trainer).parameters)):
+    names = [name for kind in (Trainer, pl.Trainer) for name in inspect.signature(kind).parameters]
+    with trainer_errors(names):
         return Trainer(default_root_dir=f"runs/{options.task}", callbacks=callbacks, **arguments)
 
 
@@ -158,15 +168,28 @@ def fit(trainer: Trainer, model: LightModel, data: TensorDataModule, resume: str
             suppress(NothingTrainedError) if resume else nullcontext(),  # all epochs are done: test again
         ):
             trainer.fit(model, datamodule=data, ckpt_path=resume)
+    except SystemExit as stop:
+        if stop.code == TERMINATED:
+            exit_with_message(TERMINATED, f"terminated; {how_to_resume(run_dir)}")
+        raise
     except UsageError:
         if not resume and trainer.is_global_zero:
             shutil.rmtree(run_dir, ignore_errors=True)
+            with suppress(OSError):  # other runs are in it
+                for parent in list(run_dir.parents)[: 2 if run_dir.parts[0] == "runs" else 0]:
+                    parent.rmdir()
         raise
     finally:
         if model.history and trainer.is_global_zero:
             failed = sys.exc_info()[0]  # then report that error, such as a full disk
             with suppress(OutputError) if failed else nullcontext():
                 run_report.write_history(run_dir, model)
+
+
+def how_to_resume(run_dir: Path) -> str:
+    """The line on what an interrupted run has saved."""
+    path = run_dir / "checkpoints" / "last.ckpt"
+    return f"its state is saved: --resume {path} continues it" if path.is_file() else "nothing is saved"
 
 
 def has_started(trainer: Trainer) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from lightmodels import Trainer
-from lightmodels.cli import exit_codes, torchrun_restart
+from lightmodels.cli import config_files, exit_codes, torchrun_restart
+from lightmodels.cli.config_files import configured_task
 from lightmodels.cli.exit_codes import UsageError, command_name, normalize_flag
 from lightmodels.cli.help_page import DESCRIPTION, Formatter, shortened_help
 from lightmodels.cli.resume_flags import find_checkpoint, parse_resumed
@@ -20,6 +20,11 @@ from lightmodels.cli.tasks import TASKS
 PLAIN_DATA = ("seed", "data_dir")  # arguments of data modules with a plain flag
 PLAIN_TRAINER = ("gpus", "tpu_cores", "run_dir", "max_epochs", "save_every_n_steps")  # the Trainer's
 NOT_FLAGS = ("callbacks", "logger", "plugins", "default_root_dir")
+NAMES = {  # options of the Trainer that take an object too: as flags only names, as a class path can run any code
+    "accelerator": (str, "auto"),
+    "strategy": (str, "auto"),
+    "profiler": (str | None, None),
+}
 NOT_SAVED = (
     "config",
     "run_dir",
@@ -56,8 +61,8 @@ class Parser(ArgumentParser):
     def _one_line(self, message: str) -> str:
         if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
             flag = unknown[1].partition("=")[0]
-            similar = difflib.get_close_matches(flag, self._option_string_actions, n=1)
-            return f"unknown flag {flag}" + (f"; did you mean {similar[0]}?" if similar else "")
+            similar = similar_flag(flag, list(self._option_string_actions))
+            return f"unknown flag {flag}" + (f"; did you mean {similar}?" if similar else "")
         key = re.search(r'Parser key "([^"]+)":', message)
         value = re.search(r"(?:Given|Got) value: (.*)", message)
         types = re.findall(r"Expected an? (.+?)(?:\. Got.*)?$", message, re.MULTILINE)
@@ -66,6 +71,16 @@ class Parser(ArgumentParser):
         if key and value and expected:
             return f"--{key[1]} must be {expected}, got {value[1]}"
         return message.removeprefix("argument ")
+
+
+def similar_flag(flag: str, known: Sequence[str]) -> str | None:
+    """The flag that was probably meant: one that ends in it, such as ``--model.lr`` for ``--lr``, or a similar one."""
+    name = flag.removeprefix("--")
+    ending = [each for each in known if each.endswith(f".{name}")]
+    last_parts = {each.rpartition(".")[2]: each for each in known if "." in each}
+    close = difflib.get_close_matches(name, last_parts, n=1, cutoff=0.8) if len(name) > 2 else []
+    similar = difflib.get_close_matches(flag, known, n=1)
+    return next(iter([*ending, *(last_parts[each] for each in close), *similar]), None)
 
 
 def parse(argv: Sequence[str]) -> tuple[Namespace, Parser]:
@@ -133,25 +148,15 @@ def resumed_task(first: argparse.Namespace) -> Any:
     return configured_task(str(config)) if first.resume and config.is_file() else None
 
 
-def configured_task(path: str) -> Any:
-    """The task in a configuration file, or None."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", "not text")
-        raise UsageError(f"--config {path} cannot be read ({reason})") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"--config {path} is not a YAML file") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"--config {path} has no options")
-    return content.get("task")
-
-
 def check_values(options: Namespace) -> None:
     """Raises UsageError for a number out of range, or flags that exclude each other."""
     for name, minimum in (("max_epochs", 1), ("seed", 0)):
         if options[name] < minimum:
             raise UsageError(f"--{name} must be at least {minimum}, got {options[name]}")
+    every, monitor = options.trainer.check_val_every_n_epoch, options.trainer.monitor
+    if every is not None and every > options.max_epochs and not (monitor or "").startswith("train_"):
+        limit = f"at most --max_epochs, which is {options.max_epochs}"
+        raise UsageError(f"--trainer.check_val_every_n_epoch must be {limit}, got {every}: no epoch would be validated")
     if options.quiet and options.verbose:
         raise UsageError("--quiet and --verbose exclude each other")
     last_seed = options.seed + (options.seeds or 1) - 1
@@ -165,12 +170,16 @@ def make_parser(task: str) -> Parser:
     model, data = TASKS[task]
     prog = command_name()
     parser = Parser(prog=prog, description=DESCRIPTION, formatter_class=Formatter, allow_abbrev=False)
+    parser.parser_mode = config_files.MODE
     parser.usage = f"{prog} [--task TASK] [flags]"
     parser.add_argument("--config", action="config", help="YAML file of options; later flags override it")
     add_plain_flags(parser, task)
     parser.add_class_arguments(model, "model")
     parser.add_class_arguments(data, "data", skip=set(PLAIN_DATA))
-    parser.add_class_arguments(Trainer, "trainer", skip={*PLAIN_TRAINER, *NOT_FLAGS}, fail_untyped=False)
+    skipped = {*PLAIN_TRAINER, *NOT_FLAGS, *NAMES}
+    parser.add_class_arguments(Trainer, "trainer", skip=skipped, fail_untyped=False)
+    for name, (kind, default) in NAMES.items():
+        parser.add_argument(f"--trainer.{name}", type=kind, default=default, help=f"{name} of Lightning, by its name")
     parser.add_argument("--trainer.logger", type=bool, default=True, help="write TensorBoard event files")
     return parser
 

@@ -64,7 +64,7 @@ class LightModel(pl.LightningModule):
     Attributes:
         history: the ``History`` of all epochs trained; saved in checkpoints.
         data_info: the ``info`` of the data module trained with; set when training starts, and from a checkpoint.
-        max_epochs: number of epochs that this class's training recipe is tuned for.
+        max_epochs: number of epochs that this class's training recipe is tuned for; a Trainer's default.
         total_steps: optimizer steps of the whole training, for schedules that need it without a Trainer.
 
     Examples:
@@ -106,42 +106,46 @@ class LightModel(pl.LightningModule):
         cls,
         net: nn.Module,
         *,
-        loss: Loss,
+        loss: Loss | str,
         metrics: Mapping[str, MetricLike] | None = None,
-        optimizer: OptimizerLike = torch.optim.Adam,
+        optimizer: OptimizerLike | str = torch.optim.Adam,
         scheduler: Callable[[Optimizer], Any] | None = None,
     ) -> Self:
         """Makes a model of a net and its loss, with no class to write; batches are ``(input, …, target)``.
 
         Args:
             net: the network.
-            loss: ``(output, target) -> scalar``, the mean over the batch.
+            loss: ``(output, target) -> scalar``, the mean over the batch; or ``"mse"``, ``"mae"``, ``"huber"``,
+                ``"cross_entropy"`` or ``"bce"``, the last two of logits.
             metrics: name -> ``torchmetrics.Metric``, or ``(output, target) -> scalar``, a batch's mean.
-            optimizer: an optimizer, or a class or ``functools.partial`` that makes one of the parameters.
+            optimizer: an optimizer, or a class or ``functools.partial`` that makes one of the parameters; or the name
+                of a class in ``torch.optim``, such as ``"adam"``.
             scheduler: makes a schedule of the optimizer, which steps once an epoch.
 
         Raises:
-            ValueError: a metric named ``loss`` or ``size``.
+            ValueError: an argument that is none of these, or a metric named ``loss`` or ``size``.
 
         Examples:
             >>> from lightmodels import LightModel
-            >>> model = LightModel.from_net(nn.Linear(2, 1), loss=nn.functional.mse_loss)
+            >>> model = LightModel.from_net(nn.Linear(2, 1), loss="mse", optimizer="sgd")
             >>> sorted(model.train_on_batch((torch.ones(4, 2), torch.ones(4, 1))))
             ['loss']
         """
+        if not isinstance(net, nn.Module):
+            raise ValueError(f"net must be a torch.nn.Module, such as nn.Linear(2, 1), got {net!r}")
         model = cls(net)
         model.set_training(loss, metrics, optimizer, scheduler)
         return model
 
     def set_training(
         self,
-        loss: Loss,
+        loss: Loss | str,
         metrics: Mapping[str, MetricLike] | None = None,
-        optimizer: OptimizerLike = torch.optim.Adam,
+        optimizer: OptimizerLike | str = torch.optim.Adam,
         scheduler: Callable[[Optimizer], Any] | None = None,
     ) -> None:
         """Sets how a wrapped net is trained; the arguments are those of ``from_net``."""
-        self._net_spec = NetSpec(loss, metrics or {}, optimizer, scheduler)
+        self._net_spec = NetSpec(loss, {} if metrics is None else metrics, optimizer, scheduler)
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Calls the wrapped net.

@@ -1,22 +1,44 @@
 """Data that a Trainer's methods accept besides dataloaders and data modules: arrays and Datasets."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, random_split
 
+from lightmodels.data import array_datamodule
 from lightmodels.data.array_datamodule import ArrayDataModule
 
 
-def as_arrays(data: Any) -> Any:
-    """The array or tuple of arrays that data is or wraps; None for other kinds of data."""
+def as_arrays(data: Any) -> tuple[Any, ...] | None:
+    """The arrays that data is or wraps; None for other kinds of data.
+
+    Raises:
+        ValueError: what cannot be data: a text, a number, or a mapping of arrays.
+    """
     if isinstance(data, TensorDataset):
         return data.tensors
-    first = data[0] if isinstance(data, (tuple, list)) and data else data
-    return data if isinstance(first, (Tensor, np.ndarray)) or hasattr(first, "to_numpy") else None
+    if isinstance(data, Mapping) and any(array_datamodule.is_array(part) for part in data.values()):
+        raise ValueError(f"data must be arrays in a tuple, such as (X, y), got a {type(data).__name__} of arrays")
+    if isinstance(data, (str, bytes, Real)):
+        raise ValueError(f"data must be arrays, a Dataset, a dataloader or a data module, got {data!r}")
+    return array_datamodule.as_arrays(data)
+
+
+@contextmanager
+def float_type_of(model: Any, precision: str) -> Iterator[None]:
+    """Keeps float64 in arrays for a model in double precision, which needs it."""
+    parameters = model.parameters() if isinstance(model, torch.nn.Module) else ()
+    is_double = precision == "64-true" or any(parameter.dtype == torch.float64 for parameter in parameters)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64 if is_double else before)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def as_loader(data: Any, batch_size: int, shuffle: bool = False) -> Any:
@@ -35,6 +57,8 @@ def fit_arguments(
     loaders: Any, val_loaders: Any, datamodule: Any, data: Any, val_data: Any, split: float, batch_size: int
 ) -> dict[str, Any]:
     """The arguments of ``pl.Trainer.fit`` for those of ours; ValueError if they exclude each other."""
+    if not isinstance(split, Real) or not 0 <= split < 1:
+        raise ValueError(f"validation_split must be a fraction of the rows, at least 0 and below 1, got {split!r}")
     given = {"train_dataloaders": loaders, "val_dataloaders": val_loaders, "datamodule": datamodule}
     if data is not None:
         if any(part is not None for part in given.values()):
@@ -61,6 +85,8 @@ def _from_data(data: Any, val_data: Any, split: float, batch_size: int) -> dict[
         return {"datamodule": data}
     arrays, val_arrays = as_arrays(data), as_arrays(val_data)
     if arrays is not None and (val_data is None or val_arrays is not None):
+        if split:
+            _held_out(split, len(arrays[0]))
         module = ArrayDataModule(arrays, val_arrays, batch_size=batch_size, val_fraction=split)
         return {"datamodule": module}
     if split:
@@ -72,7 +98,12 @@ def _from_data(data: Any, val_data: Any, split: float, batch_size: int) -> dict[
 
 
 def _split_dataset(data: Any, fraction: float) -> list[Any]:
-    count = round(fraction * len(data))
-    if not 0 < count < len(data):
-        raise ValueError(f"validation_split must leave rows in both parts, got {fraction} of {len(data)}")
+    count = _held_out(fraction, len(data))
     return list(random_split(data, [len(data) - count, count], torch.Generator().manual_seed(0)))
+
+
+def _held_out(fraction: float, rows: int) -> int:
+    count = round(fraction * rows)
+    if not 0 < count < rows:
+        raise ValueError(f"validation_split must leave rows in both parts, got {fraction} of {rows}")
+    return count

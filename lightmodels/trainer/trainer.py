@@ -15,7 +15,7 @@ from lightmodels.core.light_model import LightModel
 from lightmodels.loops.install import install
 from lightmodels.metrics.direction import Mode
 from lightmodels.metrics.history import History
-from lightmodels.trainer import data_arguments, defaults, hardware, run_directory
+from lightmodels.trainer import data_arguments, defaults, hardware, option_checks, run_directory
 from lightmodels.trainer.devices import DeviceChoice
 from lightmodels.trainer.spawned import return_results
 from lightmodels.utils import console, distributed
@@ -54,7 +54,7 @@ class Trainer(pl.Trainer):
         options: any other argument of ``pl.Trainer``.
 
     Raises:
-        ValueError: devices that are not available, or combined with ``accelerator``.
+        ValueError: devices that are not available, or combined with ``accelerator``; an option out of its range.
 
     Examples:
         >>> from torch import nn, ones
@@ -83,12 +83,9 @@ class Trainer(pl.Trainer):
         tf32: bool = False,
         **options: Any,
     ) -> None:
-        for name, place in (("run_dir", run_dir), ("default_root_dir", options.get("default_root_dir"))):
-            if "://" in str(place):
-                raise ValueError(
-                    f"{name} must be a local directory, got {place}: use ModelCheckpoint(dirpath=…) for it"
-                )
         defaults.check_steps_per_execution(steps_per_execution)
+        option_checks.check_options(options, monitor)
+        option_checks.require_local(run_dir=run_dir, default_root_dir=options.get("default_root_dir"))
         self._restore_best_weights = restore_best_weights and not options.get("fast_dev_run")
         self.run_dir = None if run_dir is None else Path(run_dir)
         self._opened = False
@@ -134,9 +131,9 @@ class Trainer(pl.Trainer):
         is named. ``weights_only=False`` reads a local checkpoint that may run any code.
 
         Args:
-            max_epochs: a new limit, counted from the start of the first ``fit``.
-            train_data: ``(X, y)`` of tensors or numpy arrays, a Dataset, a DataLoader or a data module,
-                instead of ``train_dataloaders``, which accepts arrays too.
+            max_epochs: a new limit, counted from the start of the first ``fit``. Without any limit, a ``LightModel``
+                is trained for the ``max_epochs`` of its class.
+            train_data: ``(X, y)`` of arrays, a Dataset, a DataLoader or a data module; as ``train_dataloaders``.
             validation_data: the same, for validation.
             validation_split: share of ``train_data`` to validate on, drawn at random with a fixed seed.
             batch_size: rows in a batch of arrays and Datasets, over all devices.
@@ -151,9 +148,10 @@ class Trainer(pl.Trainer):
                 ``fit`` continues from there. In both cases the state is saved first.
         """
         given = train_dataloaders, val_dataloaders, datamodule
-        data = data_arguments.fit_arguments(*given, train_data, validation_data, validation_split, batch_size)
+        with data_arguments.float_type_of(model, self.precision):
+            data = data_arguments.fit_arguments(*given, train_data, validation_data, validation_split, batch_size)
         module = getattr(model, "_orig_mod", model)  # of torch.compile(model)
-        self._require_epochs_left(module, max_epochs)
+        self._set_limit(max_epochs, module)
         ckpt_path = self._find_checkpoint(ckpt_path) or self._resume_from
         if self._makes_logger or self._checkpoint:
             self.open_run(ckpt_path)
@@ -180,9 +178,14 @@ class Trainer(pl.Trainer):
             raise files.MissingCheckpointError(f"{path}: there is no such checkpoint")
         return path
 
-    def _require_epochs_left(self, model: pl.LightningModule, new_limit: int | None) -> None:
-        if new_limit is not None:
-            self.fit_loop.max_epochs = new_limit
+    def _set_limit(self, max_epochs: int | None, model: pl.LightningModule) -> None:
+        """Sets ``max_epochs``, by default that of the model; raises ValueError if no epoch is left."""
+        unlimited = self.max_steps == -1 and not defaults.has(pl.callbacks.Timer, self.callbacks)  # type: ignore[attr-defined]
+        if max_epochs is None and self.max_epochs is None and unlimited and isinstance(model, LightModel):
+            max_epochs = model.max_epochs
+        option_checks.check_limits({"min_epochs": self.min_epochs, "max_epochs": max_epochs}, "epochs")
+        if max_epochs is not None:
+            self.fit_loop.max_epochs = max_epochs
         limit, done = self.fit_loop.max_epochs, self.current_epoch
         if done and model is not self.lightning_module:
             raise ValueError("this Trainer was fitted with another model; create a new one")
@@ -318,7 +321,8 @@ class Trainer(pl.Trainer):
         """
         if data is None and datamodule is None:
             datamodule = getattr(self, "datamodule", None)
-        loaders = data_arguments.as_loader(data, batch_size)
+        with data_arguments.float_type_of(self.lightning_module if model is None else model, self.precision):
+            loaders = data_arguments.as_loader(data, batch_size)
         with weights.checkpoint_weights(checkpoint[0], model, self, checkpoint[1]) as module, console.without_banners():
             yield {"model": module, "dataloaders": loaders, "datamodule": datamodule}
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from numbers import Integral, Real
 
 
 def positive(**values: float) -> None:
@@ -20,11 +21,13 @@ def probability(**values: float) -> None:
 
 
 def at_least(minimum: int, **values: float) -> None:
-    """Requires ``value >= minimum``."""
+    """Requires whole numbers, ``value >= minimum``."""
     _check(values, f"at least {minimum}", lambda value: value >= minimum)
+    _check(values, "a whole number", lambda value: isinstance(value, Integral))
 
 
 def _check(values: dict[str, float], requirement: str, is_valid: Callable[[float], bool]) -> None:
     for name, value in values.items():
-        if not is_valid(value):
-            raise ValueError(f"{name} must be {requirement}, got {value}")
+        if not isinstance(value, Real) or not is_valid(value):
+            shown = value if isinstance(value, Real) else repr(value)
+            raise ValueError(f"{name} must be {requirement}, got {shown}")

@@ -91,3 +91,14 @@ def styled(text: str, style: str) -> str:
     """The text in a style of ``STYLES``; unchanged outside a terminal, or with ``NO_COLOR`` set."""
     plain = not is_terminal() or os.environ.get("NO_COLOR")
     return text if plain else f"{STYLES[style]}{text}\033[0m"
+
+
+def printable(text: str) -> str:
+    """One line of a text, in which characters that a terminal would act on are escaped.
+
+    Examples:
+        >>> printable("red\\x1b[31m\\nline")
+        'red\\\\x1b[31m line'
+    """
+    line = " ".join(text.split())
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)

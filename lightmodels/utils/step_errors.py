@@ -1,5 +1,6 @@
-"""One-line errors for what is wrong with a step's labels, indices or loss."""
+"""One-line errors for what is wrong with a step's inputs, labels, indices or loss."""
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,11 @@ HINTS = {  # how torch's message starts -> what it does not tell
     "index out of range in self": "embedding indices must be 0..num_embeddings-1",
 }
 
+DTYPES = re.compile(  # how torch says that a layer's input is of another type than its weights
+    r"(mat1 and mat2 must have the same dtype|expected m1 and m2 to have the same dtype"
+    r"|Input type \(.*\) and (weight|bias) type \(.*\) should be the same).*"
+)
+ONE_ROW = "Expected more than 1 value per channel"  # how the error of torch's BatchNorm starts
 BROADCASTING = "Using a target size"  # how the warning of torch's losses starts
 
 
@@ -20,7 +26,8 @@ def explain_errors(function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     """Calls a model's step, or the model, and returns what it returns.
 
     Raises:
-        ValueError: a label or the index of an embedding is out of range (on a CPU, where torch reports it); inside
+        ValueError: a label or the index of an embedding is out of range (on a CPU, where torch reports it); inputs of
+            another type than the weights; a training batch of one row, in a BatchNorm; inside
             ``refuse_broadcasting``, a loss of torch's that broadcasts.
     """
     try:
@@ -30,10 +37,32 @@ def explain_errors(function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
             if str(error).startswith(start):
                 raise ValueError(f"{name_of(function)}: {str(error).rstrip('.')} ({hint})") from error
         raise
+    except RuntimeError as error:
+        if found := DTYPES.match(str(error)):
+            hint = "convert the inputs in forward, as by x.float(), or before"
+            raise ValueError(f"{name_of(function)}: {found[0]} ({hint})") from error
+        raise
+    except ValueError as error:
+        if str(error).startswith(ONE_ROW):
+            raise ValueError(f"{name_of(function)}: {_explain_one_row(function)} ({error})") from error
+        raise
     except UserWarning as warning:
         if str(warning).startswith(BROADCASTING):
             raise ValueError(f"{name_of(function)}: {warning}") from warning
         raise
+
+
+def _explain_one_row(function: Callable[..., Any]) -> str:
+    """Names the batch size, as far as the model's trainer has a loader that knows it."""
+    try:
+        model: Any = getattr(function, "__self__", function)
+        loader = model.trainer.train_dataloader
+    except (AttributeError, RuntimeError):  # how Lightning says that there is no trainer
+        loader = None
+    size = getattr(loader, "batch_size", None)
+    named = "" if size is None else f" (batch_size={size})"
+    what = f"BatchNorm cannot be trained on a batch of one row{named}"
+    return f"{what}: choose a batch_size that leaves no single row at the end, or a DataLoader with drop_last=True"
 
 
 @contextmanager

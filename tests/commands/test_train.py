@@ -224,7 +224,11 @@ def test_a_run_that_diverges_fails_and_names_epoch_and_step(train):
     assert not Path("run/metrics.json").exists()
 
 
-SIGNALS = [(signal.SIGINT, 130, "train.py: interrupted\n"), (signal.SIGTERM, 143, "")]
+SAVED = "its state is saved: --resume run/checkpoints/last.ckpt continues it\n"
+SIGNALS = [
+    (signal.SIGINT, 130, f"train.py: interrupted; {SAVED}"),
+    (signal.SIGTERM, 143, f"train.py: terminated; {SAVED}"),
+]
 
 
 @pytest.mark.parametrize(("signum", "code", "message"), SIGNALS)

@@ -325,10 +325,9 @@ def test_overfit_batches_sees_the_same_batch_every_epoch():
     assert len(set(model.seen)) == 1
 
 
-@pytest.mark.parametrize("options", [{"limit_train_batches": 0}, {"max_steps": 0}])
-def test_a_run_without_a_step_raises(options):
+def test_a_run_without_a_step_raises():
     with pytest.raises(ValueError, match="no optimizer step was made: max_epochs="):
-        quiet_trainer(**options).fit(Classifier(), TensorLoader(*points(10), batch_size=5))
+        quiet_trainer(limit_train_batches=0).fit(Classifier(), TensorLoader(*points(10), batch_size=5))
 
 
 def test_a_validation_loss_that_is_not_finite_raises():
