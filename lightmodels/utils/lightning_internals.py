@@ -128,7 +128,8 @@ def saved_hparams(model: pl.LightningModule) -> dict[str, Any]:
     """What Lightning adds to a checkpoint so that ``load_from_checkpoint`` can construct the model."""
     saved: dict[str, Any] = {"pytorch-lightning_version": pl.__version__}  # type: ignore[attr-defined]
     if model.hparams:
-        name = getattr(model, "_hparams_name", None)
+        # Of the argument that was one dictionary of all hyper-parameters; not in all versions of Lightning.
+        name = next((value for key, value in vars(model).items() if key.endswith("hparams_name")), None)
         saved |= {model.CHECKPOINT_HYPER_PARAMS_KEY: dict(model.hparams), model.CHECKPOINT_HYPER_PARAMS_NAME: name}
     return saved
 
