@@ -1,4 +1,4 @@
-"""Decides when a step can bypass Lightning's hooks, and runs what is left of it."""
+"""Decides when a step of the fast loops can bypass Lightning's hooks, and has the parts of such a step."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

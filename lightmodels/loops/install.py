@@ -25,7 +25,7 @@ def install(trainer: pl.Trainer, steps_per_execution: int | Literal["auto"], com
         slower = f"training in Lightning's own loops, slower with the same results: {reason}"
         rank_zero_warn(slower, stacklevel=6)  # where the Trainer is created
         return
-    from lightmodels.loops.training_epoch_loop import TrainingEpochLoop
+    from lightmodels.loops.fast_training_loop import TrainingEpochLoop
 
     compiler = None
     if compile:

@@ -48,7 +48,7 @@ def fits():
 @pytest.mark.parametrize("index", range(len(GROUPS)))
 def test_without_a_name_training_in_lightnings_loops_gives_the_same_results(fits, index):
     whole, fit = fits[0], fits[index + 1]
-    assert (whole["loop"], whole["warnings"]) == ("lightmodels.loops.training_epoch_loop", [])
+    assert (whole["loop"], whole["warnings"]) == ("lightmodels.loops.fast_training_loop", [])
     assert fit["loop"] == "pytorch_lightning.loops.training_epoch_loop"
     assert fit["results"] == whole["results"]
     names = [name for name, parts in zip(REQUIRED, PARTS, strict=True) if set(GROUPS[index]) & set(parts)]

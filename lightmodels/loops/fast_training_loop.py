@@ -17,7 +17,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightmodels.loops import fast_path, multi_step
-from lightmodels.loops.evaluation_loop import EvaluationLoop
+from lightmodels.loops.fast_validation_loop import EvaluationLoop
 
 MAX_AUTO_SECONDS = 0.05  # length of an execution with steps_per_execution="auto"
 
