@@ -22,12 +22,8 @@ class TrainingChecks(pl.Callback):
             left: float = trainer.estimated_stepping_batches - trainer.global_step
             if config.interval == "epoch":
                 left = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs - trainer.current_epoch
-            steps, end = (
-                config.scheduler.last_epoch + left // config.frequency,
-                getattr(config.scheduler, "total_steps", None),
-            )
+            steps = config.scheduler.last_epoch + left // config.frequency
+            end = getattr(config.scheduler, "total_steps", None)
             if end is not None and end < steps < math.inf:
-                name = type(config.scheduler).__name__
-                raise ValueError(
-                    f"{name} ends after {end} steps, but training has {steps:.0f}: give it more total_steps"
-                )
+                what = f"{type(config.scheduler).__name__} ends after {end} steps, but training has {steps:.0f}"
+                raise ValueError(f"{what}: give it more total_steps")

@@ -297,7 +297,8 @@ class LightModel(pl.LightningModule):
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.add_to_checkpoint(checkpoint)  # also to those of weights only, for which no callback is asked
+        if "history" not in checkpoint:  # of weights only, for which no callback is asked
+            self.add_to_checkpoint(checkpoint)
 
     def add_to_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what ``lightmodels.load`` needs: the name of the class, the history and ``data_info``."""
@@ -316,8 +317,8 @@ class LightModel(pl.LightningModule):
             TypeError: the model holds more than plain data; the key is named.
         """
         checkpoint = {"state_dict": self.state_dict(), **lightning_internals.saved_hparams(self)}
-        self.on_save_checkpoint(checkpoint)
         self.add_to_checkpoint(checkpoint)
+        self.on_save_checkpoint(checkpoint)
         files.save_checkpoint(checkpoint, path)
 
     @classmethod
