@@ -41,6 +41,8 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
             that does not tell which values are better.
     """
 
+    runs_every_step = False  # with several steps per execution, it saves at the end of one
+
     def __init__(self, monitor: str | None = None, mode: Mode | None = None, every_n_steps: int | None = None) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"save_every_n_steps must be at least 1, got {every_n_steps}")

@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint
 from lightmodels.utils import lightning_internals
@@ -16,12 +17,8 @@ from lightmodels.utils import lightning_internals
 DEADLINE = 30.0  # seconds between SIGTERM and SIGKILL, by default, in SLURM and Kubernetes
 
 
-class TrainingInterrupted(Exception):
-    """Training was interrupted by the signal ``signum``."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(signum).name}")
-        self.signum = signum
+class TrainingInterrupted(KeyboardInterrupt):
+    """Training was interrupted by Ctrl-C, with its state saved; Lightning turns it into ``SystemExit(1)``."""
 
 
 class SignalHandler(pl.Callback):
@@ -29,7 +26,8 @@ class SignalHandler(pl.Callback):
 
     ``checkpoint``, if any, saves the state as ``last.ckpt`` first, so that a resumed run continues exactly. A signal
     during the validation at the end of an epoch takes effect after it. A second Ctrl-C aborts at once, and a process
-    that has not ended 30 seconds after the signal (it may wait for a dead peer) is killed.
+    that has not ended 30 seconds after the signal (it may wait for a dead peer) is killed. As in Lightning,
+    ``on_exception`` of callbacks receives a KeyboardInterrupt for Ctrl-C, and a SIGTERMException for SIGTERM.
     """
 
     runs_every_step = True  # also inside an execution of several steps, as a signal cannot wait
@@ -108,7 +106,9 @@ class SignalHandler(pl.Callback):
         handler = self.user_handlers.get(signum)
         if callable(handler) and handler is not signal.default_int_handler:
             handler(signum, None)
-        raise TrainingInterrupted(signum)
+        if signum == signal.SIGINT:
+            raise TrainingInterrupted("interrupted by SIGINT")
+        raise SIGTERMException(128 + signum)
 
     def _restore_handlers(self) -> None:
         """Restores the handlers; the timer keeps running if other processes may never answer."""

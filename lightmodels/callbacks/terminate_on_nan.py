@@ -1,13 +1,15 @@
 """TerminateOnNaN: ends training with an error as soon as the loss or the weights are not finite."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor, nn
 
+from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.metrics.history import History
 
 
@@ -49,7 +51,10 @@ class TerminateOnNaN(pl.Callback):
             bad_batch = torch.where(loss.isfinite(), math.inf, batch_idx)
             self._first_bad_batch = torch.minimum(self._first_bad_batch, bad_batch)
         elif not loss.isfinite():
-            where = _describe_bad_row(batch, trainer.train_dataloader, trainer.current_epoch, batch_idx)
+            loader = trainer.train_dataloader
+            known = isinstance(loader, TensorLoader)
+            numbers = loader.row_numbers(trainer.current_epoch, batch_idx) if known else None  # type: ignore[union-attr]
+            where = _describe_bad_row(batch, numbers)
             self._fail(f"loss is {loss.item()}", f", step {batch_idx + 1}{where}")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -59,7 +64,12 @@ class TerminateOnNaN(pl.Callback):
         for name, value in trainer.callback_metrics.items():
             is_loss = name.partition("/")[0] == "val_loss"  # each of several loaders has one
             if (is_loss or name in monitored) and not math.isfinite(value):
-                self._fail(f"{name} is {float(value)}")
+                loader = CombinedLoader(trainer.val_dataloaders).flattened[int(name.partition("_idx_")[2] or 0)]
+                where = ""
+                if isinstance(loader, TensorLoader):
+                    rows = range(loader.num_rows) if loader.source_rows is None else loader.source_rows
+                    where = _describe_bad_row(loader.tensors, rows)
+                self._fail(f"{name} is {float(value)}", where)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._first_bad_batch.isfinite():
@@ -87,16 +97,16 @@ def require_finite_weights(model: nn.Module) -> None:
         raise FloatingPointError(f"weight {name} is not finite; the last checkpoint was kept")
 
 
-def _describe_bad_row(batch: Any, loader: Any, epoch: int, batch_idx: int) -> str:
-    """The first row of features or labels that is not finite, numbered as in the data set if possible."""
+def _describe_bad_row(batch: Any, numbers: Tensor | Sequence[int] | None) -> str:
+    """The first row of features or labels that is not finite, by the rows' numbers in the data, if they are known."""
     parts = batch.values() if isinstance(batch, Mapping) else batch
     parts = list(parts) if isinstance(parts, Iterable) and not isinstance(parts, Tensor) else [parts]
     for index, part in enumerate(parts):
         if not isinstance(part, Tensor) or not part.dim() or part.isfinite().all():
             continue
         row, place = int((~part.isfinite()).nonzero()[0, 0]), "batch"
-        if hasattr(loader, "row_numbers"):
-            row, place = int(loader.row_numbers(epoch, batch_idx)[row]), "training set"
+        if numbers is not None:
+            row, place = int(numbers[row]), "data"
         what = "labels" if index and index == len(parts) - 1 else "features"
         return f": the {what} of row {row} of the {place} are not finite"
     return ""

@@ -67,7 +67,7 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         main(sys.argv[1:] if argv is None else argv)
     except (UsageError, DataError, RunDirectoryError) as error:
         exit_with_message(INVALID_INPUT, error)
-    except (CheckpointError, OutputError, FloatingPointError) as error:
+    except (CheckpointError, OutputError, FloatingPointError, distributed.LostProcessError) as error:
         exit_with_message(FAILED, error)
     except KeyboardInterrupt as error:
         exit_with_message(INTERRUPTED, str(error) or "interrupted")

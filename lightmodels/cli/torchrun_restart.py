@@ -1,6 +1,7 @@
 """When one of its processes dies, torchrun restarts the command: finds the run to resume, and reconnects."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -45,7 +46,7 @@ def _job_file() -> Path | None:
     return Path(error_file).parents[2] / "run_dir" if error_file else None
 
 
-def init_process_group(device: torch.device) -> None:
+def init_process_group(device: torch.device, timeout: float) -> None:
     """Connects the processes of one machine after a restart; in all other cases Lightning does.
 
     torchrun's store still holds the addresses of the processes that died, so each restart gets its own
@@ -61,4 +62,5 @@ def init_process_group(device: torch.device) -> None:
         store=PrefixStore(f"restart_{restarts}", store),
         rank=rank,
         world_size=size,
+        timeout=timedelta(seconds=timeout),
     )

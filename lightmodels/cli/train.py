@@ -92,7 +92,7 @@ def train(options: Namespace, parser: Parser) -> dict[str, float]:
         with run_report.write_errors(run_dir):
             save_config(run_dir, dump_config(parser, options))
         print_headline(options, model, data, trainer)
-    torchrun_restart.init_process_group(trainer.strategy.root_device)
+    torchrun_restart.init_process_group(trainer.strategy.root_device, trainer.timeout)
     fit(trainer, model, data, options.resume)
     if trainer.interrupted:
         raise KeyboardInterrupt(f"interrupted; {how_to_resume(run_dir)}")

@@ -16,7 +16,7 @@ from lightmodels.metrics.stage_metrics import EpochRecord
 from lightmodels.utils import lightning_internals
 from lightmodels.utils.batch import run_step
 from lightmodels.utils.preserve import eval_mode
-from lightmodels.utils.step_errors import require_gradient
+from lightmodels.utils.step_errors import require_closure, require_gradient
 
 HOOKS = (  # per-step hooks that a Trainer calls; nothing calls them here
     "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
@@ -54,6 +54,8 @@ class BatchTrainer:
         self._record.lr = self.optimizer.param_groups[0]["lr"]
         self._counted = False
         self.optimizer.step(lambda: self._backward(batch))  # type: ignore[arg-type, return-value]
+        if not self._counted:
+            require_closure(self.optimizer, was_called=False)
         self._steps += 1
         self._step_schedules("step", self._steps)
         return self._means["train"].compute()
@@ -142,4 +144,5 @@ def configure_optimization(model: Any) -> tuple[Optimizer, list[LRSchedulerConfi
     optimizers, schedules = lightning_internals.configured_optimizers(model)
     if len(optimizers) != 1:
         raise ValueError(f"{name} has {len(optimizers)} optimizers: train it with a Trainer")
+    require_closure(optimizers[0])
     return optimizers[0], schedules

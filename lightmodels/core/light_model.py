@@ -1,7 +1,8 @@
 """LightModel: a LightningModule that needs only ``shared_step`` and an optimizer."""
 
+import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,7 +32,7 @@ from lightmodels.metrics.stage_metrics import EpochRecord, StageMetrics
 from lightmodels.optim.lr_schedules import attached_trainer, current_lr
 from lightmodels.plots.defaults import default_figures
 from lightmodels.utils import distributed, lightning_internals
-from lightmodels.utils.batch import forward_arguments, run_step, values_and_size
+from lightmodels.utils.batch import forward_arguments, run_step, values_and_size, warn_of_none
 from lightmodels.utils.preserve import eval_mode
 from lightmodels.utils.step_errors import explain_errors, require_gradient
 
@@ -46,7 +47,7 @@ class LightModel(pl.LightningModule):
     """A LightningModule whose training, validation and test steps are one ``shared_step``.
 
     Subclass it and write ``shared_step(batch) -> dict`` and ``configure_optimizers``; or wrap a net,
-    ``Model(net)``, and ``forward`` calls it. All hooks are yours: only ``configure_callbacks`` must call ``super()``'s.
+    ``Model(net)``, and ``forward`` calls it. All hooks are yours: none has to call ``super()``'s.
 
     ``shared_step`` returns ``"loss"`` and any number of metrics, each a scalar tensor (the mean over the
     batch), a ``(sum, count)`` pair, or a ``torchmetrics.Metric`` of the model that the step has updated;
@@ -87,6 +88,11 @@ class LightModel(pl.LightningModule):
 
     max_epochs: ClassVar[int] = 10
     total_steps: int | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if own := vars(cls).get("configure_callbacks"):
+            cls.configure_callbacks = _and_ours(own)  # type: ignore[assignment, method-assign]
 
     def __init__(self, net: nn.Module | None = None) -> None:
         super().__init__()
@@ -144,7 +150,11 @@ class LightModel(pl.LightningModule):
         optimizer: OptimizerLike | str = torch.optim.Adam,
         scheduler: Callable[[Optimizer], Any] | None = None,
     ) -> None:
-        """Sets how a wrapped net is trained; the arguments are those of ``from_net``."""
+        """Sets how a wrapped net is trained; the arguments are those of ``from_net``.
+
+        The attribute ``lr``, unless None, replaces the optimizer's learning rate; ``Tuner.lr_find`` sets it.
+        """
+        vars(self).setdefault("lr", None)
         self._net_spec = NetSpec(loss, {} if metrics is None else metrics, optimizer, scheduler)
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
@@ -248,6 +258,8 @@ class LightModel(pl.LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """Calls ``forward`` on the inputs: all parts of the batch but the last, the target."""
+        if batch is None:
+            return warn_of_none("predict")
         wrapped = self.net if type(self).forward is LightModel.forward else None
         args, kwargs = forward_arguments(batch, self if wrapped is None else wrapped)
         return explain_errors(self, *args, **kwargs)
@@ -265,7 +277,7 @@ class LightModel(pl.LightningModule):
         return self._net_spec.configure(self)
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        """The callbacks that a LightModel brings along; an override adds its own to those of ``super()``."""
+        """The callbacks that a LightModel brings along; those of an override are added to them."""
         attached: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         if any(isinstance(each, EpochRecorder) and each.model is self for each in attached):
             return []
@@ -273,6 +285,9 @@ class LightModel(pl.LightningModule):
         return [TerminateOnNaN(self.history), EpochRecorder(self), table, UnpaddedSampling()]
 
     def _evaluate(self, stage: str, batch: Any, batch_idx: int, index: int, loaders: Any) -> None:
+        if batch is None:
+            warn_of_none(stage)
+            return
         self._stage_metrics.change_loader(stage, index, self.trainer)
         self._step(stage, batch, batch_idx, loaders[index] if isinstance(loaders, (list, tuple)) else loaders)
 
@@ -356,3 +371,16 @@ class LightModel(pl.LightningModule):
         if "history" in checkpoint:
             self.history.load_state_dict(checkpoint["history"])
             self.data_info = checkpoint.get("data_info", {})
+
+
+def _and_ours(own: Callable[[LightModel], Any]) -> Callable[[LightModel], list[pl.Callback]]:
+    """A subclass's ``configure_callbacks`` that returns a LightModel's too, whether it calls ``super()`` or not."""
+
+    @functools.wraps(own)
+    def configure_callbacks(self: LightModel) -> list[pl.Callback]:
+        found = own(self)
+        callbacks = list(found) if isinstance(found, Sequence) else [found]
+        has_ours = any(isinstance(each, EpochRecorder) for each in callbacks)
+        return callbacks if has_ours else [*LightModel.configure_callbacks(self), *callbacks]
+
+    return configure_callbacks

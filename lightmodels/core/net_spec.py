@@ -70,7 +70,7 @@ class NetSpec(nn.Module):
                 values[name] = metric(output, target)
         return values
 
-    def configure(self, model: nn.Module) -> OptimizerLRScheduler:
+    def configure(self, model: Any) -> OptimizerLRScheduler:
         """What ``configure_optimizers`` returns."""
         given = self.optimizer
         optimizer = given if isinstance(given, Optimizer) else given(model.parameters())
@@ -79,6 +79,8 @@ class NetSpec(nn.Module):
         trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         if trained.isdisjoint(map(id, model.parameters())):
             raise ValueError("optimizer has none of the net's parameters: make it of net.parameters()")
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] if model.lr is None else model.lr
         if self.scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer)}

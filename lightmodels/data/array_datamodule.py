@@ -47,10 +47,12 @@ class ArrayDataModule(TensorDataModule):
         super().__init__(batch_size, val_fraction or 0.1, seed)
         if val is not None and val_fraction:
             raise ValueError("val_fraction must be 0 if validation rows are given")
-        kept, held_out = _to_tensors(train, "train"), () if val is None else _to_tensors(val, "val")
+        kept: Sequence[Tensor] = _to_tensors(train, "train")
+        held_out: Sequence[Tensor] = () if val is None else _to_tensors(val, "val")
         if val_fraction:
-            kept, held_out = train_val_split(kept, val_fraction, seed)
-        self._splits = Splits(kept, held_out, () if test is None else _to_tensors(test, "test"))
+            parts = train_val_split((*kept, torch.arange(len(kept[0]))), val_fraction, seed)
+            (*kept, self.train_rows), (*held_out, self.val_rows) = parts
+        self._splits = Splits(tuple(kept), tuple(held_out), () if test is None else _to_tensors(test, "test"))
         for name, rows in (("val_dataloader", held_out), ("test_dataloader", self._splits.test)):
             if not rows:  # Lightning runs a stage if its dataloader method is overridden
                 setattr(self, name, MethodType(getattr(pl.LightningDataModule, name), self))

@@ -36,6 +36,9 @@ class TensorDataModule(pl.LightningDataModule):
         ValueError: ``batch_size < 1``, a fraction that is not between 0 and 1, or a negative ``seed``.
     """
 
+    train_rows: Tensor | None = None  # the row numbers of the split in its file or array, for error messages
+    val_rows: Tensor | None = None
+
     def __init__(self, batch_size: int = 32, val_fraction: float = 0.1, seed: int = 0) -> None:
         super().__init__()
         at_least(1, batch_size=batch_size)
@@ -80,10 +83,10 @@ class TensorDataModule(pl.LightningDataModule):
         _ = self.splits
 
     def train_dataloader(self) -> TensorLoader:
-        return self._loader(self.splits.train, shuffle=True)
+        return self._loader(self.splits.train, self.train_rows, shuffle=True)
 
     def val_dataloader(self) -> TensorLoader:
-        return self._loader(self.splits.val)
+        return self._loader(self.splits.val, self.val_rows)
 
     def test_dataloader(self) -> TensorLoader:
         return self._loader(self.splits.test)
@@ -91,9 +94,10 @@ class TensorDataModule(pl.LightningDataModule):
     def predict_dataloader(self) -> TensorLoader:
         return self.test_dataloader()
 
-    def _loader(self, tensors: Tensors, shuffle: bool = False) -> TensorLoader:
+    def _loader(self, tensors: Tensors, rows: Tensor | None = None, shuffle: bool = False) -> TensorLoader:
         """A loader of tensors on the trainer's device, so that no batch needs to be copied."""
         loader = TensorLoader(*tensors, batch_size=self.batch_size, shuffle=shuffle, seed=self.seed)
+        loader.source_rows = rows
         if self.trainer is not None:
             loader.tensors = tuple(tensor.to(self.trainer.strategy.root_device) for tensor in tensors)
             loader.shard(self.trainer.global_rank, self.trainer.world_size)

@@ -30,6 +30,7 @@ class TensorLoader:
     """
 
     batch_sampler = None  # Lightning looks for set_epoch here, too
+    source_rows: Tensor | None = None  # the row numbers of ``tensors`` in what they are a part of
 
     def __init__(self, *tensors: Tensor, batch_size: int, shuffle: bool = False, seed: int = 0) -> None:
         lengths = [len(tensor) for tensor in tensors]
@@ -77,8 +78,9 @@ class TensorLoader:
                 yield tuple(tensor.index_select(0, order[rows]) for tensor in self.tensors)
 
     def row_numbers(self, epoch: int, batch: int) -> Tensor:
-        """The row numbers in this rank's share of a batch, in the data set."""
-        return self.order(epoch)[self._share(batch)]
+        """The row numbers of this rank's share of a batch, in the file or array that the rows come from."""
+        rows = self.order(epoch)[self._share(batch)].cpu()
+        return rows if self.source_rows is None else self.source_rows[rows]
 
     def order(self, epoch: int) -> Tensor:
         """All row numbers in the order of an epoch, shape ``(N,)``."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightmodels.core.light_model import LightModel
+from lightmodels.utils.step_errors import require_closure
 
 TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 STEP_HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
@@ -73,6 +74,18 @@ def overridden_hooks(trainer: Any, name: str) -> list[Hook]:
     callbacks = [each for each in trainer.callbacks if overrides(each, name, pl.Callback)]
     hooks: list[Hook] = [(each, partial(getattr(each, name), trainer, model)) for each in callbacks]
     return hooks + ([(model, getattr(model, name))] if overrides(model, name, LightModel) else [])
+
+
+def needs_every_step(callback: pl.Callback) -> bool:
+    """Whether a callback may miss what it is for, as an average of weights, if it is called once an execution only.
+
+    An attribute ``runs_every_step``, true or false, says that it does not.
+    """
+    if isinstance(callback, pl.callbacks.ModelCheckpoint):
+        return callback._every_n_train_steps > 0
+    return not hasattr(callback, "runs_every_step") and not isinstance(
+        callback, (pl.callbacks.ProgressBar, pl.callbacks.Timer)
+    )
 
 
 def call_hooks(hooks: list[Hook], model: Any, name: str, *args: Any) -> None:
@@ -142,6 +155,8 @@ def run_step(trainer: Any, batch: Any, index: int, context: Context, zero_grads:
         return loss
 
     optimizer.step(closure)
+    if loss is None:
+        require_closure(optimizer, was_called=False)
     return loss.detach().clone()  # type: ignore[no-any-return]
 
 

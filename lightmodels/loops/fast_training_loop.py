@@ -9,6 +9,7 @@ import time
 from functools import partial
 from typing import Any
 
+import pytorch_lightning as pl
 from pytorch_lightning.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging
 from pytorch_lightning.loops.fit_loop import RestartStage
 from pytorch_lightning.loops.loop import _Loop
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from lightmodels.loops import fast_path, multi_step
 from lightmodels.loops.fast_validation_loop import EvaluationLoop
+from lightmodels.utils.batch import warn_of_none
 
 MAX_AUTO_SECONDS = 0.05  # length of an execution with steps_per_execution="auto"
 
@@ -50,18 +52,22 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         if self.why_not is None:
             self._prepare_fast_path()
             if self.steps_per_execution != 1:
-                self._refuse_callbacks()
+                self._check_callbacks()
         elif self.steps_per_execution != 1:
             raise ValueError(f"steps_per_execution={self.steps_per_execution!r} is not supported with {self.why_not}")
         if self.compiler:
             self.compiler.begin_epoch(self.trainer, self.why_not)
 
-    def _refuse_callbacks(self) -> None:
-        """Raises ValueError for callbacks that would end several steps per execution in a later epoch."""
+    def _check_callbacks(self) -> None:
+        """Warns of callbacks that miss steps; ValueError for those that would end executions in a later epoch."""
+        option = f"steps_per_execution={self.steps_per_execution!r}"
         for callback in self.trainer.callbacks:
             if isinstance(callback, (GradientAccumulationScheduler, StochasticWeightAveraging)):
-                name = type(callback).__name__
-                raise ValueError(f"steps_per_execution={self.steps_per_execution!r} is not supported with {name}")
+                raise ValueError(f"{option} is not supported with {type(callback).__name__}")
+        for callback, _ in [*self._start_hooks, *self._end_hooks]:
+            if isinstance(callback, pl.Callback) and fast_path.needs_every_step(callback):
+                what = f"{option}: {type(callback).__name__} is called once an execution, not after each step"
+                rank_zero_warn(f"{what}, unless it has an attribute runs_every_step = True")
 
     def _prepare_fast_path(self) -> None:
         trainer, model = self.trainer, self.trainer.lightning_module
@@ -140,14 +146,22 @@ class TrainingEpochLoop(_TrainingEpochLoop):
         batch = fast_path.to_device(batch, trainer)
         progress.increment_ready()
         fast_path.begin_batch(trainer, self._results, batch)
+        if batch is None:
+            warn_of_none("training")
+            return batch, index
         if begins_execution:
             hooks, model = self._start_hooks, trainer.lightning_module
             fast_path.call_hooks(hooks, model, "on_train_batch_start", batch, index)
         progress.increment_started()
         return batch, index
 
-    def run_step(self, batch: Any, index: int, loss: Tensor | None = None) -> Tensor:
-        """Runs, or given its ``loss`` only counts, an optimizer step; the loss before it, of shape ``()``."""
+    def run_step(self, batch: Any, index: int, loss: Tensor | None = None) -> Tensor | None:
+        """Runs, or given its ``loss`` only counts, an optimizer step; the loss before it, of shape ``()``.
+
+        A batch that is None is skipped.
+        """
+        if batch is None:
+            return None
         if self.compiler and loss is None:
             rates = [[group["lr"] for group in self.trainer.optimizers[0].param_groups]]
             losses = self.compiler.run_steps([batch], rates)
@@ -168,9 +182,10 @@ class TrainingEpochLoop(_TrainingEpochLoop):
                 self.trainer.lightning_module.lr_scheduler_step(config.scheduler, None)
                 self.scheduler_progress.increment_completed()
 
-    def end_step(self, loss: Tensor, batch: Any, index: int, is_last: bool) -> None:
+    def end_step(self, loss: Tensor | None, batch: Any, index: int, is_last: bool) -> None:
         """Calls the hooks that follow a step, which is the last of its execution or not."""
-        trainer, model, outputs = self.trainer, self.trainer.lightning_module, {"loss": loss}
+        trainer, model = self.trainer, self.trainer.lightning_module
+        outputs = None if loss is None else {"loss": loss}
         self.batch_progress.increment_processed()
         self.step_schedules(index)
         if self._num_ready_batches_reached():

@@ -35,7 +35,8 @@ def run(loop: Any, data_fetcher: Any) -> None:
     options = _options_per_step(loop, [index for _, index in batches])
     constant = [[{**group, "lr": None} for group in groups] for groups in options]
     losses = None
-    if len(batches) == loop.steps_per_execution and all(each == constant[0] for each in constant):
+    is_whole = len(batches) == loop.steps_per_execution and all(batch is not None for batch, _ in batches)
+    if is_whole and all(each == constant[0] for each in constant):
         rates = [[group["lr"] for group in groups] for groups in options]
         losses = loop.compiler.run_steps([batch for batch, _ in batches], rates)
     for number, (batch, index) in enumerate(batches):
@@ -70,11 +71,12 @@ def _options_per_step(loop: Any, indices: list[int]) -> list[list[dict[str, Any]
     return options
 
 
-def _end_inner_step(loop: Any, loss: Tensor, batch: Any, index: int) -> None:
+def _end_inner_step(loop: Any, loss: Tensor | None, batch: Any, index: int) -> None:
     """Calls the hooks that need no more than the loss of a step inside a graph."""
     model = loop.trainer.lightning_module
     hooks = [hook for hook in loop.every_step_hooks if hook[0].runs_between_compiled_steps]
     loop.batch_progress.increment_processed()
-    fast_path.call_hooks(hooks, model, "on_train_batch_end", {"loss": loss}, batch, index)
+    outputs = None if loss is None else {"loss": loss}
+    fast_path.call_hooks(hooks, model, "on_train_batch_end", outputs, batch, index)
     loop.batch_progress.increment_completed()
     loop._batches_that_stepped += 1

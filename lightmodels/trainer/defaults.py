@@ -1,7 +1,12 @@
 """What our Trainer hands to Lightning's: callbacks, plugins and devices."""
 
+import ast
 import importlib
+import inspect
+import os
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +51,25 @@ def callbacks(
         KeepOptimizerState(),
         SignalHandler(checkpoint if checkpoint in chosen else None),
     ]
+
+
+def from_environment(trainer_class: type, gpus: DeviceChoice, tpu_cores: DeviceChoice) -> dict[str, Any]:
+    """The options of ``pl.Trainer`` in variables such as ``PL_TRAINER_MAX_EPOCHS``, as Lightning reads them.
+
+    Raises ValueError for a variable of an option that is ours.
+    """
+    found: dict[str, Any] = {}
+    for name in [*inspect.signature(trainer_class).parameters, *inspect.signature(pl.Trainer).parameters]:
+        variable = f"PL_TRAINER_{name.upper()}"
+        if not (text := os.environ.get(variable)):
+            continue
+        if name not in inspect.signature(pl.Trainer).parameters:
+            raise ValueError(f"{name} cannot be set by {variable}: pass it, or set a variable of Lightning's Trainer")
+        found[name] = text
+        with suppress(ValueError, SyntaxError):
+            found[name] = ast.literal_eval(text)
+    chosen = gpus is not None or tpu_cores is not None
+    return {name: value for name, value in found.items() if not chosen or name not in ("accelerator", "devices")}
 
 
 def has(kind: type, objects: Iterable[Any]) -> bool:
@@ -94,3 +118,15 @@ def check_steps_per_execution(steps: int | Literal["auto"]) -> None:
     """Raises ValueError for anything but a positive integer or ``"auto"``."""
     if steps != "auto" and (type(steps) is not int or steps < 1):
         raise ValueError(f"steps_per_execution must be at least 1, or 'auto', got {steps!r}")
+
+
+def set_config_saving(trainer: pl.Trainer, fits: bool) -> None:
+    """Makes LightningCLI write its ``config.yaml`` to run directories only, which belong to one run each.
+
+    Lightning refuses a directory that has one; a run that is resumed goes on in its directory. Testing and predicting
+    have no directory of their own.
+    """
+    cli: Any = sys.modules.get("pytorch_lightning.cli")
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if cli and isinstance(callback, cli.SaveConfigCallback):
+            callback.overwrite, callback.already_saved = fits, not fits

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from lightmodels.utils.argument_checks import at_least, not_negative
+from lightmodels.utils.argument_checks import at_least, not_negative, positive
 
 AT_LEAST = {  # whole numbers; None leaves the choice to Lightning
     "accumulate_grad_batches": 1,
@@ -18,8 +18,9 @@ AT_LEAST = {  # whole numbers; None leaves the choice to Lightning
 }
 
 
-def check_options(options: Mapping[str, Any], monitor: str | None = None) -> None:
-    """Raises ValueError for an option of ``pl.Trainer`` with which no training could succeed."""
+def check_options(options: Mapping[str, Any], monitor: str | None, timeout: float) -> None:
+    """Raises ValueError for an option with which no training could succeed."""
+    positive(timeout=timeout)
     for name, minimum in AT_LEAST.items():
         if options.get(name) is not None:
             at_least(minimum, **{name: options[name]})

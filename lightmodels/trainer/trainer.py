@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import Strategy
+from pytorch_lightning.trainer.states import TrainerStatus
 
 from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint
 from lightmodels.callbacks.signal_handler import SignalHandler, TrainingInterrupted
@@ -18,7 +21,7 @@ from lightmodels.metrics.history import History
 from lightmodels.trainer import data_arguments, defaults, hardware, option_checks, run_directory
 from lightmodels.trainer.devices import DeviceChoice
 from lightmodels.trainer.spawned import return_results
-from lightmodels.utils import console, distributed
+from lightmodels.utils import console, distributed, lightning_internals
 from lightmodels.visualization.figure_callback import FigureLogger
 
 
@@ -51,7 +54,8 @@ class Trainer(pl.Trainer):
         compile: compile the whole training step with ``torch.compile``, or, where that is not possible, the net. Parts
             that cannot be compiled are reported and run eagerly.
         tf32: use TF32 for float32 matrix multiplications during training, on GPUs that support it.
-        options: any other argument of ``pl.Trainer``.
+        timeout: seconds that a process waits for the others before the run ends with an error.
+        options: any other argument of ``pl.Trainer``; by default from its variable, such as ``PL_TRAINER_MAX_EPOCHS``.
 
     Raises:
         ValueError: devices that are not available, or combined with ``accelerator``; an option out of its range.
@@ -81,10 +85,12 @@ class Trainer(pl.Trainer):
         steps_per_execution: int | Literal["auto"] = 1,
         compile: bool = False,
         tf32: bool = False,
+        timeout: float = 600,
         **options: Any,
     ) -> None:
+        options = defaults.from_environment(type(self), gpus, tpu_cores) | options
         defaults.check_steps_per_execution(steps_per_execution)
-        option_checks.check_options(options, monitor)
+        option_checks.check_options(options, monitor, timeout)
         option_checks.require_local(run_dir=run_dir, default_root_dir=options.get("default_root_dir"))
         self._restore_best_weights = restore_best_weights and not options.get("fast_dev_run")
         self.run_dir = None if run_dir is None else Path(run_dir)
@@ -107,6 +113,9 @@ class Trainer(pl.Trainer):
         if tf32 and self.strategy.root_device.type != "cuda":
             raise ValueError(f"tf32 needs a CUDA GPU, got {self.strategy.root_device.type}")
         self._tf32 = tf32
+        self.timeout = timeout
+        if not isinstance(options.get("strategy"), Strategy):
+            lightning_internals.set_timeout(self.strategy, timeout)
         install(self, steps_per_execution, compile)
         return_results(self.strategy.launcher, checkpoint, self._signals)
 
@@ -155,6 +164,8 @@ class Trainer(pl.Trainer):
         ckpt_path = self._find_checkpoint(ckpt_path) or self._resume_from
         if self._makes_logger or self._checkpoint:
             self.open_run(ckpt_path)
+        if self._makes_logger:
+            defaults.set_config_saving(self, fits=True)
         self._fit(model, {**data, "weights_only": weights_only}, ckpt_path)
         if self._restore_best_weights and not self.interrupted:
             best = files.load_checkpoint(weights.kept_path("best", self))
@@ -198,11 +209,15 @@ class Trainer(pl.Trainer):
         if self.strategy.root_device.type == "cpu":
             hardware.tune_allocator()
         try:
-            with console.without_banners(), hardware.tf32_matmul(self._tf32):
+            with (
+                console.without_banners(),
+                hardware.tf32_matmul(self._tf32),
+                distributed.explain_lost_processes(self),
+            ):
                 super().fit(model, **data, ckpt_path=ckpt_path)
-        except TrainingInterrupted as interruption:
-            if interruption.signum != signal.SIGINT:
-                raise SystemExit(128 + interruption.signum) from None
+        except SystemExit as stop:
+            if not isinstance(stop.__context__, TrainingInterrupted):
+                raise
             self._resume_from = self._checkpoint.last_model_path if self._checkpoint else None
             return
         finally:
@@ -238,7 +253,8 @@ class Trainer(pl.Trainer):
             self._lock = run_directory.RunLock(self.run_dir)
         self._opened = True
         if self._makes_logger and is_new:
-            self.logger = defaults.tensorboard_logger(self.run_dir)
+            logger = defaults.tensorboard_logger(self.run_dir)
+            self.loggers = [logger] if logger else []
         if self._checkpoint:
             self._checkpoint.dirpath = self.run_dir / "checkpoints"
         if self._figure_logger:
@@ -323,8 +339,26 @@ class Trainer(pl.Trainer):
             datamodule = getattr(self, "datamodule", None)
         with data_arguments.float_type_of(self.lightning_module if model is None else model, self.precision):
             loaders = data_arguments.as_loader(data, batch_size)
-        with weights.checkpoint_weights(checkpoint[0], model, self, checkpoint[1]) as module, console.without_banners():
+        if self._makes_logger:
+            defaults.set_config_saving(self, fits=False)
+        with (
+            weights.checkpoint_weights(checkpoint[0], model, self, checkpoint[1]) as module,
+            console.without_banners(),
+            distributed.explain_lost_processes(self),
+        ):
             yield {"model": module, "dataloaders": loaders, "datamodule": datamodule}
+
+    @property
+    def logger(self) -> Logger | None:
+        """The first logger; the default one, before ``fit``, claims the run directory."""
+        if self._makes_logger and not self._opened and self.state.status != TrainerStatus.RUNNING:
+            self.open_run()
+        return self.loggers[0] if self.loggers else None
+
+    @logger.setter
+    def logger(self, logger: Logger | None) -> None:
+        self._makes_logger = False
+        self.loggers = [logger] if logger else []
 
     @property
     def default_root_dir(self) -> str:

@@ -6,6 +6,7 @@ from numbers import Number
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
@@ -72,6 +73,11 @@ def run_step(step: Callable[[Any], Any], batch: Any, is_first: bool = False) -> 
         return values_and_size(explain_errors(step, batch), batch, step)
     with refuse_broadcasting():
         return values_and_size(explain_errors(step, batch), batch, step)
+
+
+def warn_of_none(stage: str) -> None:
+    """Says that a loader has yielded None instead of a batch, which is left out."""
+    rank_zero_warn(f"a {stage} batch is None: it is skipped", stacklevel=2)
 
 
 def forward_arguments(batch: Any, module: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:

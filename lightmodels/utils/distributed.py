@@ -1,7 +1,9 @@
 """Helpers that make several processes train and count as one would."""
 
 import atexit
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -33,6 +35,30 @@ def all_gather_objects(mine: Any, world_size: int) -> list[Any]:
     if world_size > 1:
         torch.distributed.all_gather_object(objects, mine)
     return objects
+
+
+LOST = re.compile(r"Timed out waiting|Connection (closed|reset) by peer|Broken pipe|[Ss]ocket .*closed")  # gloo's
+
+
+class LostProcessError(RuntimeError):
+    """Another process of the run has ended, or does not answer; one line."""
+
+
+@contextmanager
+def explain_lost_processes(trainer: Any) -> Iterator[None]:
+    """Ends this process's part of a run, and those that it has launched, where another process does not answer.
+
+    Raises LostProcessError, where PyTorch reports it (with gloo; NCCL aborts the process).
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if trainer.world_size == 1 or not (found := LOST.search(str(error))):
+            raise
+        for process in getattr(trainer.strategy.launcher, "procs", []):
+            process.kill()  # a stopped one would stay
+        what = f"has not answered for {trainer.timeout:g} s (timeout)" if found[0].startswith("Timed") else "has ended"
+        raise LostProcessError(f"process {trainer.global_rank}: another process of this run {what}") from error
 
 
 def sum_over_ranks(mine: Tensor, trainer: pl.Trainer) -> Tensor:

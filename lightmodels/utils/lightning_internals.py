@@ -7,6 +7,7 @@ No other file outside ``lightmodels/loops`` uses a private name of Lightning. Wi
 import importlib
 import math
 import warnings
+from datetime import timedelta
 from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any
@@ -76,6 +77,12 @@ def _private(owner: Any, name: str, purpose: str) -> Any:
         where = getattr(owner, "__name__", type(owner).__name__)
         raise RuntimeError(f"{purpose} needs {where}.{name}, which {LIGHTNING} does not have")
     return getattr(owner, name)
+
+
+def set_timeout(strategy: Any, seconds: float) -> None:
+    """Sets how long a strategy's processes wait for each other, if it has several, and a limit."""
+    if hasattr(strategy, "_timeout"):
+        strategy._timeout = timedelta(seconds=seconds)
 
 
 def restart_loaders(trainer: pl.Trainer) -> None:

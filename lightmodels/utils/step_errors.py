@@ -1,5 +1,6 @@
 """One-line errors for what is wrong with a step's inputs, labels, indices or loss."""
 
+import inspect
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor
+from torch.optim import Optimizer
 
 HINTS = {  # how torch's message starts -> what it does not tell
     "Target ": "labels must be 0..C-1, where C is the number of outputs",
@@ -77,6 +79,17 @@ def name_of(function: Callable[..., Any]) -> str:
     """``Model.shared_step`` for that step of a ``Model``, also if it is inherited."""
     owner = type(getattr(function, "__self__", function)).__name__
     return f"{owner}.{getattr(function, '__name__', 'forward')}"
+
+
+def require_closure(optimizer: Optimizer, was_called: bool = True) -> None:
+    """Raises ValueError if an optimizer's ``step`` takes no closure, or has not called it."""
+    try:
+        inspect.signature(type(optimizer).step).bind(optimizer, closure=None)
+    except TypeError:
+        was_called = False
+    if not was_called:
+        name = type(optimizer).__name__
+        raise ValueError(f"{name}.step must take a closure and call it, as it computes the loss and its gradients")
 
 
 def require_gradient(loss: Any, model: pl.LightningModule) -> None:

@@ -26,6 +26,8 @@ class TensorBoardCallback(pl.Callback):
     callback unless its callbacks include one. Without a TensorBoard logger it does nothing.
     """
 
+    runs_every_step = False  # with several steps per execution, it writes at the end of one
+
     def __init__(self) -> None:
         self._has_layout = False
         self._batches_seen = 0

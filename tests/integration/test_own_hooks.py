@@ -68,6 +68,30 @@ def test_all_of_them_at_once(expected, tmp_path):
     assert model_class.calls["on_train_epoch_end"] == 3
 
 
+class OwnCallbacks(ManyMetrics):
+    def configure_callbacks(self):
+        return pl.callbacks.Timer()
+
+
+class MoreCallbacks(OwnCallbacks):
+    def configure_callbacks(self):
+        return [super().configure_callbacks()[-1], pl.callbacks.LambdaCallback()]
+
+
+@pytest.mark.parametrize("model_class", [OwnCallbacks, MoreCallbacks])
+def test_callbacks_of_ones_own_are_added_to_those_of_a_light_model(model_class, expected, tmp_path):
+    checkpoint, values = run(model_class, tmp_path / "run")
+    assert checkpoint["callbacks"].pop("Timer")
+    assert different(checkpoint, expected[0], ignore=("model_class",)) == {}
+    assert values == expected[1]
+    plain = pl.Trainer(max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False)
+    model = model_class()
+    plain.fit(model, **loaders())
+    plain.fit_loop.max_epochs = 3
+    plain.fit(model, **loaders())
+    assert model.history["epoch"] == [1, 2, 3]
+
+
 def test_a_light_model_has_hardly_any_hook_of_its_own():
     own = [name for name in HOOKS if name in vars(LightModel)]
     assert own == ["on_load_checkpoint", "on_save_checkpoint"]  # for uses without a Trainer

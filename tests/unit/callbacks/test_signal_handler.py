@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -145,12 +146,16 @@ def test_a_process_that_hangs_is_killed():
 
 SENDS = """
 import os, signal
+from datetime import timedelta
+from torch import distributed as dist
 from lightmodels.callbacks.signal_handler import SignalHandler
 from lightmodels.cli import exit_codes, train
 
 on_train_batch_end = SignalHandler.on_train_batch_end
 
 def send_signal(self, trainer, *arguments):
+    if trainer.global_step == 20:
+        {prepare}
     if trainer.global_step == 25 and trainer.global_rank == {rank}:
         {kill}, {signum:d})
     on_train_batch_end(self, trainer, *arguments)
@@ -163,15 +168,17 @@ OPTIONS = ("--max_epochs", 3, "--save_every_n_steps", 10, "--trainer.figures", "
 TWO_PROCESSES = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
 
 
-def train_and_signal(signum, *options, rank=0, kill=ITSELF):
+def train_and_signal(signum, *options, rank=0, kill=ITSELF, prepare="pass", code=None):
     """Trains in processes of a new group, of which the one with this rank sends a signal after 25 steps."""
-    Path("sends.py").write_text(SENDS.format(rank=rank, kill=kill, signum=signum))
+    Path("sends.py").write_text(SENDS.format(rank=rank, kill=kill, prepare=prepare, signum=signum))
     argv = [sys.executable, "sends.py", "--run_dir", "run", *map(str, options)]
     process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, start_new_session=True)
     _, err = process.communicate(timeout=SECONDS)
-    assert process.returncode == (-signum if signum == signal.SIGKILL else 128 + signum), err
     assert "Traceback" not in err
-    return process.pid
+    if code is None:
+        code = -signum if signum == signal.SIGKILL else 128 + signum
+    assert process.returncode == code, err
+    return process.pid, err
 
 
 def metrics(run_dir):
@@ -205,12 +212,40 @@ CASES = [(1, ITSELF, signal.SIGTERM), (0, GROUP, signal.SIGINT)]
 
 @pytest.mark.parametrize(("rank", "kill", "signum"), CASES, ids=["rank 1", "group"])
 def test_both_processes_stop_whichever_gets_the_signal(rank, kill, signum):
-    group = train_and_signal(signum, "--max_epochs", 100_000, *TWO_PROCESSES, rank=rank, kill=kill)
+    group, _ = train_and_signal(signum, "--max_epochs", 100_000, *TWO_PROCESSES, rank=rank, kill=kill)
+    assert_ended(group)
+    assert saved()["global_step"] >= 25
+
+
+SHORTER = "dist.set_timeout(timedelta(seconds=2))"  # than what processes need to start
+LOST = {signal.SIGSTOP: "has not answered for 600 s (timeout)", signal.SIGKILL: "has ended"}
+
+
+@pytest.mark.parametrize("signum", LOST, ids=["stopped", "killed"])
+def test_a_lost_process_ends_the_others_with_one_line(signum):
+    options = ("--max_epochs", 100_000, "--save_every_n_steps", 10, *TWO_PROCESSES)
+    group, err = train_and_signal(signum, *options, rank=1, prepare=SHORTER, code=1)
+    lines = [line for line in err.splitlines() if line.startswith("sends.py:")]
+    assert lines == [f"sends.py: process 0: another process of this run {LOST[signum]}"]
+    assert_ended(group)
+    assert saved()["global_step"] >= 20
+
+
+def test_the_limit_of_waiting_is_the_trainers_timeout():
+    processes = {"accelerator": "cpu", "devices": 2}
+    assert Trainer(**processes).strategy._timeout.total_seconds() == 600
+    assert Trainer(**processes, timeout=7).strategy._timeout.total_seconds() == 7
+    own = pl.strategies.DDPStrategy(timeout=timedelta(seconds=9))
+    assert Trainer(**processes, strategy=own).strategy._timeout.total_seconds() == 9
+    with pytest.raises(ValueError, match="timeout must be a finite number above 0, got 0"):
+        Trainer(timeout=0)
+
+
+def assert_ended(group):
     deadline = time.monotonic() + SECONDS
     while is_running(group):
         assert time.monotonic() < deadline, "a process is still running after its launcher has ended"
         time.sleep(0.1)
-    assert saved()["global_step"] >= 25
 
 
 def is_running(group):

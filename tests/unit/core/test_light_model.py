@@ -238,10 +238,18 @@ def test_missing_methods_are_named():
 def test_a_loss_that_is_not_finite_raises_and_names_the_row():
     model, (x, y) = Classifier(), points(103)
     x[40] = float("nan")
-    named = "loss is nan in epoch 1, step 2: the features of row 40 of the training set are not finite"
+    named = "loss is nan in epoch 1, step 2: the features of row 40 of the data are not finite"
     with pytest.raises(FloatingPointError, match=named):
         Trainer(max_epochs=2, run_dir="run").fit(model, TensorLoader(x, y, batch_size=25))
     assert not list(Path("run/checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("row", [7, 40, 102])
+def test_the_row_is_that_of_the_array_not_of_the_part_to_train_on(row):
+    x, y = (array.numpy() for array in points(103))
+    x[row] = float("inf")
+    with pytest.raises(FloatingPointError, match=f"the features of row {row} of the data are not finite"):
+        quiet_trainer().fit(Classifier(), train_data=(x, y), validation_split=0.3, batch_size=10)
 
 
 def test_a_lone_validation_returns_its_values():

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:training in Lightning", "ignore:
 
 def test_a_run_interrupted_between_executions_resumes_with_other_ones():
     class Interrupts(pl.Callback):
+        runs_every_step = False
+
         def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
             if trainer.global_step == 8:
                 raise RuntimeError("interrupted")
@@ -48,7 +50,7 @@ def test_a_loss_that_is_not_finite_is_reported_at_its_step(options, eager_backen
     x, y = points()
     x[60] = float("nan")
     trainer = Trainer(max_epochs=1, gpus=0, run_dir="run", **options)
-    message = "epoch 1, step 3: the features of row 60 of the training set"
+    message = "epoch 1, step 3: the features of row 60 of the data"
     with pytest.raises(FloatingPointError, match=message):
         trainer.fit(OneCycle(), TensorLoader(x, y, batch_size=25))
 
