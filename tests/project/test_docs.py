@@ -1,5 +1,6 @@
 """README and docs: their code and commands run, the site builds, and the files and targets they name exist."""
 
+import inspect
 import re
 import shlex
 import subprocess
@@ -10,6 +11,8 @@ import pytest
 import pytorch_lightning as pl
 from helpers import ROOT
 from helpers.commands import command
+
+from lightmodels import Trainer
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
@@ -53,6 +56,12 @@ def test_the_commands_for_synthetic_data_run_one_after_the_other(capfd):
     Path("points.csv").write_text("5,0\n0,9\n")
     for name in ("evaluate", "predict", "export"):
         assert command(capfd, *next(words for words in COMMANDS if words[0] == name)).code == 0
+
+
+def test_the_page_on_lightning_names_every_option_of_our_trainer():
+    text = (ROOT / "docs" / "lightning.md").read_text()
+    options = set(inspect.signature(Trainer).parameters) - set(inspect.signature(pl.Trainer).parameters) - {"options"}
+    assert sorted(name for name in options if f"`{name}`" not in text) == []
 
 
 def test_the_site_builds_without_warnings(tmp_path):
