@@ -164,8 +164,6 @@ class Trainer(pl.Trainer):
         ckpt_path = self._find_checkpoint(ckpt_path) or self._resume_from
         if self._makes_logger or self._checkpoint:
             self.open_run(ckpt_path)
-        if self._makes_logger:
-            defaults.set_config_saving(self, fits=True)
         self._fit(model, {**data, "weights_only": weights_only}, ckpt_path)
         if self._restore_best_weights and not self.interrupted:
             best = files.load_checkpoint(weights.kept_path("best", self))
@@ -204,6 +202,8 @@ class Trainer(pl.Trainer):
             raise ValueError(f"already trained for {done} epochs; pass max_epochs > {done}")
 
     def _fit(self, model: Any, data: dict[str, Any], ckpt_path: str | Path | None) -> None:
+        if self._makes_logger:
+            defaults.set_config_saving(self, fits=True)
         self._signals.first_step = None
         self._signals.user_handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
         if self.strategy.root_device.type == "cpu":

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from lightmodels import History
@@ -19,7 +20,7 @@ class OnGPU(torch.Tensor):
 
 def run_epoch(callback, losses):
     trainer = SimpleNamespace(train_dataloader=None, current_epoch=0)
-    model = SimpleNamespace(automatic_optimization=True, named_parameters=list, named_buffers=list)
+    model = pl.LightningModule()
     callback.on_train_epoch_start(trainer, model)
     for index, loss in enumerate(losses):
         outputs = {"loss": torch.tensor(loss).as_subclass(OnGPU)}

@@ -68,6 +68,8 @@ def test_compiled_steps_in_mixed_precision(eager_backend):
 @pytest.mark.parametrize("validates", [{}, {"val_check_interval": 2}])
 def test_an_interrupted_and_resumed_run_is_bit_identical(steps, validates, eager_backend):
     class Interrupts(pl.Callback):
+        runs_every_step = False
+
         def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
             if trainer.global_step >= 8:
                 raise RuntimeError("interrupted")

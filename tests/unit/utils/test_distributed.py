@@ -1,14 +1,19 @@
 """Two processes train, test and predict like one."""
 
+import itertools
 import json
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers import ROOT, two_processes
 from helpers.commands import run_watched
+from torch.utils.data import DataLoader, DistributedSampler
+
+from lightmodels.utils.distributed import drop_sampler_padding, has_rows
 
 TIMES = ("seconds", "samples_per_second")
 WORKER = ROOT / "tests/helpers/two_processes.py"
@@ -64,3 +69,21 @@ def test_a_compiled_net_trains_as_the_net_itself_on_two_processes(runs):
     for ours in runs[1:]:
         for name, weights in ours["compiled"]["weights"].items():
             torch.testing.assert_close(torch.tensor(weights), torch.tensor(ours["fit"]["weights"][name]))
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_no_row_counts_twice_and_every_process_has_as_many_batches(processes, drop_last):
+    for rows, size in itertools.product(range(processes, 14), range(1, 5)):
+        seen, lengths = [], set()
+        for rank in range(processes):
+            sampler = DistributedSampler(range(rows), processes, rank, shuffle=False)
+            loader = DataLoader(range(rows), size, sampler=sampler, drop_last=drop_last)
+            batches = list(drop_sampler_padding(loader))
+            trainer = SimpleNamespace(global_rank=rank, world_size=processes)
+            lengths.add(len(batches))
+            counted = [batch for index, batch in enumerate(batches) if has_rows(batch, index, loader, trainer)]
+            seen += [row for batch in counted for row in batch.tolist()]
+        assert len(lengths) == 1
+        assert len(set(seen)) == len(seen)
+        assert drop_last or sorted(seen) == list(range(rows))
