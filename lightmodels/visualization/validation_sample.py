@@ -16,9 +16,7 @@ MAX_OUTPUT_BYTES = 256 * 2**20
 class ValidationSample:
     """Copies of validation batches, up to 2,000 rows and 64 MiB.
 
-    Attributes:
-        batches: the batches kept, on the device they came from.
-        complete: whether no further batch is kept.
+    The ``batches`` are on the device they came from; no further one is kept once the sample is ``complete``.
     """
 
     def __init__(self) -> None:
