@@ -57,8 +57,7 @@ class Renderer:
         attempt = self._attempt(f"{name}.figures") if overrides_hook else suppress(Exception)
         # Default figures are optional: where forward does not fit this batch, there are none.
         with attempt, _no_trace(model), self._trainer.precision_plugin.forward_context():
-            outputs = self.sample.map(lambda batch: LightModel.predict_step(model, batch, 0))
-            batch = self.sample.joined()
+            batch, outputs = self.sample.predict(lambda batch: LightModel.predict_step(model, batch, 0))
             if self._writer:
                 with self._attempt(f"{name}.texts"):
                     for key, text in model.texts(batch, outputs).items():

@@ -314,7 +314,9 @@ def test_rows_that_cannot_be_joined_are_left_out():
     kept = ValidationSample()
     for length in (3, 3, 4, 3):
         kept.add({"x": torch.zeros(5, length), "y": [torch.arange(5)]})
-    assert kept.joined()["x"].shape == (15, 3)
+    batch, labels = kept.predict(lambda batch: batch["y"][0])
+    assert batch["x"].shape == (15, 3)
+    assert labels.tolist() == [0, 1, 2, 3, 4] * 3
     kept = ValidationSample()
     kept.add(["no tensor"])
     assert (kept.complete, kept.batches) == (True, [])
@@ -324,12 +326,12 @@ def test_large_rows_and_large_outputs_make_the_sample_smaller(monkeypatch):
     monkeypatch.setattr(validation_sample, "MAX_BYTES", 1_000)
     kept = ValidationSample()
     kept.add((torch.zeros(30, 50), torch.zeros(30)))  # 204 bytes a row
-    assert len(kept.joined()[0]) == 4
+    assert [len(part) for part in kept.batches[0]] == [4, 4]
     assert kept.complete
     monkeypatch.setattr(validation_sample, "MAX_OUTPUT_BYTES", 500)
     kept = ValidationSample()
     for start in range(4):
         kept.add(torch.full((3,), start))
-    results = kept.map(lambda batch: batch.repeat(10).reshape(10, 3).T)  # 240 bytes each
+    batch, results = kept.predict(lambda batch: batch.repeat(10).reshape(10, 3).T)  # 240 bytes each
     assert results.shape == (9, 10)
-    assert kept.joined().tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert batch.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
