@@ -58,7 +58,6 @@ def _thumbnails(images: Tensor) -> Tensor:
     side = min(max(height, width), MAX_IMAGE_SIDE, MAX_SHEET_SIDE // columns)
     scale = side / max(height, width)
     height, width = max(1, round(height * scale)), max(1, round(width * scale))
-    small = images.detach().float().cpu()
-    small = F.interpolate(small, (height, width), mode="area") if scale < 1 else small
+    small = F.interpolate(images.detach().float().cpu(), (height, width), mode="area")
     rgb = torch.stack([to_rgb(image) for image in small]).permute(0, 3, 1, 2)
     return F.pad(rgb, (0, side - width, 0, side - height))

@@ -36,10 +36,11 @@ class Renderer:
     """Writes a model's figures to PNG files and TensorBoard, and its texts and embeddings to TensorBoard.
 
     A footer of each figure names the epoch and the weights. Errors become warnings, one of each kind.
-    The model is left as it was. PNG files go to ``directory``.
+    The model is left as it was. PNG files go to ``directory``; the callback fills ``sample``, of which all is drawn.
     """
 
     def __init__(self, model: LightModel, trainer: pl.Trainer, directory: Path) -> None:
+        self.sample = ValidationSample()
         self._model, self._trainer, self._directory = model, trainer, directory
         self._writer = find_writer(trainer)
         self._warned: set[str] = set()
@@ -49,15 +50,14 @@ class Renderer:
         """The last epoch of the history, counted from 1."""
         return self._model.history.next_epoch - 1
 
-    def render(self, sample: ValidationSample, epoch: int, weights: str) -> None:
-        """Draws what the model shows of a sample; ``weights`` are ``"current"`` or ``"best"``."""
+    def render(self, epoch: int, weights: str) -> None:
+        """Draws what the model shows of the sample; ``weights`` are ``"current"`` or ``"best"``."""
         model, name = self._model, type(self._model).__name__
         overrides_hook = any(getattr(type(model), hook) is not getattr(LightModel, hook) for hook in HOOKS)
         attempt = self._attempt(f"{name}.figures") if overrides_hook else suppress(Exception)
         # Default figures are optional: where forward does not fit this batch, there are none.
         with attempt, _no_trace(model), self._trainer.precision_plugin.forward_context():
-            outputs = sample.map(lambda batch: LightModel.predict_step(model, batch, 0))
-            batch = sample.joined()
+            batch, outputs = self.sample.predict(lambda batch: LightModel.predict_step(model, batch, 0))
             if self._writer:
                 with self._attempt(f"{name}.texts"):
                     for key, text in model.texts(batch, outputs).items():
@@ -67,17 +67,17 @@ class Renderer:
                     add_embeddings(self._writer, model.embeddings(batch, outputs), epoch)
             self._save(model.figures(batch, outputs), f"epoch {epoch}, {weights} weights")
 
-    def render_best(self, sample: ValidationSample) -> None:
+    def render_best(self) -> None:
         """Draws the best checkpoint's weights; without a checkpoint, the current ones."""
         path = getattr(self._trainer.checkpoint_callback, "best_model_path", "")  # raises if saving failed
         if not path:
-            self.render(sample, self.epoch, "current")
+            self.render(self.epoch, "current")
             return
         with self._attempt("the best weights"):
             checkpoint = checkpoint_files.load_checkpoint(path)
             earlier = self.epoch - self._trainer.current_epoch  # epochs trained by other trainers
             with temporary_weights(checkpoint["state_dict"], self._model):
-                self.render(sample, earlier + checkpoint["epoch"] + 1, "best")
+                self.render(earlier + checkpoint["epoch"] + 1, "best")
 
     def render_history(self) -> None:
         """Draws the history's curves."""
@@ -129,15 +129,14 @@ def to_image(figure: "Figure", footer: str) -> Image.Image:
 @contextmanager
 def _no_trace(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; all state but the weights is put back afterwards."""
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    gradients = {parameter: parameter.grad for parameter in model.parameters()}
     metrics = [(module, pop_metric_state(module)) for module in model.modules() if isinstance(module, Metric)]
-    for parameter, _ in gradients:
-        parameter.grad = None
+    model.zero_grad()
     try:
         with no_side_effects(model), torch.no_grad():
             yield
     finally:
-        for parameter, gradient in gradients:
+        for parameter, gradient in gradients.items():
             parameter.grad = gradient
         for metric, state in metrics:
             set_metric_state(metric, state)

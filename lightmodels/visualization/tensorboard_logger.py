@@ -16,9 +16,6 @@ class EpochLogger(TensorBoardLogger):
             step = int(values.pop("epoch"))
         super().log_metrics(values, step)
 
-    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
-        """Does nothing: checkpoints have their own directory."""
-
 
 def find_logger(trainer: pl.Trainer) -> TensorBoardLogger | None:
     """The trainer's first TensorBoard logger; None without one, and on all processes but the first."""

@@ -16,9 +16,7 @@ MAX_OUTPUT_BYTES = 256 * 2**20
 class ValidationSample:
     """Copies of validation batches, up to 2,000 rows and 64 MiB.
 
-    Attributes:
-        batches: the batches kept, on the device they came from.
-        complete: whether no further batch is kept.
+    The ``batches`` are on the device they came from; no further one is kept once the sample is ``complete``.
     """
 
     def __init__(self) -> None:
@@ -48,19 +46,15 @@ class ValidationSample:
             self._rows, self._bytes = self._rows + keep, self._bytes + keep * row_bytes
         self.complete = keep < size or self._rows == MAX_ROWS
 
-    def map(self, function: Callable[[Any], Any]) -> Any:
-        """The results of a function of each batch, joined; batches beyond 256 MiB of results are dropped."""
+    def predict(self, function: Callable[[Any], Any]) -> tuple[Any, Any]:
+        """All rows as one batch, and a function's results for them; batches beyond 256 MiB of results are dropped."""
         results: list[Any] = []
         for batch in self.batches:
             results.append(function(batch))
             if _nbytes(results) > MAX_OUTPUT_BYTES:
                 break
         del self.batches[len(results) :]
-        return concatenate(results)
-
-    def joined(self) -> Any:
-        """All rows as one batch."""
-        return _join(self.batches)
+        return _join(self.batches), concatenate(results)
 
 
 def _tensors(batch: Any) -> list[Tensor]:

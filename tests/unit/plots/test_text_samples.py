@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from helpers.tiny_files import accepted, write_reuters
+from helpers.commands import use_tiny_files
 from tensorboard.plugin_util import markdown_to_safe_html
 
 from datamodules.reuters import TOPICS, ReutersDataModule
@@ -48,10 +48,9 @@ def test_words_and_names_are_shown_as_they_are(word):
     assert " ".join(shown.split()).endswith(expected)
 
 
-def test_news_items_are_decoded(tmp_path, monkeypatch):
-    write_reuters(tmp_path)
-    monkeypatch.setattr(ReutersDataModule, "files", accepted(ReutersDataModule.files, tmp_path))
-    data = ReutersDataModule(str(tmp_path))
+def test_news_items_are_decoded(monkeypatch):
+    use_tiny_files(monkeypatch, "files")
+    data = ReutersDataModule("files")
     model, (x, y) = ReutersConv1D(**data.sizes), data.splits.val
     model.data_info = data.info
     with torch.no_grad():

@@ -6,10 +6,8 @@ from functools import cache
 
 import pytest
 from helpers.browser import chromium, lacking, tensorboard
-from helpers.tiny_files import accepted, write_mnist, write_reuters
+from helpers.commands import use_tiny_files
 
-from datamodules.mnist import MNISTDataModule
-from datamodules.reuters import ReutersDataModule
 from lightmodels.cli import train
 
 pytestmark = pytest.mark.browser
@@ -47,12 +45,9 @@ PAGES = {
 
 def trained(task, directory):
     """The directory of a short run; of tiny files, as far as the task has files."""
-    write_mnist(directory)
-    write_reuters(directory)
     argv = ["--task", task, "--max_epochs", "3", "--run_dir", str(directory / "run")]
     with pytest.MonkeyPatch.context() as patch:
-        for module in (MNISTDataModule, ReutersDataModule):
-            patch.setattr(module, "files", accepted(module.files, directory))
+        use_tiny_files(patch, directory)
         train.main([*argv, *([] if task == "ring" else ["--data_dir", str(directory)])])
     return directory / "run"
 

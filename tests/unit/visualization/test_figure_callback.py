@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from io import BytesIO
 from pathlib import Path
 
@@ -15,7 +14,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from helpers.browser import events
-from helpers.models import Classifier, ManyMetrics, Points, points
+from helpers.checkpoints import different
+from helpers.fits import loaders
+from helpers.models import Classifier, GetsWorse, ManyMetrics, Points, points
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 from PIL import Image
@@ -24,13 +25,9 @@ from pytorch_lightning.demos.boring_classes import BoringModel
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightmodels import Trainer
-from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.visualization import figure_callback, render, validation_sample
 from lightmodels.visualization.figure_callback import FigureLogger
 from lightmodels.visualization.validation_sample import ValidationSample
-
-CLOCKS = ("seconds", "samples_per_second")
-BARE = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
 
 
 @pytest.fixture(autouse=True)
@@ -47,46 +44,44 @@ def footers(monkeypatch):
     return drawn
 
 
-def loaders():
-    return TensorLoader(*points(103), batch_size=25, shuffle=True), TensorLoader(*points(31, 1), batch_size=9)
-
-
-def trainer(**options):
-    return Trainer(**{"max_epochs": 2, "run_dir": "run", "accelerator": "cpu", **options})
+def fit(model, data=None, **options):
+    """A trainer that has trained the model."""
+    trainer = Trainer(**{"max_epochs": 2, "run_dir": "run", "accelerator": "cpu", **options})
+    trainer.fit(model, **(loaders() if data is None else data))
+    return trainer
 
 
 def files():
     return {path.name for path in Path("run/figures").glob("*")}
 
 
-def line():
+def line(title=""):
     figure = Figure(figsize=(2, 1))
+    figure.suptitle(title)
     figure.add_subplot().plot([0, 1])
     return figure
 
 
 class Watched(Classifier):
-    """Records when it draws, and with which weights."""
+    """Records when it draws, which rows, and with which weights."""
 
     def __init__(self) -> None:
         super().__init__(dropout=0.3)
         self.drawn = []
 
     def figures(self, batch, outputs):
-        epoch, weights = self.trainer.current_epoch, self.net[0].weight.clone()
-        self.drawn.append((epoch, self.training, len(batch[0]), weights))
+        assert not self.training
+        assert torch.equal(outputs, self(batch[0]))
+        self.drawn.append((self.trainer.current_epoch, batch, self.net[0].weight.clone()))
         return {"line": line()}
 
 
-class GetsWorse(Watched):
+class WatchedGetsWorse(Watched, GetsWorse):
     """Is best after the first epoch."""
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.01, maximize=True)
 
 
 def test_figures_go_to_png_files_and_to_tensorboard():
-    trainer().fit(Classifier(), *loaders())
+    fit(Classifier())
     found = events().Images("figures/confusion_matrix")
     assert [event.step for event in found] == [5, 10]
     with Image.open("run/figures/confusion_matrix.png") as file:
@@ -96,17 +91,8 @@ def test_figures_go_to_png_files_and_to_tensorboard():
     assert [event.step for event in events().Images("figures/history")] == [10]
 
 
-def test_figures_are_drawn_at_growing_intervals_and_at_the_end(footers):
-    model = Watched()
-    trainer(max_epochs=10).fit(model, *loaders())
-    assert [epoch for epoch, *_ in model.drawn] == [1, 2, 4, 8, 10]
-    assert all(not training and rows == 31 for _, training, rows, _ in model.drawn)
-    assert [event.step for event in events().Images("figures/line")] == [5, 10, 20, 40, 50]
-    assert footers[:4] == [f"epoch {epoch}, current weights" for epoch in (1, 2, 4, 8)]
-
-
 @pytest.mark.parametrize(("cost", "epochs"), [(0.01, [1, 2, 4, 8, 16, 20]), (0.3, [1, 8, 16, 20]), (3.0, [1, 20])])
-def test_drawing_takes_a_twentieth_of_the_training_time(cost, epochs, monkeypatch):
+def test_figures_are_drawn_at_growing_intervals_in_a_twentieth_of_the_training_time(cost, epochs, monkeypatch, footers):
     now = [100.0]
     monkeypatch.setattr(figure_callback, "MAX_SHARE", 0.05)
     monkeypatch.setattr(figure_callback, "perf_counter", lambda: now[0])
@@ -122,31 +108,34 @@ def test_drawing_takes_a_twentieth_of_the_training_time(cost, epochs, monkeypatc
             return super().figures(batch, outputs)
 
     model = Timed()
-    history = trainer(max_epochs=20).fit(model, *loaders())
+    fit(model, max_epochs=20)
     assert [epoch for epoch, *_ in model.drawn] == epochs
-    assert history["seconds"] == pytest.approx([1.0] * 20)  # five steps, without the drawing
-    assert history["samples_per_second"] == pytest.approx([103.0] * 20)
+    assert all(len(x) == 31 for _, (x, _), _ in model.drawn)
+    assert footers[:-1] == [f"epoch {epoch}, current weights" for epoch in epochs[:-1]]
+    assert [event.step for event in events().Images("figures/line")] == [5 * epoch for epoch in epochs]
+    assert model.history["seconds"] == pytest.approx([1.0] * 20)  # five steps, without the drawing
+    assert model.history["samples_per_second"] == pytest.approx([120.0] * 20)
 
 
 def test_the_last_figures_show_the_best_weights_and_the_model_keeps_its_own(footers):
     pl.seed_everything(3, verbose=False)
-    model = GetsWorse()
-    trainer(max_epochs=3).fit(model, *loaders())
+    model = WatchedGetsWorse()
+    fit(model, max_epochs=3)
     (*_, after_one), *_, (*_, at_the_end) = model.drawn
     assert torch.equal(after_one, at_the_end)
     assert footers[-1] == "epoch 1, best weights"
     last = torch.load("run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
-    assert all(torch.equal(last[name], value) for name, value in model.state_dict().items())
+    assert different(last, model.state_dict()) == {}
     assert not torch.equal(model.net[0].weight, at_the_end)
 
 
 def test_footers_name_the_epoch_of_any_checkpoint_and_count_on_from_an_earlier_training(footers):
-    model, greatest = GetsWorse(), ModelCheckpoint("own", monitor="val_loss", mode="max")
-    trainer(max_epochs=3, callbacks=[greatest]).fit(model, *loaders())
+    model, greatest = WatchedGetsWorse(), ModelCheckpoint("own", monitor="val_loss", mode="max")
+    fit(model, max_epochs=3, callbacks=[greatest])
     assert footers[-1] == "epoch 3, best weights"  # the history's best epoch is the first
-    trainer(max_epochs=3, run_dir="second", enable_checkpointing=False).fit(model, *loaders())
+    fit(model, max_epochs=3, run_dir="second", enable_checkpointing=False)
     assert footers[-2:] == ["epoch 4, current weights", "epoch 6, current weights"]
-    trainer(max_epochs=3, run_dir="third").fit(model, *loaders())
+    fit(model, max_epochs=3, run_dir="third")
     assert footers[-2:] == ["epoch 8, current weights", "epoch 7, best weights"]
 
 
@@ -162,20 +151,13 @@ def test_the_footer_is_a_strip_below_the_figure():
     assert not np.array_equal(first[height:], second[height:])
 
 
-def test_the_sample_is_the_first_rows_of_the_validation_data(monkeypatch):
+def test_the_sample_is_the_first_rows_of_the_validation_data_while_training(monkeypatch):
     monkeypatch.setattr(validation_sample, "MAX_ROWS", 20)
-    x, y = points(31, 1)
-
-    class Sees(Watched):
-        def figures(self, batch, outputs):
-            assert torch.equal(batch[0], x[:20])
-            assert torch.equal(batch[1], y[:20])
-            assert torch.equal(outputs, self(x[:20]))
-            return super().figures(batch, outputs)
-
-    model = Sees()
-    trainer(val_check_interval=2).fit(model, *loaders())
+    model, (x, y) = Watched(), points(31, 1)
+    trainer = fit(model, val_check_interval=2, num_sanity_val_steps=2)
+    trainer.validate(model, loaders()["val_dataloaders"], verbose=False)
     assert len(model.drawn) == 2
+    assert all(torch.equal(a, x[:20]) and torch.equal(b, y[:20]) for _, (a, b), _ in model.drawn)
 
 
 class Greedy(ManyMetrics):
@@ -189,26 +171,26 @@ class Greedy(ManyMetrics):
         return {"line": line()}
 
 
-@pytest.mark.parametrize("kind", ["tensors", "DataLoader", "datamodule"])
-def test_training_is_bit_identical_with_figures_and_without(kind):
+def data_loaders():
+    train, val = (DataLoader(TensorDataset(*points(50, i)), 10, shuffle=not i) for i in range(2))
+    return {"train_dataloaders": train, "val_dataloaders": val}
+
+
+@pytest.mark.parametrize("make", [loaders, data_loaders, lambda: {"datamodule": Points(batch_size=25)}])
+def test_training_is_bit_identical_with_figures_and_tensorboard_and_without(make):
     ends = []
     for on in (True, False):
         pl.seed_everything(1, verbose=False)
-        model, data = Greedy(), loaders()
-        if kind == "DataLoader":
-            data = [DataLoader(TensorDataset(*points(50, i)), 10, shuffle=not i) for i in range(2)]
-        data = (None, None, Points(batch_size=25)) if kind == "datamodule" else data
-        run = trainer(max_epochs=4, run_dir=f"run-{on}", figures=on, val_check_interval=0.5)
-        run.fit(model, *data)
+        model, data, logger = Greedy(), make(), None if on else False
+        fit(model, data, max_epochs=4, run_dir=f"run-{on}", figures=on, logger=logger, val_check_interval=0.5)
         assert Path(f"run-{on}/figures/line.png").exists() == on
-        rows = [{name: row[name] for name in row if name not in CLOCKS} for row in model.history]
-        positions = [loader.state_dict() for loader in data[:2] if hasattr(loader, "state_dict")]
-        loops = torch.load(f"run-{on}/checkpoints/last.ckpt", weights_only=True)["loops"]["fit_loop"]
-        randoms = random.random(), np.random.rand(), torch.rand(1).item()
-        tensors = [*model.parameters(), *(value.grad for value in model.parameters()), model.f1_score.tp]
-        plain = [value.tolist() for value in tensors]
-        ends.append((rows, positions, loops["state_dict"], randoms, plain, model.f1_score.update_count))
-    assert ends[0] == ends[1]
+        positions = [loader.state_dict() for loader in data.values() if hasattr(loader, "state_dict")]
+        loops = torch.load(f"run-{on}/checkpoints/last.ckpt", weights_only=True)["loops"]["fit_loop"]["state_dict"]
+        randoms = random.random(), np.random.rand(), torch.rand(1)
+        weights = [(value, value.grad) for value in model.parameters()]
+        metric = model.f1_score.tp, model.f1_score.update_count
+        ends.append((list(model.history), positions, loops, randoms, weights, metric))
+    assert different(*ends) == {}
 
 
 TWO_PROCESSES = """
@@ -232,15 +214,13 @@ for figures in (True, False):
 
 def test_of_two_processes_the_first_draws_and_both_train_as_without():
     Path("script.py").write_text(TWO_PROCESSES)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "script.py"], env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "could not be drawn" not in done.stderr
     assert Path("run-True/figures/confusion_matrix.png").exists()
     ours, expected = (torch.load(f"run-{on}/checkpoints/last.ckpt") for on in (True, False))
-    assert all(torch.equal(value, ours["state_dict"][name]) for name, value in expected["state_dict"].items())
-    for row, other in zip(ours["history"]["rows"], expected["history"]["rows"], strict=True):
-        assert row["val_loss"] == other["val_loss"]
+    for part in ("state_dict", "history"):
+        assert different(ours[part], expected[part]) == {}
 
 
 def fails(batch, outputs):
@@ -248,9 +228,7 @@ def fails(batch, outputs):
 
 
 def draws_some(batch, outputs):
-    bad = Figure()
-    bad.suptitle("$\\nonsense$")
-    return {"bad": bad, "none": None, "line": line()}
+    return {"bad": line("$\\nonsense$"), "none": None, "line": line()}
 
 
 @pytest.mark.parametrize(
@@ -265,12 +243,13 @@ def draws_some(batch, outputs):
 def test_an_error_is_one_warning_and_all_else_is_drawn(hook, function, warned, written, monkeypatch):
     monkeypatch.setattr(Watched, hook, lambda self, *args: function(*args))
     with pytest.warns(RuntimeWarning) as caught:
-        assert len(trainer(max_epochs=4).fit(Watched(), *loaders())) == 4
+        assert fit(Watched(), max_epochs=4).current_epoch == 4
     messages = [str(each.message) for each in caught if "drawn" in str(each.message)]
     assert [message[: len(start)] for message, start in zip(messages, warned, strict=True)] == warned
     assert files() == {"history.png"} | written
 
 
+@pytest.mark.filterwarnings("error:.*drawn")
 def test_a_model_without_hooks_of_its_own_gets_no_warning_if_its_forward_does_not_suit():
     class Odd(Classifier):
         def forward(self, x, more=None):
@@ -278,18 +257,15 @@ def test_a_model_without_hooks_of_its_own_gets_no_warning_if_its_forward_does_no
                 raise TypeError("forward cannot be used here")
             return super().forward(x)
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*drawn")
-        trainer().fit(Odd(), *loaders())
+    fit(Odd())
     assert files() == {"history.png"}
 
 
 def test_without_tensorboard_one_line_says_so_and_files_are_written(monkeypatch, capsys):
     for name in [name for name in sys.modules if name.partition(".")[0] == "tensorboard"]:
         monkeypatch.setitem(sys.modules, name, None)
-    trainer().fit(Classifier(), *loaders())
-    line = "no event files: tensorboard is not installed"
-    assert capsys.readouterr().out.splitlines().count(line) == 1
+    fit(Classifier())
+    assert capsys.readouterr().out.splitlines().count("no event files: tensorboard is not installed") == 1
     assert files() == {"confusion_matrix.png", "history.png"}
 
 
@@ -298,25 +274,17 @@ def test_without_tensorboard_one_line_says_so_and_files_are_written(monkeypatch,
 )
 def test_when_nothing_of_the_model_is_drawn(options):
     model = Watched()
-    trainer(**options).fit(model, *loaders())
+    model.texts = model.embeddings = model.figures
+    fit(model, **options)
     assert not model.drawn
     assert files() == ({"history.png"} if "limit_val_batches" in options else set())
 
 
-def test_sanity_checks_and_validation_by_itself_draw_nothing():
-    model, run = Watched(), trainer(max_epochs=1, num_sanity_val_steps=2)
-    run.fit(model, *loaders())
-    run.validate(model, loaders()[1], verbose=False)
-    assert [(epoch, rows) for epoch, _, rows, _ in model.drawn] == [(1, 31)]
-
-
+@pytest.mark.filterwarnings("ignore")
 def test_other_modules_and_trainers_without_a_run_directory_draw_nothing():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trainer(max_epochs=1).fit(BoringModel())
+    fit(BoringModel(), {}, max_epochs=1)
     model = Watched()
-    other = pl.Trainer(max_epochs=1, accelerator="cpu", callbacks=[FigureLogger()], **BARE)
-    other.fit(model, *loaders())
+    pl.Trainer(max_epochs=1, accelerator="cpu", callbacks=[FigureLogger()], logger=False).fit(model, **loaders())
     assert not model.drawn
     assert files() == set()
 
@@ -328,20 +296,16 @@ def test_ctrl_c_while_drawing_stops_after_the_epoch_with_its_state_saved():
             return super().figures(batch, outputs)
 
     model = Interrupted()
-    assert len(trainer(max_epochs=3).fit(model, *loaders())) == len(model.drawn) == 1
-    assert len(torch.load("run/checkpoints/last.ckpt")["history"]["rows"]) == 1
+    fit(model, max_epochs=3)
+    saved = torch.load("run/checkpoints/last.ckpt")["history"]["rows"]
+    assert len(model.history) == len(model.drawn) == len(saved) == 1
 
 
 def test_figures_of_pyplot_are_closed_and_may_be_used_again():
-    class Plots(Classifier):
-        figure = None
-
-        def figures(self, batch, outputs):
-            self.figure = self.figure or pyplot.figure(figsize=(3, 1))
-            return {"reused": self.figure, "new": pyplot.figure()}
-
     pyplot.close("all")  # those of other tests
-    trainer(max_epochs=4).fit(Plots(), *loaders())
+    model, reused = Classifier(), pyplot.figure(figsize=(3, 1))
+    model.figures = lambda *_: {"reused": reused, "new": pyplot.figure()}
+    fit(model, max_epochs=4)
     assert pyplot.get_fignums() == []
     assert len({(event.width, event.height) for event in events().Images("figures/reused")}) == 1
 
@@ -350,7 +314,9 @@ def test_rows_that_cannot_be_joined_are_left_out():
     kept = ValidationSample()
     for length in (3, 3, 4, 3):
         kept.add({"x": torch.zeros(5, length), "y": [torch.arange(5)]})
-    assert kept.joined()["x"].shape == (15, 3)
+    batch, labels = kept.predict(lambda batch: batch["y"][0])
+    assert batch["x"].shape == (15, 3)
+    assert labels.tolist() == [0, 1, 2, 3, 4] * 3
     kept = ValidationSample()
     kept.add(["no tensor"])
     assert (kept.complete, kept.batches) == (True, [])
@@ -360,12 +326,12 @@ def test_large_rows_and_large_outputs_make_the_sample_smaller(monkeypatch):
     monkeypatch.setattr(validation_sample, "MAX_BYTES", 1_000)
     kept = ValidationSample()
     kept.add((torch.zeros(30, 50), torch.zeros(30)))  # 204 bytes a row
-    assert len(kept.joined()[0]) == 4
+    assert [len(part) for part in kept.batches[0]] == [4, 4]
     assert kept.complete
     monkeypatch.setattr(validation_sample, "MAX_OUTPUT_BYTES", 500)
     kept = ValidationSample()
     for start in range(4):
         kept.add(torch.full((3,), start))
-    results = kept.map(lambda batch: batch.repeat(10).reshape(10, 3).T)  # 240 bytes each
+    batch, results = kept.predict(lambda batch: batch.repeat(10).reshape(10, 3).T)  # 240 bytes each
     assert results.shape == (9, 10)
-    assert kept.joined().tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert batch.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]

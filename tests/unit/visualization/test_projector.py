@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from google.protobuf import text_format
+from helpers.commands import use_tiny_files
+from helpers.fits import loaders
 from helpers.models import Classifier, points
-from helpers.tiny_files import accepted, write_mnist, write_reuters
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.plugins.projector import projector_plugin
@@ -17,12 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from datamodules.mnist import MNISTDataModule
 from datamodules.reuters import ReutersDataModule
 from lightmodels import MNISTCNN, Embedding, ReutersConv1D, Trainer, load
-from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.visualization import projector
-
-
-def loaders():
-    return TensorLoader(*points(103), batch_size=25, shuffle=True), TensorLoader(*points(31, 1), batch_size=9)
 
 
 def trainer(**options):
@@ -56,9 +52,12 @@ def sheet(entry):
 
 
 class Shows(Classifier):
-    """Shows its hidden layer."""
+    """Shows its hidden layer, and counts how often."""
+
+    asked = 0
 
     def embeddings(self, batch, outputs):
+        self.asked += 1
         return {"hidden": Embedding(self.net[:2](batch[0]), [str(label) for label in batch[1].tolist()])}
 
 
@@ -124,8 +123,7 @@ def test_names_that_become_the_same_are_refused():
 
 
 def test_the_last_hidden_layer_of_the_digits(monkeypatch):
-    write_mnist("files")
-    monkeypatch.setattr(MNISTDataModule, "files", accepted(MNISTDataModule.files, "files"))
+    use_tiny_files(monkeypatch, "files")
     data = MNISTDataModule("files")
     run = trainer()
     run.fit(MNISTCNN(), data)
@@ -137,20 +135,16 @@ def test_the_last_hidden_layer_of_the_digits(monkeypatch):
     (entry,) = config()
     assert entry.tensor_name == f"last_hidden_layer:{run.best_epoch:05}"
     np.testing.assert_allclose(vectors(entry), hidden[0].numpy(), rtol=1e-5, atol=1e-6)
-    header, *rows = cells(entry)
-    assert header == ["true", "predicted"]
-    assert rows == [[str(a), str(b)] for a, b in zip(y.tolist(), predicted, strict=True)]
+    rows = [[str(a), str(b)] for a, b in zip(y.tolist(), predicted, strict=True)]
+    assert cells(entry) == [["true", "predicted"], *rows]
     assert list(entry.sprite.single_image_dim) == [28, 28]
-    row, column = divmod(len(x) - 1, sheet(entry).shape[1] // 28)
-    tile = sheet(entry)[28 * row : 28 * row + 28, 28 * column : 28 * column + 28, 0] / 255
-    low, high = x[-1].min(), x[-1].max()
-    assert np.allclose(tile, ((x[-1, 0] - low) / (high - low)).numpy(), atol=0.005)
+    low, high = x[0].min(), x[0].max()
+    assert np.allclose(sheet(entry)[:28, :28, 0] / 255, ((x[0, 0] - low) / (high - low)).numpy(), atol=0.005)
 
 
 def test_the_most_common_words(monkeypatch):
     monkeypatch.setattr("lightmodels.models.reuters_conv1d.MOST_COMMON_WORDS", 20)
-    write_reuters("files")
-    monkeypatch.setattr(ReutersDataModule, "files", accepted(ReutersDataModule.files, "files"))
+    use_tiny_files(monkeypatch, "files")
     data = ReutersDataModule("files")
     model = ReutersConv1D(**data.sizes)
     trainer().fit(model, data)
@@ -165,48 +159,32 @@ def test_the_most_common_words(monkeypatch):
     assert embedding.labels == ["the", "it's"]  # the page would show 000 as 0
 
 
-def test_without_a_vocabulary_there_are_no_words_and_no_texts():
-    x = torch.ones(2, 20, dtype=torch.long)
-    for info in ({}, {"kind": "text"}, {"word_index": {}, "tokens": {"offset": 3}}):
-        model = ReutersConv1D(num_words=50, length=20)
-        model.data_info = info
-        assert model.embeddings((x, x[:, 0]), model(x)) == {}
-        assert model.texts((x, x[:, 0]), model(x)) == {}
+@pytest.mark.parametrize("info", [{}, {"kind": "text"}, {"word_index": {}, "tokens": {"offset": 3}}])
+def test_without_a_vocabulary_there_are_no_words_and_no_texts(info):
+    model, x = ReutersConv1D(num_words=50, length=20), torch.ones(2, 20, dtype=torch.long)
+    model.data_info = info
+    assert model.embeddings((x, x[:, 0]), model(x)) == {}
+    assert model.texts((x, x[:, 0]), model(x)) == {}
 
 
 @pytest.mark.parametrize("resumed", [False, True])
 def test_training_on_replaces_the_embedding_of_the_best_weights(resumed):
-    class Counts(Shows):
-        asked = 0
-
-        def embeddings(self, batch, outputs):
-            self.asked += 1
-            return super().embeddings(batch, outputs)
-
-    model, run = Counts(), trainer(max_epochs=3)
-    run.fit(model, *loaders())
+    model, run = Shows(), trainer(max_epochs=3)
+    run.fit(model, **loaders())
     assert model.asked == 1
     if resumed:
         run = trainer(max_epochs=5, run_dir=None)
-        run.fit(Counts(), *loaders(), ckpt_path="run/checkpoints/last.ckpt")
+        run.fit(Shows(), **loaders(), ckpt_path="run/checkpoints/last.ckpt")
     else:
-        run.fit(model, *loaders(), max_epochs=5)
+        run.fit(model, **loaders(), max_epochs=5)
     (entry,) = config()
     assert entry.tensor_name == f"hidden:{run.best_epoch:05}"
-    net = Classifier().net
-    best = torch.load("run/checkpoints/best.ckpt", weights_only=True)["state_dict"]
-    net.load_state_dict({name.removeprefix("net."): value for name, value in best.items()})
-    expected = net[:2](points(31, 1)[0]).detach().numpy()
+    best = load("run/checkpoints/best.ckpt", model_class=Shows)
+    expected = best.net[:2](points(31, 1)[0]).detach().numpy()
     np.testing.assert_allclose(vectors(entry), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"logger": False}, {"figures": False}, {"limit_val_batches": 0}])
-def test_when_nothing_is_written(options):
-    trainer(**options).fit(Shows(), *loaders())
-    assert not Path("run/projector_config.pbtxt").exists()
-
-
-def test_another_logger_has_the_files_beside_its_events():
-    trainer(logger=TensorBoardLogger("logs", "", "mine", default_hp_metric=False)).fit(Shows(), *loaders())
-    assert Path("logs/mine/projector_config.pbtxt").exists()
-    assert not Path("run/projector_config.pbtxt").exists()
+def test_another_logger_has_the_files_beside_its_events_and_without_one_there_are_none():
+    trainer(logger=TensorBoardLogger("logs", "", "mine", default_hp_metric=False)).fit(Shows(), **loaders())
+    trainer(logger=False, run_dir="without").fit(Shows(), **loaders())
+    assert [path.parent for path in Path().rglob("projector_config.pbtxt")] == [Path("logs/mine")]

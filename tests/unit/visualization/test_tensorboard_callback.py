@@ -7,10 +7,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from helpers.browser import events
+from helpers.fits import loaders
 from helpers.models import Classifier, OneCycle, Points, points
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
-from torch.utils.data import DataLoader, TensorDataset
 
 from lightmodels import Trainer
 from lightmodels.cli import train
@@ -20,15 +20,11 @@ def values_of(found, tag):
     return [(event.step, event.value) for event in found.Scalars(tag)]
 
 
-def text_of(found, tag):
-    return found.Tensors(f"{tag}/text_summary")[0].tensor_proto.string_val[0].decode()
-
-
-def fit(model=None, data=None, ckpt_path=None, **options):
+def fit(data=None, ckpt_path=None, **options):
     pl.seed_everything(0, verbose=False)
-    trainer = Trainer(**({"max_epochs": 3, "run_dir": "run", "accelerator": "cpu"} | options))
-    trainer.fit(model or OneCycle(), data or Points(batch_size=25), ckpt_path=ckpt_path)
-    return trainer, trainer.lightning_module
+    trainer, model = Trainer(**{"max_epochs": 3, "run_dir": "run", "accelerator": "cpu", **options}), OneCycle()
+    trainer.fit(model, data or Points(batch_size=25), ckpt_path=ckpt_path)
+    return trainer, model
 
 
 def test_values_are_plotted_over_epochs_in_one_chart_for_training_and_validation():
@@ -48,11 +44,26 @@ def test_values_are_plotted_over_epochs_in_one_chart_for_training_and_validation
     assert charts == {**metrics, "learning rate": ["lr"]}
 
 
-def test_the_description_names_command_model_data_and_versions(monkeypatch):
+class OwnSplits(pl.LightningDataModule):
+    splits = {"train": 1}  # noqa: RUF012
+
+    def train_dataloader(self):
+        return loaders()["train_dataloaders"]
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (Points(), "Points, rows: 103 train, 31 val, 31 test |"),
+        (OwnSplits(), " OwnSplits |"),
+        (loaders()["train_dataloaders"], " loaders |"),
+    ],
+)
+def test_the_description_names_command_model_data_and_versions(data, shown, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--seed", "a|b"])
-    fit(max_epochs=1)
-    text = text_of(events(), "run")
-    for part in ("train.py --seed 'a/b'", "OneCycle, 42 parameters", "103 train, 31 val", torch.__version__):
+    fit(data, max_epochs=1)
+    text = events().Tensors("run/text_summary")[0].tensor_proto.string_val[0].decode()
+    for part in ("train.py --seed 'a/b'", "OneCycle, 42 parameters", shown, torch.__version__):
         assert part in text
 
 
@@ -74,9 +85,8 @@ def test_hyper_parameters_stand_beside_the_best_and_the_final_values():
 
 @pytest.mark.parametrize("steps_per_execution", [1, 20])
 def test_long_epochs_show_their_steps(steps_per_execution):
-    x, y = points(1000)
     trainer = Trainer(max_epochs=2, run_dir="run", gpus=0, steps_per_execution=steps_per_execution)
-    trainer.fit(Classifier(), train_data=(x, y), batch_size=8)
+    trainer.fit(Classifier(), train_data=points(1000), batch_size=8)
     found, expected = events(), [50, 100, 175, 225] if steps_per_execution == 1 else [60, 100, 185, 225]
     assert [step for step, _ in values_of(found, "step/loss")] == expected
     assert [value for _, value in values_of(found, "step/lr")] == pytest.approx([0.05] * 4)
@@ -102,22 +112,3 @@ def test_the_best_values_are_those_of_the_checkpoint_or_of_the_lowest_loss():
     for run_dir, expected in (("run", best["val_loss"]), ("without", min(model.history["val_loss"]))):
         ((_, value),) = values_of(events(run_dir), "summary/best_val_loss")
         assert value == pytest.approx(expected, rel=1e-6)
-
-
-def test_training_is_bit_identical_with_tensorboard_and_without():
-    ends = []
-    for logger in (None, False):
-        _, model = fit(logger=logger, run_dir=f"run-{logger}")
-        ends.append((model.history["train_loss"], [value.tolist() for value in model.parameters()]))
-    assert ends[0] == ends[1]
-
-
-def test_a_data_module_with_splits_of_its_own_is_described():
-    class OwnSplits(pl.LightningDataModule):
-        splits = {"train": 1}  # noqa: RUF012
-
-        def train_dataloader(self):
-            return DataLoader(TensorDataset(*points(30)), batch_size=10)
-
-    fit(data=OwnSplits())
-    assert "OwnSplits" in text_of(events(), "run")
