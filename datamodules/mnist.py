@@ -2,7 +2,7 @@
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightmodels.data.remote_files import DataError, RemoteFile, download_missing
 from lightmodels.data.tensor_datamodule import Splits, TensorDataModule, Tensors, train_val_split
+from lightmodels.utils.argument_checks import whole_numbers
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -39,6 +40,7 @@ class MNISTDataModule(TensorDataModule):
         batch_size: rows in a global batch, over all devices.
         val_fraction: share of the 60,000 training images for validation; 1/12 are 5,000.
         seed: seed of the split and of the order of the training images.
+        classes: the digits to keep, ``[0, 1, 2]`` or ``"0,1,2"``, in the order of their labels 0, 1, …; all by default.
     """
 
     input_shape: ClassVar[tuple[int, int, int]] = (1, SIDE, SIDE)
@@ -48,20 +50,28 @@ class MNISTDataModule(TensorDataModule):
     }
 
     def __init__(
-        self, data_dir: str = "data", batch_size: int = 128, val_fraction: float = 1 / 12, seed: int = 0
+        self,
+        data_dir: str = "data",
+        batch_size: int = 128,
+        val_fraction: float = 1 / 12,
+        seed: int = 0,
+        classes: Sequence[int] | str | None = None,
     ) -> None:
         super().__init__(batch_size, val_fraction, seed)
+        self.classes = classes = list(range(NUM_CLASSES)) if classes is None else whole_numbers(0, classes=classes)
+        if len(set(classes)) < max(2, len(classes)) or max(classes) >= NUM_CLASSES:
+            raise ValueError(f"classes must be at least two different digits, such as 0,1,2, got {classes}")
         self.data_dir = data_dir = str(data_dir)  # hyper-parameters are plain data, not a Path
         self.save_hyperparameters()
 
     @property
     def sizes(self) -> dict[str, int]:
-        return {"num_classes": NUM_CLASSES}
+        return {"num_classes": len(self.classes)}
 
     @property
     def info(self) -> dict[str, Any]:
         """Pixels are 0..``scale`` in files, with light ink on a dark ground; the model gets 0..1."""
-        classes = [str(digit) for digit in range(NUM_CLASSES)]
+        classes = [str(digit) for digit in self.classes]
         return {"kind": "image", "classes": classes, "input_shape": list(self.input_shape), "scale": SCALE}
 
     def prepare_data(self) -> None:
@@ -79,7 +89,12 @@ class MNISTDataModule(TensorDataModule):
         labels = parse_labels(labels_file.read(self.data_dir), labels_file.name)
         if len(images) != len(labels):
             raise DataError(f"{images_file.name} has {len(images)} images, but {len(labels)} labels")
-        return images, labels
+        if len(self.classes) == NUM_CLASSES and self.classes == sorted(self.classes):
+            return images, labels
+        label_of = torch.full((NUM_CLASSES,), -1)
+        label_of[self.classes] = torch.arange(len(self.classes))
+        kept = label_of[labels] >= 0
+        return images[kept], label_of[labels[kept]]
 
 
 def parse_images(content: bytes, name: str) -> Tensor:

@@ -10,6 +10,7 @@ with gc_paused():
     from lightmodels.metrics.epoch_means import EpochMeans
     from lightmodels.metrics.history import History
     from lightmodels.models.linear_regression import LinearRegression
+    from lightmodels.models.mlp import MLP
     from lightmodels.models.mnist_cnn import MNISTCNN
     from lightmodels.models.reuters_conv1d import ReutersConv1D
     from lightmodels.models.ring_dnn import RingDNN
@@ -17,6 +18,7 @@ with gc_paused():
     from lightmodels.trainer.trainer import Trainer
 
 __all__ = [
+    "MLP",
     "MNISTCNN",
     "Embedding",
     "EpochMeans",

@@ -32,7 +32,7 @@ def load_model(path: str, needs_data_info: bool = False) -> tuple[LightModel, di
     """
     try:
         checkpoint = checkpoint_files.load_checkpoint(path)
-        classes = {model.__name__: model for model, _ in TASKS.values()}
+        classes = {task.model.__name__: task.model for task in TASKS.values()}
         if checkpoint.get("model_class") not in list(classes):
             raise UsageError(f"--ckpt {path}: not a checkpoint of {', '.join(TASKS)}")
         model = loading.rebuild(checkpoint, path, classes[checkpoint["model_class"]])
@@ -50,8 +50,12 @@ def _is_valid(info: Any) -> bool:
     if required is None or any(type(info.get(name)) is not kind for name, kind in required.items()):
         return False
     ranks = info.get("word_index", {}).values()
+    columns = info.get("columns", [])
+    used = [name for formula in info.get("formulas", []) for name in (formula if type(formula) is list else [None])]
     return (
-        all(type(name) is str for name in [*info.get("classes", []), *info.get("features", [])])
+        all(name in columns for name in used)
+        and len(info.get("formulas", [])) in (0, len(info.get("features", [])))
+        and all(type(name) is str for name in [*info.get("classes", []), *info.get("features", [])])
         and all(type(rank) is int and 0 < rank <= MAX_RANK for rank in ranks)
         and info.get("tokens", CONVENTION) == CONVENTION
         and info.get("input_shape", IMAGE_SHAPE) == IMAGE_SHAPE
@@ -64,9 +68,10 @@ def make_datamodule(checkpoint: dict[str, Any], path: str, data_dir: str | None)
     Raises:
         UsageError: the checkpoint does not hold the arguments of the task's data module.
     """
-    data_class = {model.__name__: data for model, data in TASKS.values()}[checkpoint["model_class"]]
+    pairs = {(task.model.__name__, task.data.__name__): task.data for task in TASKS.values()}
+    data_class = pairs.get((checkpoint["model_class"], str(checkpoint.get("datamodule_class"))))
     saved = checkpoint.get("datamodule_hyper_parameters")
-    if not isinstance(saved, dict):
+    if not isinstance(saved, dict) or data_class is None:
         raise UsageError(f"--ckpt {path}: not a checkpoint of {', '.join(TASKS)}")
     if data_dir is not None and "data_dir" in inspect.signature(data_class).parameters:
         saved = saved | {"data_dir": data_dir}

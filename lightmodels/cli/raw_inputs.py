@@ -13,6 +13,7 @@ from torch import Tensor
 
 from datamodules import tokens
 from datamodules.digit_images import read_digit
+from datamodules.housing import derive_features
 from lightmodels.cli.exit_codes import UsageError
 from lightmodels.data.remote_files import DataError, one_line
 
@@ -48,7 +49,7 @@ def shorten(text: str) -> str:
 def read_inputs(arguments: Sequence[str], info: dict[str, Any]) -> tuple[list[Source], Tensor]:
     """All inputs, in the order given, as the raw inputs of a ``Pipeline``; UsageError names a bad one."""
     if info["kind"] == "table":
-        tables = [(path, read_rows(path, info["features"])) for path in arguments]
+        tables = [(path, read_features(path, info)) for path in arguments]
         sources = [Source(path, number) for path, rows in tables for number in range(1, len(rows) + 1)]
         return sources, torch.tensor([row for _, rows in tables for row in rows])
     if info["kind"] == "image":
@@ -69,6 +70,22 @@ def _is_path(argument: str) -> bool:
     except (OSError, ValueError):  # too long, or with characters that no path has
         is_file = False
     return is_file or bool(re.fullmatch(r"\S*/\S*|\S+\.[A-Za-z]\w{0,4}", argument))
+
+
+def read_features(path: str, info: dict[str, Any]) -> list[list[float]]:
+    """The features of a CSV file's rows, which may be the columns that the data's formulas make features of."""
+    if "formulas" not in info or set(info["features"]) == set(header_of(path)):
+        return read_rows(path, info["features"])
+    table = torch.tensor(read_rows(path, info["columns"]), dtype=torch.float64)
+    features = derive_features(table, info["columns"], info["formulas"])
+    if bad := (~features.isfinite().all(1)).nonzero().flatten().tolist():
+        raise UsageError(f"{path} row {bad[0] + 1}: a feature is not a finite number, as its divisor is 0")
+    return features.tolist()
+
+
+def header_of(path: str) -> list[str]:
+    """The names in a CSV file's first line; it may be a row of numbers."""
+    return [cell.strip() for cell in next(csv.reader(io.StringIO(_content(path))), [])]
 
 
 def read_rows(path: str, features: Sequence[str]) -> list[list[float]]:

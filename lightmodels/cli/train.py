@@ -50,7 +50,7 @@ def show_summary(options: Namespace, parser: Parser) -> None:
     check_model_flags(options)
     data = make_data(options, download=False)
     if has_missing_files(data):
-        model = TASKS[options.task][0](**vars(options.model))
+        model = TASKS[options.task].model(**vars(options.model))
         shape, dtype = getattr(data, "input_shape", ()), getattr(data, "input_dtype", torch.float32)
         summary(model, shape, dtype=dtype)
     else:
@@ -116,7 +116,7 @@ def print_headline(options: Namespace, model: LightModel, data: TensorDataModule
 def check_model_flags(options: Namespace) -> None:
     """Raises UsageError, before any data is loaded, if the model rejects its options."""
     with torch.device("meta"), flag_errors("--model.", list(vars(options.model))):
-        TASKS[options.task][0](**vars(options.model))
+        TASKS[options.task].model(**vars(options.model))
 
 
 def make_data(options: Namespace, download: bool = True) -> TensorDataModule:
@@ -124,7 +124,7 @@ def make_data(options: Namespace, download: bool = True) -> TensorDataModule:
 
     Without ``download``, data that is not in the data directory is not loaded.
     """
-    data_class = TASKS[options.task][1]
+    data_class = TASKS[options.task].data
     names = list(inspect.signature(data_class).parameters)
     plain = {name: options[name] for name in PLAIN_DATA if name in names}
     with flag_errors("--data.", names, PLAIN_DATA):
@@ -148,7 +148,7 @@ def make_model(options: Namespace, parser: Parser, data: TensorDataModule) -> Li
     for name, size in data.sizes.items():
         if changed.get(name, size) != size:
             raise UsageError(f"--model.{name} {changed[name]} does not fit the data, which has {size}")
-    return TASKS[options.task][0](**(vars(options.model) | data.sizes))
+    return TASKS[options.task].model(**(vars(options.model) | data.sizes))
 
 
 def make_trainer(options: Namespace, parser: Parser) -> Trainer:

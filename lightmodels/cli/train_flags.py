@@ -101,7 +101,7 @@ def parse(argv: Sequence[str]) -> tuple[Namespace, Parser]:
         run_dir = options.run_dir if options else first.run_dir
         options = parse_resumed(parser, argv, find_checkpoint(first.resume or "last", run_dir, task))
     if options.max_epochs is None:
-        options.max_epochs = TASKS[task][0].max_epochs
+        options.max_epochs = TASKS[task].max_epochs
     check_values(options)
     return options, parser
 
@@ -167,26 +167,27 @@ def check_values(options: Namespace) -> None:
 
 
 def make_parser(task: str) -> Parser:
-    model, data = TASKS[task]
     prog = command_name()
     parser = Parser(prog=prog, description=DESCRIPTION, formatter_class=Formatter, allow_abbrev=False)
     parser.parser_mode = config_files.MODE
     parser.usage = f"{prog} [--task TASK] [flags]"
     parser.add_argument("--config", action="config", help="YAML file of options; later flags override it")
     add_plain_flags(parser, task)
-    parser.add_class_arguments(model, "model")
-    parser.add_class_arguments(data, "data", skip=set(PLAIN_DATA))
+    parser.add_class_arguments(TASKS[task].model, "model")
+    parser.add_class_arguments(TASKS[task].data, "data", skip=set(PLAIN_DATA))
     skipped = {*PLAIN_TRAINER, *NOT_FLAGS, *NAMES}
     parser.add_class_arguments(Trainer, "trainer", skip=skipped, fail_untyped=False)
     for name, (kind, default) in NAMES.items():
         parser.add_argument(f"--trainer.{name}", type=kind, default=default, help=f"{name} of Lightning, by its name")
     parser.add_argument("--trainer.logger", type=bool, default=True, help="write TensorBoard event files")
+    defaults = {name: value for name, value in TASKS[task].defaults.items() if name != "max_epochs"}
+    parser.set_defaults(defaults)
     return parser
 
 
 def add_plain_flags(parser: Parser, task: str) -> None:
     """The flags without a dot, in the groups that ``--help`` shows."""
-    epochs = TASKS[task][0].max_epochs
+    epochs = TASKS[task].max_epochs
     add = parser.add_argument_group("Run").add_argument
     add("--task", choices=list(TASKS), default=task, help="task, ring if left out; decides the flags below")
     add("--max_epochs", type=int | None, help=f"epochs to train, {epochs} if left out")

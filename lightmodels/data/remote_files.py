@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import http.client
 import io
+import tarfile
 import time
 import urllib.request
 import zlib
@@ -15,6 +16,7 @@ from typing import Any
 from lightmodels.utils.atomic_file import write_file
 
 MAX_BYTES = 64 * 2**20  # of a file, packed or unpacked: protects against decompression bombs
+PACKED = (".gz", ".tgz")  # suffixes
 SCHEMES = ("https",)  # allowed in URLs and redirects
 TIMEOUT = 20.0  # seconds per socket operation
 PAUSES = (0.0, 0.5, 1.0)  # seconds before each round of attempts
@@ -31,11 +33,13 @@ class RemoteFile:
     name: str  # path below the data directory; a file "….gz" may also lie there unpacked, as "…"
     urls: tuple[str, ...]  # mirrors, tried in this order
     hashes: tuple[str, ...]  # accepted for the unpacked content: "sha256:<hex>" or "md5:<hex>"
+    member: str = ""  # path in the archive ….tgz that the file is; the member may also lie beside it, unpacked
 
     def find(self, data_dir: str) -> Path | None:
         """The path of the file in the data directory, unpacked or as published, or None if it is missing."""
         path = _absolute(data_dir) / self.name
-        candidates = [path.with_suffix(""), path] if path.suffix == ".gz" else [path]
+        unpacked = [path.with_suffix("")] if path.suffix == ".gz" else []
+        candidates = [path.with_name(Path(self.member).name), path] if self.member else [*unpacked, path]
         return next((candidate for candidate in candidates if candidate.exists()), None)
 
     def read(self, data_dir: str) -> bytes:
@@ -45,7 +49,7 @@ class RemoteFile:
             raise DataError(f"{self.name} is missing: call prepare_data(), or {_advice([self], data_dir)}")
         try:
             with path.open("rb") as stream:
-                return self.verify(stream.read(MAX_BYTES + 1), path.suffix == ".gz")
+                return self.verify(stream.read(MAX_BYTES + 1), path.suffix in PACKED)
         except OSError as error:
             raise DataError(f"{path} cannot be read: {one_line(error)}") from error
         except DataError as error:
@@ -65,6 +69,8 @@ class RemoteFile:
                 content = gzip.GzipFile(fileobj=io.BytesIO(body)).read(MAX_BYTES + 1)
             except (OSError, EOFError, zlib.error) as error:
                 raise DataError(f"is a damaged gzip file ({one_line(error)})") from error
+            if self.member:
+                content = _read_member(content, self.member)
         if not content:
             raise DataError("is empty")
         if len(content) > MAX_BYTES:
@@ -73,6 +79,19 @@ class RemoteFile:
             actual = hashlib.sha256(content).hexdigest()
             raise DataError(f"has the wrong content, sha256:{actual} instead of {' or '.join(self.hashes)}")
         return content
+
+
+def _read_member(archive: bytes, name: str) -> bytes:
+    """The content of a regular file in a tar archive; nothing is unpacked to the disk. Raises DataError."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
+            member = next((each for each in tar if each.name == name and each.isfile()), None)
+            content = member and tar.extractfile(member)
+            if content:
+                return content.read()
+    except tarfile.TarError as error:
+        raise DataError(f"is a damaged archive ({one_line(error)})") from error
+    raise DataError(f"does not hold {name}")
 
 
 def download_missing(files: Iterable[RemoteFile], data_dir: str) -> None:
@@ -107,7 +126,7 @@ def _download(file: RemoteFile) -> bytes:
                 _require_scheme(url)
                 with urllib.request.build_opener(_Redirects).open(url, timeout=TIMEOUT) as response:
                     body: bytes = response.read(MAX_BYTES + 1)
-                file.verify(body, file.name.endswith(".gz"))
+                file.verify(body, Path(file.name).suffix in PACKED)
                 return body
             except (OSError, http.client.HTTPException, DataError) as error:
                 faults[url] = one_line(error)

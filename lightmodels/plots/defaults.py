@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lightmodels.plots import classification, images, plane, regression
+from lightmodels.plots import binary, classification, images, plane, regression
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def default_figures(model: Any, batch: Any, outputs: Any) -> "dict[str, Figure]":
     """The figures that suit the shapes, by name; none if the shapes do not tell.
 
-    Logits of several classes with integer targets give a confusion matrix and, for images, the worst
-    ones; one logit with targets of 0.0 and 1.0 a confusion matrix and, in the plane, the decision
-    boundary; other targets of the outputs' shape the predicted against the true values. The names of classes and
-    features are those in ``model.data_info``; a batch is ``(x, ..., y)``.
+    Logits of several classes with integer targets give a confusion matrix and, for images, the worst ones. One logit
+    with targets of 0.0 and 1.0 gives a confusion matrix, ROC, precision and recall, calibration, the scores of each
+    class and, in the plane, the decision boundary. Other targets of the outputs' shape give the predicted against the
+    true values. The names of classes and features are those in ``model.data_info``; a batch is ``(x, ..., y)``.
     """
     if not isinstance(batch, (tuple, list)) or len(batch) < 2 or not isinstance(outputs, Tensor):
         return {}
@@ -50,8 +50,14 @@ def _multiclass_figures(model: Any, x: Any, y: Tensor, outputs: Tensor) -> "dict
 
 def _binary_figures(model: Any, batch: Any, outputs: Tensor) -> "dict[str, Figure]":
     x, y, names = batch[0], batch[-1].flatten().long(), class_names(model, 2)
-    predicted = (_probability(outputs).flatten() > 0.5).long()
-    figures = {"confusion_matrix": classification.confusion_matrix(y, predicted, names)}
+    probability = _probability(outputs).flatten()
+    figures = {
+        "confusion_matrix": classification.confusion_matrix(y, (probability > 0.5).long(), names),
+        "calibration": binary.calibration(y, probability),
+        "scores_by_class": binary.scores_by_class(y, probability, names),
+    }
+    if y.min() < y.max():  # else there is no curve
+        figures["roc_and_precision_recall"] = binary.roc_and_precision_recall(y, probability)
     if len(batch) == 2 and isinstance(x, Tensor) and x.shape[1:] == (2,) and x.is_floating_point():
         features = feature_names(model, 2)
         figures["decision_boundary"] = plane.decision_boundary(lambda p: _probability(model(p)), x, y, names, features)

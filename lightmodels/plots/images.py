@@ -1,4 +1,4 @@
-"""Figures of images that a classifier gets wrong."""
+"""Figures of images: those that a classifier gets wrong, and weights as images."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -36,6 +36,16 @@ def worst_images(images: Tensor, true: Tensor, probabilities: Tensor, names: Seq
         axes.set(anchor="N")  # no gap under the caption, which constrained layout would take for its room
         axes.set_axis_off()
         axes.set_title(f"true {labels[0]}\npredicted {labels[1]} ({float(confidence[i]):.2f})", fontsize=8)
+    return figure
+
+
+def image_grid(images: Tensor, title: str) -> "Figure":
+    """Up to 20 images of any range, shape ``(N, channels, height, width)``, without captions."""
+    shown = images[:MAX_IMAGES]
+    figure, grid = new_figure(title, (6.0, 0.6 + 1.2 * -(-len(shown) // COLUMNS)), len(shown), COLUMNS)
+    for axes, image in zip(grid, shown, strict=True):
+        axes.imshow(to_rgb(image).numpy())
+        axes.set_axis_off()
     return figure
 
 

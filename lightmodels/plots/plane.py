@@ -1,4 +1,4 @@
-"""Figures of binary classifiers of points in the plane."""
+"""Figures of points in the plane: the classes of a binary classifier, or values."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightmodels.plots.classification import accuracy_title
-from lightmodels.plots.style import COLOURS, new_figure, shorten
+from lightmodels.plots.style import COLOURS, new_figure, shorten, subsample
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,4 +90,19 @@ def decision_boundary(
     _scatter_classes(axes, x, true, names, ("white", "black"), edgecolors="#777777", linewidths=0.5)
     axes.set(xlabel=shorten(features[0]), ylabel=shorten(features[1]), aspect=_aspect(grid))
     axes.figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def values_in_plane(x: Tensor, values: Tensor, features: Sequence[str], label: str) -> "Figure":
+    """Points in the colour of a value around zero, such as errors on a map.
+
+    The points ``x`` have shape ``(N, 2)``, ``values`` ``(N,)``; ``features`` are the names of the two inputs. The
+    colours end at the 98th percentile of the absolute values.
+    """
+    x, values = subsample(x), subsample(values)
+    limit = max(float(values.abs().quantile(0.98)), 1e-12)
+    figure, (axes,) = new_figure(f"Mean {float(values.mean()):.3g} ({len(x):,} points)", (7.0, 5.8))
+    points = axes.scatter(x[:, 0], x[:, 1], c=values, s=10, cmap="RdBu_r", vmin=-limit, vmax=limit, linewidths=0)
+    figure.colorbar(points, ax=axes, label=shorten(label, 40), extend="both")
+    axes.set(xlabel=shorten(features[0]), ylabel=shorten(features[1]), aspect=_aspect(x))
     return figure
