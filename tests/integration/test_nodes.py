@@ -1,7 +1,5 @@
 """Under torchrun, on one machine or two, a run equals that of a single process, also if a worker dies."""
 
-import csv
-import json
 import os
 import shutil
 import signal
@@ -11,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
-from helpers.commands import command, wait_until
+from helpers.commands import command, read_history, read_json, wait_until
 
 from lightmodels.cli import train
 
@@ -53,13 +51,12 @@ def standalone(run_dir):
 
 
 def history(run_dir):
-    with (run_dir / "history.csv").open() as file:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    rows = read_history(run_dir)
     return [{k: v for k, v in row.items() if k not in ("seconds", "samples_per_second")} for row in rows]
 
 
 def metrics(run_dir):
-    values = json.loads((run_dir / "metrics.json").read_text())
+    values = read_json(run_dir / "metrics.json")
     return {name: value for name, value in values.items() if name != "seconds"}
 
 
