@@ -59,6 +59,11 @@ def read_json(path: str | Path) -> dict:
     return json.loads(Path(path).read_text())
 
 
+def read_metrics(run_dir: str | Path) -> dict[str, float]:
+    """What metrics.json has, except the seconds, which differ between equal runs."""
+    return {name: value for name, value in read_json(Path(run_dir, "metrics.json")).items() if name != "seconds"}
+
+
 def read_history(run_dir: str | Path) -> list[dict[str, float]]:
     rows = csv.DictReader(Path(run_dir, "history.csv").read_text().splitlines())
     return [{name: float(value) for name, value in row.items()} for row in rows]
