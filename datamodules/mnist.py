@@ -19,8 +19,6 @@ MIRRORS = (
 )
 IMAGES_MAGIC, LABELS_MAGIC = 0x803, 0x801  # unsigned bytes, in three dimensions and in one
 SIDE, NUM_CLASSES, SCALE = 28, 10, 255
-
-
 HASHES = {  # of the unpacked files
     "train-images-idx3-ubyte.gz": "sha256:ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte.gz": "sha256:65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",

@@ -21,8 +21,7 @@ def configured_task(path: str) -> Any:
     """The task in a configuration file, or None; UsageError names a file that cannot be used."""
     try:
         with Path(path).open("rb") as file:
-            text = file.read(MAX_BYTES + 1).decode()  # devices have no size
-        content = load(text)
+            content = load(file.read(MAX_BYTES + 1).decode())  # devices have no size
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise UsageError(f"--config {path} cannot be read ({reason})") from error
@@ -38,8 +37,7 @@ def configured_task(path: str) -> Any:
 def load(text: str) -> Any:
     """The value of a YAML text, as jsonargparse reads it.
 
-    Raises:
-        LimitError: it is too long, nested too deeply, or refers to other parts of itself.
+    Raises LimitError if it is too long, nested too deeply, or refers to other parts of itself.
     """
     if len(text) > MAX_BYTES:
         raise LimitError(f"is larger than {MAX_BYTES // 1000} kB, too large for options")

@@ -55,9 +55,7 @@ def command_name() -> str:
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> None:
     """Runs a command; exits with 2 for invalid input, 1 for failures, 130 for Ctrl-C, 143 for SIGTERM.
 
-    Args:
-        main: the command.
-        argv: its arguments; by default all that follow the name of the script.
+    Its arguments, ``argv``, are by default all that follow the name of the script.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     if int(os.environ.get("LOCAL_RANK", 0)) and "TORCHELASTIC_RUN_ID" not in os.environ:

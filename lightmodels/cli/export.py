@@ -127,9 +127,8 @@ def write_torch(pipeline: Pipeline, raw: Tensor, path: Path) -> None:
 
 def write_onnx(pipeline: Pipeline, raw: Tensor, path: Path) -> None:
     outputs = ["probabilities" if "classes" in pipeline.info else "values"]
-    program = torch.onnx.export(
-        export_program(pipeline, raw), (raw,), input_names=["raw"], output_names=outputs, verbose=False
-    )
+    exported = export_program(pipeline, raw)
+    program = torch.onnx.export(exported, (raw,), input_names=["raw"], output_names=outputs, verbose=False)
     assert program is not None  # as no file was given
     program.model.metadata_props["data_info"] = json.dumps(pipeline.info)
     program.save(path, external_data=False)

@@ -23,12 +23,8 @@ REQUIRED_INFO: dict[str, dict[str, type]] = {  # keys of data_info that preparin
 def load_model(path: str, needs_data_info: bool = False) -> tuple[LightModel, dict[str, Any]]:
     """The model of a checkpoint, and the whole checkpoint.
 
-    Args:
-        path: the checkpoint file.
-        needs_data_info: also require a ``data_info`` from which new inputs can be prepared.
-
-    Raises:
-        UsageError: a damaged file, not a checkpoint of a task, or one without such a ``data_info``.
+    Raises UsageError for a damaged file or one that is no checkpoint of a task, and with ``needs_data_info``
+    also for one without a ``data_info`` from which new inputs can be prepared.
     """
     try:
         checkpoint = checkpoint_files.load_checkpoint(path)
@@ -65,8 +61,7 @@ def _is_valid(info: Any) -> bool:
 def make_datamodule(checkpoint: dict[str, Any], path: str, data_dir: str | None) -> TensorDataModule:
     """The data module of a checkpoint from ``load_model``, with the data files in ``data_dir`` if given.
 
-    Raises:
-        UsageError: the checkpoint does not hold the arguments of the task's data module.
+    Raises UsageError if the checkpoint does not hold the arguments of the task's data module.
     """
     pairs = {(task.model.__name__, task.data.__name__): task.data for task in TASKS.values()}
     data_class = pairs.get((checkpoint["model_class"], str(checkpoint.get("datamodule_class"))))

@@ -45,11 +45,9 @@ class Formatter(JsonFormatter):
 
     def _format_action_invocation(self, action: Action) -> str:
         name = next((flag for flag in action.option_strings if flag.startswith("--")), "")
-        return name if action.nargs == 0 or "print_config" in name else f"{name} {self._value(action)}"
-
-    def _value(self, action: Action) -> str:
         choices = ",".join(map(str, action.choices or ()))
-        return f"{{{choices}}}" if choices else VALUES.get(action.dest, "X")
+        value = f"{{{choices}}}" if choices else VALUES.get(action.dest, "X")
+        return name if action.nargs == 0 or "print_config" in name else f"{name} {value}"
 
     def _expand_help(self, action: Action) -> str:
         text = str(action.help).replace("``", "").replace('"', "").rstrip(".")

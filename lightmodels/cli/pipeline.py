@@ -13,11 +13,8 @@ class Pipeline(nn.Module):
 
     Raw inputs depend on the kind of data: ``table`` float32 rows ``(B, features)``; ``image`` uint8 pixels
     ``(B, height, width)``; ``text`` int64 tokens ``(B, max_length)``, where tokens outside the vocabulary
-    count as unknown.
-
-    Args:
-        model: the trained model; with two classes it may give one logit, that of the second class.
-        info: the model's ``data_info``.
+    count as unknown. ``info`` is the model's ``data_info``; with two classes, the model may give one logit,
+    that of the second class.
     """
 
     def __init__(self, model: LightModel, info: dict[str, Any]) -> None:

@@ -41,8 +41,7 @@ def main(argv: Sequence[str]) -> None:
 def predict(pipeline: Pipeline, raw: Tensor, path: str) -> Tensor:
     """The pipeline's outputs for all raw inputs, ``(N, classes)`` or ``(N, 1)``.
 
-    Raises:
-        UsageError: the checkpoint's ``data_info`` does not fit its model.
+    Raises UsageError if the checkpoint's ``data_info`` does not fit its model.
     """
     try:
         with torch.inference_mode():

@@ -22,17 +22,11 @@ MAX_VALUE = torch.finfo(torch.float32).max
 
 
 class Source(NamedTuple):
-    """Where an input comes from.
+    """Where an input comes from."""
 
-    Args:
-        argument: the command-line argument, a file or a text.
-        row: row of a CSV file, counted from 1 without the header.
-        is_text: whether the argument is the text itself.
-    """
-
-    argument: str
-    row: int | None = None
-    is_text: bool = False
+    argument: str  # of the command line, a file or a text
+    row: int | None = None  # of a CSV file, counted from 1 without the header
+    is_text: bool = False  # whether the argument is the text itself
 
     def __str__(self) -> str:
         if self.is_text:
@@ -91,8 +85,7 @@ def header_of(path: str) -> list[str]:
 def read_rows(path: str, features: Sequence[str]) -> list[list[float]]:
     """The rows of a CSV file, with columns in the order of ``features`` if a header names them all.
 
-    Raises:
-        UsageError: no such file, no rows, or a row that is not one finite number per feature.
+    Raises UsageError for no such file, no rows, or a row that is not one finite number per feature.
     """
     reader = csv.reader(io.StringIO(_content(path)))
     try:

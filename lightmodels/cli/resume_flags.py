@@ -12,7 +12,6 @@ from lightmodels.cli.config_files import configured_task
 from lightmodels.cli.exit_codes import UsageError
 from lightmodels.trainer import run_directory
 from lightmodels.utils import distributed
-from lightmodels.utils.atomic_file import write_file
 
 CHANGEABLE = (  # flags that may differ from those of the run that is resumed
     "max_epochs", "seeds", "data_dir", "save_every_n_steps", "gpus", "tpu_cores", "run_dir", "resume",
@@ -25,8 +24,7 @@ CHANGEABLE = (  # flags that may differ from those of the run that is resumed
 def find_checkpoint(resume: str, run_dir: str | None, task: str) -> Path:
     """The checkpoint that ``--resume`` names: a path, or ``last`` in ``run_dir`` or in the task's newest run.
 
-    Raises:
-        UsageError: nothing to resume there, or a damaged file.
+    Raises UsageError if there is nothing to resume there, or a damaged file.
     """
     if resume == "last":
         directory = Path(run_dir) if run_dir else newest_run(Path("runs") / task)
@@ -66,8 +64,7 @@ def parse_resumed(parser: ArgumentParser, argv: Sequence[str], checkpoint: Path)
     done = len(checkpoint_files.load_checkpoint(checkpoint)["history"]["rows"])
     finished = options.max_epochs <= done and (run_dir / "metrics.json").exists()  # else test it now
     if finished and distributed.rank() == 0 and not torchrun_restart.is_own_run(run_dir):
-        message = f"already trained for {done} epochs; pass --max_epochs > {done}"
-        raise UsageError(f"--resume {options.resume}: {message}")
+        raise UsageError(f"--resume {options.resume}: already trained for {done} epochs; pass --max_epochs > {done}")
     options.resume, options.run_dir = str(checkpoint), str(run_dir)
     return options
 
@@ -92,9 +89,3 @@ def check_run_dir(options: Namespace) -> None:
             shutil.rmtree(run_dir, ignore_errors=True)
         run_directory.refuse_used(run_dir)
     run_directory.probe(run_dir)
-
-
-def save_config(run_dir: Path, config: str) -> None:
-    """Writes config.yaml, and claims the run directory for restarts by torchrun."""
-    torchrun_restart.remember_run(run_dir)
-    write_file(run_dir / "config.yaml", config)

@@ -57,10 +57,5 @@ def init_process_group(device: torch.device, timeout: float) -> None:
     if not restarts or world_size < 2 or local_world_size != world_size:
         return
     store, rank, size = next(rendezvous("env://"))
-    dist.init_process_group(
-        dist.get_default_backend_for_device(device),
-        store=PrefixStore(f"restart_{restarts}", store),
-        rank=rank,
-        world_size=size,
-        timeout=timedelta(seconds=timeout),
-    )
+    backend, own = dist.get_default_backend_for_device(device), PrefixStore(f"restart_{restarts}", store)
+    dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=timedelta(seconds=timeout))

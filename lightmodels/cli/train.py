@@ -4,7 +4,7 @@ import inspect
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from lightmodels.cli.exit_codes import (
     flag_errors,
     set_lightning_log_level,
 )
-from lightmodels.cli.resume_flags import check_run_dir, save_config
+from lightmodels.cli.resume_flags import check_run_dir
 from lightmodels.cli.tasks import TASKS
 from lightmodels.cli.train_flags import PLAIN_DATA, PLAIN_TRAINER, Parser, changed_options, dump_config, parse
 from lightmodels.data.remote_files import RemoteFile
@@ -32,6 +32,7 @@ from lightmodels.data.tensor_datamodule import TensorDataModule
 from lightmodels.trainer.repeated_fits import RepeatedFits
 from lightmodels.trainer.trainer import NothingTrainedError
 from lightmodels.utils import console, distributed
+from lightmodels.utils.atomic_file import write_file
 
 
 def main(argv: Sequence[str]) -> None:
@@ -42,7 +43,10 @@ def main(argv: Sequence[str]) -> None:
     if options.verbose:
         set_lightning_log_level(logging.INFO)
     with console.verbosity("quiet" if options.quiet else "verbose" if options.verbose else "normal"):
-        train_seeds(options, parser)
+        if options.seeds is None:
+            train(options, parser)
+        else:
+            train_seeds(options, parser)
 
 
 def show_summary(options: Namespace, parser: Parser) -> None:
@@ -58,22 +62,15 @@ def show_summary(options: Namespace, parser: Parser) -> None:
 
 
 def train_seeds(options: Namespace, parser: Parser) -> None:
-    """Trains once, or ``--seeds`` times."""
-    if options.seeds is None:
-        train(options, parser)
-        return
-    results = [train(options_for_run(options, number), parser) for number in range(options.seeds)]
+    """Trains ``--seeds`` times, and prints the mean and deviation of the test metrics."""
+    results = []
+    for seed in range(options.seed, options.seed + options.seeds):
+        one = options.clone()
+        one.seed = seed
+        one.run_dir = options.run_dir and f"{options.run_dir}/seed-{seed}"
+        results.append(train(one, parser))
     if distributed.rank() == 0:
         print(f"{options.seeds} seeds: {RepeatedFits(results, [])}")
-
-
-def options_for_run(options: Namespace, number: int) -> Namespace:
-    """The options of one of ``--seeds`` runs."""
-    options = options.clone()
-    options.seed += number
-    if options.run_dir:
-        options.run_dir = f"{options.run_dir}/seed-{options.seed}"
-    return options
 
 
 def train(options: Namespace, parser: Parser) -> dict[str, float]:
@@ -90,8 +87,12 @@ def train(options: Namespace, parser: Parser) -> dict[str, float]:
     run_dir = trainer.open_run(options.resume)
     if is_first:
         with run_report.write_errors(run_dir):
-            save_config(run_dir, dump_config(parser, options))
-        print_headline(options, model, data, trainer)
+            torchrun_restart.remember_run(run_dir)
+            write_file(run_dir / "config.yaml", dump_config(parser, options))
+        if options.verbose:
+            summary(model, batch=data.splits.train[0][:2])
+        if not options.quiet:
+            print(run_report.headline(options.task, model, data, trainer), flush=True)
     torchrun_restart.init_process_group(trainer.strategy.root_device, trainer.timeout)
     fit(trainer, model, data, options.resume)
     if trainer.interrupted:
@@ -103,14 +104,6 @@ def train(options: Namespace, parser: Parser) -> dict[str, float]:
         run_report.write_metrics(run_dir, run_report.collect_metrics(trainer, model, options.seed, tested))
         print(run_report.format_results(trainer, tested, len(model.history)), flush=True)
     return tested
-
-
-def print_headline(options: Namespace, model: LightModel, data: TensorDataModule, trainer: Trainer) -> None:
-    """Prints what is trained on what; with ``--verbose`` the layers too, with ``--quiet`` nothing."""
-    if options.verbose:
-        summary(model, batch=data.splits.train[0][:2])
-    if not options.quiet:
-        print(run_report.headline(options.task, model, data, trainer), flush=True)
 
 
 def check_model_flags(options: Namespace) -> None:
@@ -164,7 +157,7 @@ def fit(trainer: Trainer, model: LightModel, data: TensorDataModule, resume: str
     run_dir = trainer.open_run(resume)
     try:
         with (
-            trainer_errors(["monitor"], unless=lambda: has_started(trainer)),
+            trainer_errors(["monitor"], trainer),
             suppress(NothingTrainedError) if resume else nullcontext(),  # all epochs are done: test again
         ):
             trainer.fit(model, datamodule=data, ckpt_path=resume)
@@ -192,17 +185,13 @@ def how_to_resume(run_dir: Path) -> str:
     return f"its state is saved: --resume {path} continues it" if path.is_file() else "nothing is saved"
 
 
-def has_started(trainer: Trainer) -> bool:
-    return trainer.fit_loop.epoch_loop.batch_progress.total.ready > 0
-
-
 @contextmanager
-def trainer_errors(names: Sequence[str], unless: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Turns the Trainer's errors about its arguments into UsageErrors, ``unless`` training has started."""
+def trainer_errors(names: Sequence[str], trainer: Trainer | None = None) -> Iterator[None]:
+    """Turns errors about arguments of the Trainer into UsageErrors, unless ``trainer`` has started to train."""
     try:
         with flag_errors("--trainer.", names, PLAIN_TRAINER):
             yield
     except (ValueError, MisconfigurationException) as error:
-        if unless():
+        if trainer and trainer.fit_loop.epoch_loop.batch_progress.total.ready:
             raise
         raise UsageError(f"--trainer: {error}") from error

@@ -25,20 +25,9 @@ NAMES = {  # options of the Trainer that take an object too: as flags only names
     "strategy": (str, "auto"),
     "profiler": (str | None, None),
 }
-NOT_SAVED = (
-    "config",
-    "run_dir",
-    "resume",
-    "override",
-    "print_config",
-    "seeds",
-    "summary",
-    "quiet",
-    "verbose",
-)
-SHORT_NAMES = {  # long name: short name
-    f"--trainer.{name}": f"--{name}" for name in ("compile", "precision", "steps_per_execution", "tf32")
-}
+NOT_SAVED = ("config", "run_dir", "resume", "override", "print_config", "seeds", "summary", "quiet", "verbose")
+# Long name: short name.
+SHORT_NAMES = {f"--trainer.{name}": f"--{name}" for name in ("compile", "precision", "steps_per_execution", "tf32")}
 SWITCHES = ("--compile", "--tf32")  # need no value
 TYPE_NAMES = {
     "<class 'float'>": "a finite number",
@@ -84,13 +73,9 @@ def similar_flag(flag: str, known: Sequence[str]) -> str | None:
 
 
 def parse(argv: Sequence[str]) -> tuple[Namespace, Parser]:
-    """Parses the command line of train.py.
+    """The options on the command line of train.py, and the parser, which can dump them.
 
-    Returns:
-        The options, and the parser, which can dump them.
-
-    Raises:
-        UsageError: an unknown flag or an invalid value; the message names it.
+    Raises UsageError, which names it, for an unknown flag or an invalid value.
     """
     argv = expand_short_names([normalize_flag(arg) for arg in argv])
     first = first_pass(argv)

@@ -61,12 +61,11 @@ class RemoteFile:
         actual = {f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}" for algorithm in algorithms}
         return next((index for index, expected in enumerate(self.hashes) if expected in actual), None)
 
-    def verify(self, body: bytes, packed: bool) -> bytes:
-        """The unpacked content of a body that was read up to ``MAX_BYTES + 1``; raises DataError."""
-        content = body
-        if body and packed:
+    def verify(self, content: bytes, packed: bool) -> bytes:
+        """The unpacked content, of which up to ``MAX_BYTES + 1`` were read; raises DataError."""
+        if packed:
             try:
-                content = gzip.GzipFile(fileobj=io.BytesIO(body)).read(MAX_BYTES + 1)
+                content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(MAX_BYTES + 1)
             except (OSError, EOFError, zlib.error) as error:
                 raise DataError(f"is a damaged gzip file ({one_line(error)})") from error
             if self.member:

@@ -12,14 +12,8 @@ def replace_file(path: str | Path, durable: bool = False) -> Iterator[Path]:
     """Yields a temporary path in the directory of ``path``; the file made there then replaces ``path``.
 
     Readers, and a process killed at any moment, see the old file or the new one, never a part. If the body
-    raises, or makes no file, ``path`` is left as it was. Missing directories are created.
-
-    Args:
-        path: the file to create or replace.
-        durable: whether the file is also flushed to disk, to survive a power failure.
-
-    Raises:
-        OSError: the file cannot be written.
+    raises, or makes no file, ``path`` is left as it was. Missing directories are created. A ``durable`` file
+    is also flushed to disk, to survive a power failure. Raises OSError if the file cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,11 +37,9 @@ def write_file(path: str | Path, content: bytes | memoryview | str, durable: boo
 
 
 def remove_leftovers(directory: str | Path, pattern: str = "*") -> None:
-    """Removes temporary files that killed processes have left in a directory nobody is writing to.
+    """Removes what killed processes have left in a directory nobody is writing to.
 
-    Args:
-        directory: the directory.
-        pattern: a glob for the names of the files that were being written, such as ``"*.ckpt"``.
+    ``pattern`` is a glob for the names of the files that were being written, such as ``"*.ckpt"``.
     """
     for path in Path(directory).glob(f".{pattern}.{'[0-9a-f]' * 32}.tmp"):
         path.unlink(missing_ok=True)

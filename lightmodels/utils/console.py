@@ -6,7 +6,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Literal
 
@@ -21,9 +21,8 @@ LOGGERS = (  # filters are not inherited, so each logger needs its own
     "torch.utils.cpp_extension",
     "torch._dynamo.convert_frame",
 )
-BANNERS = re.compile(  # the files of Lightning that log them
-    r"pytorch_lightning.(trainer|loops|accelerators)\W|lightning_fabric.utilities.distributed"
-)
+# The files of Lightning that log banners.
+BANNERS = re.compile(r"pytorch_lightning.(trainer|loops|accelerators)\W|lightning_fabric.utilities.distributed")
 IGNORED_WARNINGS = (  # caused by our design, or by Lightning's own code
     r".*smaller than the logging interval",  # the history logs every epoch
     r".*isinstance.treespec, LeafSpec",
@@ -61,25 +60,20 @@ def without_banners() -> Iterator[None]:
     if current_verbosity() == "verbose":
         yield
         return
-    keep = lambda record: _is_wanted(record)  # noqa: E731 (its own object in each use, for nested uses)
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    with warnings.catch_warnings():
+
+    def is_wanted(record: logging.LogRecord) -> bool:  # its own object in each use, for nested uses
+        """Lightning's warnings and what its callbacks, tuners and profilers report; nothing from the compiler."""
+        is_report = record.levelno >= logging.WARNING or not BANNERS.search(record.pathname)
+        return is_report and not record.name.startswith("torch.")
+
+    with warnings.catch_warnings(), ExitStack() as filters:
         for message in IGNORED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
-        for logger in loggers:
-            logger.addFilter(keep)
-        try:
-            yield
-        finally:
-            for logger in loggers:
-                logger.removeFilter(keep)
-
-
-def _is_wanted(record: logging.LogRecord) -> bool:
-    """Lightning's warnings and what its callbacks, tuners and profilers report; nothing from the compiler."""
-    if record.name.startswith("torch."):
-        return False
-    return record.levelno >= logging.WARNING or not BANNERS.search(record.pathname)
+        for name in LOGGERS:
+            logger = logging.getLogger(name)
+            logger.addFilter(is_wanted)
+            filters.callback(logger.removeFilter, is_wanted)
+        yield
 
 
 def is_terminal() -> bool:

@@ -1,15 +1,11 @@
 """Bad flags and files of commands: one line that names the flag or file, exit code 2, and nothing is written."""
 
-import io
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT
-from helpers.commands import command, wait_until
+from helpers.commands import command, error_line
 from PIL import Image
 
 from lightmodels.cli.config_files import MAX_BYTES, MAX_DEPTH
@@ -24,8 +20,7 @@ def run(capfd):
 
 def assert_refused(ended, *parts):
     """One line on standard error that has these parts, and no file written."""
-    assert (ended.code, ended.out) == (2, ""), ended
-    (line,) = ended.err.splitlines()
+    line = error_line(ended)
     for part in parts:
         assert part in line
     assert list(Path().iterdir()) == []
@@ -49,13 +44,6 @@ def test_options_of_the_trainer_out_of_their_range_are_refused(run, name, value)
     assert_refused(run("train", *SMALL, f"--trainer.{name}", value), f"--trainer.{name} must be", f"got {value}")
 
 
-def test_options_of_the_trainer_that_exclude_each_other_are_refused(run):
-    flags = ("--trainer.limit_val_batches", 0, "--trainer.monitor", "val_acc")
-    assert_refused(run("train", *SMALL, *flags), "--trainer.limit_val_batches must be above 0", "val_acc")
-    flags = ("--trainer.max_steps", 5, "--trainer.min_steps", 6)
-    assert_refused(run("train", *SMALL, *flags), "--trainer.min_steps must be at most max_steps, which is 5, got 6")
-
-
 def test_a_trial_run_without_checkpoints_tests_the_last_weights(run):
     assert run("train", *SMALL, "--trainer.fast_dev_run", "true").code == 0
 
@@ -75,14 +63,6 @@ def test_an_unknown_flag_suggests_the_flag_that_ends_in_it(run, flag):
     assert_refused(run("train", flag, 1), f"unknown flag {flag}; did you mean {UNKNOWN[flag]}?")
     dashed = "--" + flag.removeprefix("--").replace("_", "-")
     assert_refused(run("train", f"{dashed}=1"), f"unknown flag {flag}; did you mean {UNKNOWN[flag]}?")
-
-
-@pytest.mark.parametrize("flags", [("--trainer.max_time", "00:00:00:00"), ("--trainer.limit_train_batches", 0)])
-def test_limits_that_leave_nothing_to_train_leave_no_directory(run, flags):
-    ended = run("train", *SMALL, *flags)
-    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
-    assert "no optimizer step was made" in ended.err
-    assert list(Path().iterdir()) == []
 
 
 # Configuration files
@@ -108,16 +88,11 @@ def test_yaml_that_would_take_hours_to_read_is_refused(run, kind, tmp_path_facto
     assert_refused(run("train", "--model", path), "model", str(path))
 
 
-def test_yaml_without_an_end_is_refused(run):
-    assert_refused(run("train", "--config", "/dev/zero"), "--config /dev/zero", "100 kB")
-
-
 def test_a_run_whose_configuration_is_a_bomb_is_not_resumed(run):
     assert run("train", *SMALL, "--run_dir", "run").code == 0
     Path("run/config.yaml").write_text(BOMB)
     ended = run("train", "--resume", "last", "--run_dir", "run", "--task", "ring", "--max_epochs", 3)
-    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
-    assert "config.yaml refers to another part of itself" in ended.err
+    assert "config.yaml refers to another part of itself" in error_line(ended)
 
 
 # Class paths
@@ -132,8 +107,7 @@ def test_class_paths_in_flags_import_nothing(run, name, value, tmp_path_factory,
     (modules / "unwanted_module.py").write_text("class Thing:\n    pass\n")
     monkeypatch.syspath_prepend(modules)
     assert_refused(run("train", *SMALL, f"--trainer.{name}", value.format(name="unwanted_module")), "--trainer")
-    ended = run("train", *SMALL, f"--trainer.{name}.help", "unwanted_module.Thing")
-    assert ended.code == 2
+    assert run("train", *SMALL, f"--trainer.{name}.help", "unwanted_module.Thing").code == 2
     assert "unwanted_module" not in sys.modules
 
 
@@ -169,7 +143,7 @@ def assert_harmless(*texts):
 )
 def test_control_characters_in_arguments_do_not_reach_the_terminal(run, argv):
     ended = run(*argv)
-    assert ended.code == 2 or (argv[0] == "evaluate" and ended.code == 1)
+    assert ended.code == 2
     assert "\\x1b[31m\\x07" in ended.err
     assert_harmless(ended.err, ended.out)
 
@@ -198,9 +172,7 @@ def test_control_characters_in_names_of_files_and_classes_do_not_reach_the_termi
 def write_digit(path, format_):
     picture = Image.new("L", (40, 40), 255)
     picture.paste(0, (18, 8, 24, 32))
-    content = io.BytesIO()
-    picture.save(content, format_)
-    Path(path).write_bytes(content.getvalue())
+    picture.save(path, format_)
 
 
 @pytest.mark.parametrize("format_", ["PNG", "JPEG", "BMP", "GIF", "WEBP"])
@@ -212,24 +184,5 @@ def test_pictures_of_the_usual_formats_are_read(run, checkpoints, format_):
 @pytest.mark.parametrize("format_", ["TIFF", "PPM", "ICO", "TGA", "PDF", "EPS"])
 def test_pictures_of_rare_formats_are_refused(run, checkpoints, format_):
     write_digit("one.png", format_)
-    ended = run("predict", "--ckpt", checkpoints["mnist"], "one.png")
-    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
-    assert "one.png is not an image that can be read (PNG, JPEG, BMP, GIF or WebP)" in ended.err
-
-
-# Signals
-
-
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_an_interrupted_run_says_how_to_resume_it(run, signum, code):
-    argv = ["--max_epochs", "100000", "--run_dir", "run", "--trainer.figures", "false", "--trainer.logger", "false"]
-    train = [sys.executable, ROOT / "scripts" / "train.py", *argv]
-    with subprocess.Popen(train, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(Path("run/checkpoints/last.ckpt").exists, "the first epoch")
-        process.send_signal(signum)
-        _, err = process.communicate(timeout=120)
-    assert process.returncode == code
-    (line,) = err.splitlines()
-    assert "its state is saved: --resume run/checkpoints/last.ckpt continues it" in line
-    done = torch.load("run/checkpoints/last.ckpt", weights_only=True)["epoch"]
-    assert run("train", "--resume", "run/checkpoints/last.ckpt", "--max_epochs", done + 3).code == 0
+    line = error_line(run("predict", "--ckpt", checkpoints["mnist"], "one.png"))
+    assert "one.png is not an image that can be read (PNG, JPEG, BMP, GIF or WebP)" in line

@@ -115,10 +115,7 @@ BROKEN = [
     (b"", "is not an image"),
     (b"hello", "is not an image"),
     (png()[:300], r"is not an image that can be read \("),
-    (
-        png(Image.new("1", (20_000, 20_000))),
-        r"is not an image that can be read \(Image size .* exceeds limit",
-    ),
+    (png(Image.new("1", (20_000, 20_000))), r"is not .* that can be read \(Image size .* exceeds limit"),
 ]
 
 
@@ -173,37 +170,18 @@ def compressed(image):
     return Image.open(stream)
 
 
-def as_alpha(image):
-    return Image.merge("LA", (Image.new("L", (140, 140), 255), enlarged(image)))
-
-
-CHANGES = {
-    "none": lambda image: image,
-    "inverted": ImageOps.invert,
-    "enlarged": enlarged,
-    "pasted": pasted,
-    "noisy": noisy,
-    "compressed": compressed,
-    "alpha": as_alpha,
-}
-
-
 @pytest.mark.real_data
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", [Image.Image.copy, pasted, noisy, compressed])
 def test_pictures_of_real_digits_are_predicted_like_the_originals(digits, tmp_path, change):
     model, images, expected, y = digits
     assert (expected == y).float().mean() > 0.9
     read = []
     for image in images:
-        CHANGES[change](Image.fromarray(image.numpy())).save(tmp_path / "digit.png")
+        change(Image.fromarray(image.numpy())).save(tmp_path / "digit.png")
         read.append(read_digit(tmp_path / "digit.png"))
-    assert (predict(model, torch.stack(read)) == expected).float().mean() >= (
-        0.98 if change in ("none", "inverted") else 0.96
-    )
-
-
-@pytest.mark.real_data
-def test_real_images_change_little(digits):
-    _, images, _, _ = digits
-    again = torch.stack([to_mnist(extract_ink(Image.fromarray(image.numpy()))) for image in images])
-    assert (again.float() - images.float()).abs().mean() < 1.5  # of 255
+    agreeing = (predict(model, torch.stack(read)) == expected).float().mean()
+    if change is Image.Image.copy:
+        assert agreeing >= 0.98
+        assert (torch.stack(read).float() - images.float()).abs().mean() < 1.5  # of 255
+    else:
+        assert agreeing >= 0.96

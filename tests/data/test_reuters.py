@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_files import WORDS, accepted, npz, objects, write, write_reuters
+from helpers.tiny_files import WORDS, accepted, npz, objects, write_reuters
 
 from datamodules import reuters
-from datamodules.reuters import TOPICS, ReutersDataModule, pad_front, tokenize
+from datamodules.reuters import TOPICS, ReutersDataModule, tokenize
 from lightmodels.data.remote_files import DataError
 from lightmodels.data.tensor_datamodule import train_val_split
 
@@ -23,16 +23,12 @@ NPZ, JSON = "reuters/reuters.npz", "reuters/reuters_word_index.json"
 PAIR = np.array([0, 45])
 
 
-def accept_files(monkeypatch, directory):
-    monkeypatch.setattr(ReutersDataModule, "files", accepted(ReutersDataModule.files, directory))
-    return ReutersDataModule(str(directory))
-
-
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """A data module on tiny files."""
     write_reuters(tmp_path)
-    return accept_files(monkeypatch, tmp_path)
+    monkeypatch.setattr(ReutersDataModule, "files", accepted(ReutersDataModule.files, tmp_path))
+    return ReutersDataModule(str(tmp_path))
 
 
 def keras(content, max_length=300):
@@ -69,11 +65,6 @@ def test_tiny_files_are_read_like_keras(tiny, max_length):
     assert [len(x) for x, _ in data.splits] == [216, 24, 60]
 
 
-def test_items_are_padded_and_cut_at_the_front():
-    tokens, lengths, _ = tokenize([np.array([1, 2]), np.array([3, 4, 5, 6])], 2)
-    assert pad_front(tokens, lengths, 4).tolist() == [[0, 1, 4, 5], [6, 7, 8, 9]]
-
-
 def test_words_without_training_item_are_unknown():
     items = [np.array(item) for item in ([1, 5], [2, 5], [1, 3, 9, 5])]
     tokens, lengths, num_words = tokenize(items, 2)
@@ -82,24 +73,12 @@ def test_words_without_training_item_are_unknown():
     assert lengths.tolist() == [3, 3, 5]
 
 
-def test_words_cut_from_training_rows_are_in_the_vocabulary():
-    tokens, _, num_words = tokenize([np.array([7, 1, 1]), np.array([7])], 1)
-    assert (num_words, tokens.tolist()) == (11, [1, 10, 4, 4, 1, 10])
-
-
 def test_decode(tiny):
     assert tiny.decode([0, 0, 1, 4, 2, 6]) == "word1 ? word3"
     assert tiny.decode(torch.tensor([5, 9999])) == "word2 ?"
     assert tiny.decode([0, 1]) == ""
     words = {f"word{rank}": rank for rank in range(1, WORDS + 1)}
     assert words.items() >= tiny.info["word_index"].items()
-
-
-@pytest.mark.parametrize("name", [NPZ, JSON])
-def test_both_files_are_required(tiny, name):
-    (Path(tiny.data_dir) / name).unlink()
-    with pytest.raises(DataError, match=f"^{name} is missing"):
-        _ = tiny.sizes
 
 
 def test_files_with_another_hash_are_refused(tmp_path):
@@ -122,6 +101,10 @@ def test_prepare_data_downloads_missing_files(tiny, monkeypatch):
     tiny.prepare_data()
     assert all(url.startswith("https://") for file in tiny.files.values() for url in file.urls)
     assert calls == [(*tiny.files.values(), tiny.data_dir)]
+    for name in (JSON, NPZ):
+        (Path(tiny.data_dir) / name).unlink()
+        with pytest.raises(DataError, match=f"^{name} is missing"):
+            _ = tiny.sizes
 
 
 def member(array=None, pickled=b"", shape=(2,), descr="|O"):
@@ -153,7 +136,6 @@ BAD_ARCHIVES = {
     "garbage": (b"<html>", "not a zip file"),
     "empty": (archive(), "no item named 'x.npy'"),
     "no labels": (archive(x=member(objects([[1], [2]]))), "no item named 'y.npy'"),
-    "truncated": (GOOD[:-30], "not a zip file"),
     "flipped": (GOOD.replace(b"x.npy", b"z.npy", 1), "header .* differ"),
     "no npy": (with_x(b"abc"), "x.npy|magic"),
     "no pickle": (with_x(member(np.array([1, 2]))), ""),
@@ -174,18 +156,15 @@ BAD_ARCHIVES = {
     "other counts": (npz(objects([[1], [2], [3]]), PAIR), "3 news items, but 2 topics"),
     "label 46": (npz(objects([[1], [2]]), np.array([0, 46])), "0..45"),
     "label -1": (npz(objects([[1], [2]]), np.array([0, -1])), "0..45"),
-    "fractional labels": (npz(objects([[1], [2]]), np.array([0.0, 1.0])), "0..45"),
-    "two-dimensional labels": (npz(objects([[1], [2]]), np.array([[0], [1]])), "0..45"),
     "pickled labels": (npz(objects([[1], [2]]), objects([0, 1])), "allow_pickle=False"),
 }
 
 
 @pytest.mark.parametrize(("content", "reason"), BAD_ARCHIVES.values(), ids=BAD_ARCHIVES)
-def test_bad_archives_are_named(tiny, monkeypatch, content, reason):
-    write(tiny.data_dir, NPZ, content)
+def test_bad_archives_are_named(content, reason):
     message = rf"^reuters/reuters.npz is not an archive of news items: .*({reason})"
     with pytest.raises(DataError, match=message) as caught:
-        accept_files(monkeypatch, tiny.data_dir).setup()
+        reuters._parse_archive(content, NPZ)
     assert "\n" not in str(caught.value)
 
 
@@ -212,22 +191,20 @@ class _Hostile:
 
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("where", ["instead", "inside"])
-def test_a_hostile_pickle_is_not_run(tiny, monkeypatch, tmp_path, where, protocol):
+def test_a_hostile_pickle_is_not_run(tmp_path, where, protocol):
     trace = tmp_path / "trace"
     hostile = _Hostile(os.system, f"touch {trace}")
     x = hostile if where == "instead" else objects([[hostile], [1]])
-    write(tiny.data_dir, NPZ, with_x(member(pickled=pickle.dumps(x, protocol))))
     with pytest.raises(DataError, match=r"reuters.npz .* x.npy refers to (posix|nt).system"):
-        accept_files(monkeypatch, tiny.data_dir).setup()
+        reuters._parse_archive(with_x(member(pickled=pickle.dumps(x, protocol))), NPZ)
     assert not trace.exists()
 
 
 @pytest.mark.parametrize("function", [eval, getattr, np.load, np.frombuffer, bytes, pickle.loads])
-def test_only_arrays_are_unpickled(tiny, monkeypatch, function):
+def test_only_arrays_are_unpickled(function):
     pickled = pickle.dumps(objects([[_Hostile(function, "1")], [1]]))
-    write(tiny.data_dir, NPZ, with_x(member(pickled=pickled)))
     with pytest.raises(DataError, match=f"refers to .*{function.__name__}"):
-        accept_files(monkeypatch, tiny.data_dir).setup()
+        reuters._parse_archive(with_x(member(pickled=pickled)), NPZ)
 
 
 # [[1], [2, 3]] as written by Python 2 and an old numpy: ("O8", 0, 1), and byte strings in ASCII
@@ -253,19 +230,15 @@ def test_arrays_of_all_pickle_protocols_are_read(pickled):
 
 
 @pytest.mark.parametrize("content", [b"<html>", b"[]", b"{}", b'{"a": 0}', b'{"a": "1"}', b'{"a": 1.5}', b"\xff", b"1"])
-def test_bad_word_indices_are_named(tiny, monkeypatch, content):
-    write(tiny.data_dir, JSON, content)
+def test_bad_word_indices_are_named(content):
     with pytest.raises(DataError, match=r"^reuters/reuters_word_index.json is not a word index: ") as caught:
-        accept_files(monkeypatch, tiny.data_dir).setup()
+        reuters._parse_word_index(content, JSON)
     assert "\n" not in str(caught.value)
 
 
-def test_max_length_must_be_positive():
+def test_hyper_parameters_are_plain_and_checked(tmp_path):
     with pytest.raises(ValueError, match=r"^max_length must be at least 1, got 0"):
         ReutersDataModule(max_length=0)
-
-
-def test_hyper_parameters_are_plain(tmp_path):
     expected = {"batch_size": 32, "val_fraction": 0.1, "max_length": 300, "seed": 0}
     assert dict(ReutersDataModule(tmp_path).hparams) == expected | {"data_dir": str(tmp_path)}
 

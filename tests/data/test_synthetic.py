@@ -5,7 +5,6 @@ import torch
 
 from datamodules import LinearDataModule, RingDataModule, TensorDataModule
 from lightmodels.data.remote_files import DataError
-from lightmodels.data.tensor_datamodule import train_val_split
 
 
 def test_the_distribution_of_linear_rows():
@@ -54,12 +53,6 @@ def test_only_training_rows_are_shuffled():
     assert torch.equal(next(iter(data.predict_dataloader()))[0], data.splits.test[0][:100])
 
 
-def test_train_val_split_uses_each_row_once():
-    (train,), (val,) = train_val_split((torch.arange(10),), 0.3, seed=0)
-    assert len(val) == 3
-    assert sorted([*train.tolist(), *val.tolist()]) == list(range(10))
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -75,16 +68,13 @@ def test_bad_arguments_are_named(options, message):
         RingDataModule(**options).setup()
 
 
-EMPTY = ["0 train, 3 val, 3 test", "3 train, 0 val, 3 test", "3 train, 3 val, 0 test"]
-
-
-@pytest.mark.parametrize(("empty", "counts"), list(enumerate(EMPTY)))
-def test_an_empty_split_is_named_with_counts(empty, counts):
+@pytest.mark.parametrize("counts", [(0, 3, 3), (3, 0, 3), (3, 3, 0)])
+def test_an_empty_split_is_named_with_counts(counts):
     class Empty(TensorDataModule):
         def load(self):
-            return tuple((torch.ones(0 if part == empty else 3, 2),) for part in range(3))
+            return tuple((torch.ones(count, 2),) for count in counts)
 
-    with pytest.raises(DataError, match=f"Empty has an empty split: {counts} rows"):
+    with pytest.raises(DataError, match="Empty has an empty split: {} train, {} val, {} test rows".format(*counts)):
         Empty().setup()
 
 

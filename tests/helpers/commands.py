@@ -1,6 +1,8 @@
-"""Runs of commands, in this process or in others."""
+"""Runs of commands, in this process or in others, and what they leave."""
 
+import csv
 import importlib
+import json
 import signal
 import subprocess
 import sys
@@ -43,6 +45,28 @@ def command(capfd, name: str, *argv: object) -> Ended:
         sys.argv = saved
         signal.signal(signal.SIGTERM, handler)
     return Ended(code, *capfd.readouterr())
+
+
+def error_line(ended: Ended, code: int = 2, silent: bool = True) -> str:
+    """The one line of error of a command that failed with this code; if ``silent``, it printed nothing else."""
+    assert ended.code == code, ended
+    assert not (silent and ended.out), ended
+    (line,) = ended.err.splitlines()
+    return line
+
+
+def read_json(path: str | Path) -> dict:
+    return json.loads(Path(path).read_text())
+
+
+def read_metrics(run_dir: str | Path) -> dict[str, float]:
+    """What metrics.json has, except the seconds, which differ between equal runs."""
+    return {name: value for name, value in read_json(Path(run_dir, "metrics.json")).items() if name != "seconds"}
+
+
+def read_history(run_dir: str | Path) -> list[dict[str, float]]:
+    rows = csv.DictReader(Path(run_dir, "history.csv").read_text().splitlines())
+    return [{name: float(value) for name, value in row.items()} for row in rows]
 
 
 def use_tiny_files(patch: pytest.MonkeyPatch, data_dir: str | Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import ROOT
-from helpers.commands import command, use_tiny_files
+from helpers.commands import command, error_line, use_tiny_files
 
 from lightmodels.checkpointing.files import CheckpointError, link_checkpoint, load_checkpoint, save_checkpoint
 from lightmodels.cli import train
@@ -132,13 +132,12 @@ def damage(path: str | Path, how) -> None:
 def test_a_damaged_checkpoint_is_named_with_an_intact_one(capfd, run, argv, how):
     damage(LAST, CHECKPOINT[how])
     before = contents(run)
-    ended = command(capfd, *argv)
-    assert (ended.code, ended.out, len(ended.err.splitlines())) == (2, "", 1)
-    assert ended.err.startswith(f"{argv[0]}.py: {argv[1]} ")
-    assert str(LAST) in ended.err
+    told = error_line(command(capfd, *argv))
+    assert told.startswith(f"{argv[0]}.py: {argv[1]} ")
+    assert str(LAST) in told
     if how != "missing":
-        assert "the checkpoint is damaged (" in ended.err
-        assert ended.err.endswith(f"; the newest usable one there is {BEST}\n")
+        assert "the checkpoint is damaged (" in told
+        assert told.endswith(f"; the newest usable one there is {BEST}")
     assert contents(run) == before
 
 
@@ -196,18 +195,17 @@ NPZ = FILE | {
     "a byte of the directory": lambda content: flip(content, directory_position(content) + 16),
 }
 IMAGES, TEXTS = "MNIST/raw/train-images-idx3-ubyte.gz", "reuters/reuters.npz"
-DATA = [("mnist", IMAGES, how) for how in GZ.items()] + [("reuters", TEXTS, how) for how in NPZ.items()]
+DATA = {f"mnist {what}": ("mnist", IMAGES, how) for what, how in GZ.items()}
+DATA |= {f"reuters {what}": ("reuters", TEXTS, how) for what, how in NPZ.items()}
 
 
-@pytest.mark.parametrize(("task", "name", "how"), DATA, ids=[f"{task} {how[0]}" for task, _, how in DATA])
+@pytest.mark.parametrize(("task", "name", "how"), DATA.values(), ids=DATA)
 def test_damaged_data_are_named(capfd, monkeypatch, task, name, how):
     use_tiny_files(monkeypatch, "files")
     monkeypatch.setattr("lightmodels.data.remote_files.SCHEMES", ())  # no downloads
-    damage(Path("files", name), how[1])
+    damage(Path("files", name), how)
     before = contents("files")
-    ended = command(capfd, "train", "--task", task, "--data_dir", "files")
-    assert (ended.code, ended.out, len(ended.err.splitlines())) == (2, "", 1)
-    assert name in ended.err
+    assert name in error_line(command(capfd, "train", "--task", task, "--data_dir", "files"))
     assert contents("files") == before
     assert not Path("runs").exists()
 
@@ -304,10 +302,8 @@ def test_an_impossible_run_directory_is_reported_before_data_is_loaded(capfd, mo
     Path("runs").touch()  # in the way of the default, runs/mnist/1
     Path("to nowhere").symlink_to("nowhere")
     place = ["--run_dir", run_dir] if run_dir else []
-    ended = command(capfd, "train", "--task", "mnist", "--data_dir", "no data here", *place)
-    assert (ended.code, ended.out) == (2, "")
-    told = run_dir or "runs/mnist"
-    assert ended.err == f"train.py: {told}: cannot create the run directory (Not a directory)\n"
+    told = error_line(command(capfd, "train", "--task", "mnist", "--data_dir", "no data here", *place))
+    assert told == f"train.py: {run_dir or 'runs/mnist'}: cannot create the run directory (Not a directory)"
 
 
 @pytest.fixture

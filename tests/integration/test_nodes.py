@@ -1,7 +1,5 @@
 """Under torchrun, on one machine or two, a run equals that of a single process, also if a worker dies."""
 
-import csv
-import json
 import os
 import shutil
 import signal
@@ -11,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
-from helpers.commands import command, wait_until
+from helpers.commands import command, read_history, read_metrics, wait_until
 
 from lightmodels.cli import train
 
@@ -53,14 +51,8 @@ def standalone(run_dir):
 
 
 def history(run_dir):
-    with (run_dir / "history.csv").open() as file:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    rows = read_history(run_dir)
     return [{k: v for k, v in row.items() if k not in ("seconds", "samples_per_second")} for row in rows]
-
-
-def metrics(run_dir):
-    values = json.loads((run_dir / "metrics.json").read_text())
-    return {name: value for name, value in values.items() if name != "seconds"}
 
 
 def assert_same_history(run_dir, expected):
@@ -101,7 +93,7 @@ def test_a_killed_worker_is_restarted_and_resumes_exactly(undisturbed):
     for process in (job, undisturbed):
         wait(process)
     killed, two = job.run_dir, undisturbed.run_dir
-    assert metrics(killed) == metrics(two)
+    assert read_metrics(killed) == read_metrics(two)
     attempts = [len(list(run_dir.glob("events.*"))) for run_dir in (killed, two)]
     assert attempts[0] > attempts[1]  # the second attempt wrote to the same directory
 
@@ -109,7 +101,7 @@ def test_a_killed_worker_is_restarted_and_resumes_exactly(undisturbed):
 def test_torchrun_trains_like_one_process(undisturbed, one):
     wait(undisturbed)
     assert_same_history(undisturbed.run_dir, one)
-    assert metrics(undisturbed.run_dir)["devices"] == 2
+    assert read_metrics(undisturbed.run_dir)["devices"] == 2
 
 
 @pytest.fixture
@@ -160,7 +152,7 @@ def test_two_hosts_train_like_one_process(one, two_hosts):
     for job in jobs:
         wait(job)
     assert_same_history(run_dir, one)
-    assert metrics(run_dir)["devices"] == 2
+    assert read_metrics(run_dir)["devices"] == 2
 
 
 def test_only_a_restart_of_the_same_job_resumes_its_run(capfd, monkeypatch, tmp_path):
@@ -171,13 +163,13 @@ def test_only_a_restart_of_the_same_job_resumes_its_run(capfd, monkeypatch, tmp_
     for job in ("ours", "other"):
         Path(job).mkdir()
     assert attempt("ours", 0).code == 0
-    expected = metrics(Path("run"))
+    expected = read_metrics("run")
     for number in (0, 1):
         refused = attempt("other", number)
         assert (refused.code, "is not empty" in refused.err) == (2, True)
     Path("run/metrics.json").write_text("{}")
     assert attempt("ours", 1).code == 0  # all epochs were done, and the test is done again
-    assert metrics(Path("run")) == expected
+    assert read_metrics("run") == expected
     Path("run/checkpoints/last.ckpt").unlink()
     assert attempt("ours", 2).code == 0  # nothing was saved: from the start
-    assert metrics(Path("run")) == expected
+    assert read_metrics("run") == expected

@@ -44,19 +44,12 @@ def test_after_an_error_the_old_file_is_untouched_and_nothing_is_left(tmp_path, 
 def test_the_old_file_is_there_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "file"
     write_file(path, "old")
-    with replace_file(path) as temporary:
+    with replace_file(path) as temporary, replace_file(path) as of_another_process:
         temporary.write_text("new")
+        of_another_process.write_text("other")
         assert path.read_text() == "old"
         assert temporary.parent == tmp_path
     assert path.read_text() == "new"
-
-
-def test_a_link_can_take_the_place_of_a_file(tmp_path):
-    write_file(tmp_path / "best", "weights")
-    write_file(tmp_path / "last", "older")
-    with replace_file(tmp_path / "last", durable=True) as temporary:
-        os.link(tmp_path / "best", temporary)
-    assert (tmp_path / "last").samefile(tmp_path / "best")
 
 
 def test_a_durable_file_is_flushed_before_and_its_directory_after_the_replacement(tmp_path, monkeypatch):
