@@ -56,8 +56,10 @@ class MNISTDataModule(TensorDataModule):
         classes: Sequence[int] | str | None = None,
     ) -> None:
         super().__init__(batch_size, val_fraction, seed)
-        self.classes = classes = list(range(NUM_CLASSES)) if classes is None else whole_numbers(0, classes=classes)
-        if len(set(classes)) < max(2, len(classes)) or max(classes) >= NUM_CLASSES:
+        if classes is not None:
+            classes = whole_numbers(0, classes=classes)
+        self.classes = list(range(NUM_CLASSES) if classes is None else classes)
+        if len(set(self.classes)) < max(2, len(self.classes)) or max(self.classes) >= NUM_CLASSES:
             raise ValueError(f"classes must be at least two different digits, such as 0,1,2, got {classes}")
         self.data_dir = data_dir = str(data_dir)  # hyper-parameters are plain data, not a Path
         self.save_hyperparameters()

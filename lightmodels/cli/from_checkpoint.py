@@ -46,16 +46,24 @@ def _is_valid(info: Any) -> bool:
     if required is None or any(type(info.get(name)) is not kind for name, kind in required.items()):
         return False
     ranks = info.get("word_index", {}).values()
-    columns = info.get("columns", [])
-    used = [name for formula in info.get("formulas", []) for name in (formula if type(formula) is list else [None])]
     return (
-        all(name in columns for name in used)
-        and len(info.get("formulas", [])) in (0, len(info.get("features", [])))
-        and all(type(name) is str for name in [*info.get("classes", []), *info.get("features", [])])
+        all(type(name) is str for name in [*info.get("classes", []), *info.get("features", [])])
         and all(type(rank) is int and 0 < rank <= MAX_RANK for rank in ranks)
         and info.get("tokens", CONVENTION) == CONVENTION
         and info.get("input_shape", IMAGE_SHAPE) == IMAGE_SHAPE
+        and _has_valid_formulas(info)
     )
+
+
+def _has_valid_formulas(info: dict[str, Any]) -> bool:
+    """Whether features, if they are to be computed, are each one of the columns or a quotient of two."""
+    columns, formulas = info.get("columns"), info.get("formulas")
+    if formulas is None:
+        return True
+    if type(columns) is not list or type(formulas) is not list or len(formulas) != len(info["features"]):
+        return False
+    shapes = all(type(formula) is list and len(formula) in (1, 2) for formula in formulas)
+    return shapes and all(type(name) is str and name in columns for formula in formulas for name in formula)
 
 
 def make_datamodule(checkpoint: dict[str, Any], path: str, data_dir: str | None) -> TensorDataModule:

@@ -32,6 +32,9 @@ TRAINER_HELP = {  # the options of the Trainer that are shown; the others are in
     "max_time": "stop after DD:HH:MM:SS",
     "num_nodes": "machines",
 }
+SIZES = (  # arguments of models that follow from the data
+    "num_features", "num_classes", "num_words", "length", "feature_mean", "feature_std", "target_scale",
+)  # fmt: skip
 VALUES = {"config": "FILE", "data_dir": "DIR", "run_dir": "DIR", "resume": "PATH"}
 VALUES |= dict.fromkeys(("max_epochs", "seed", "seeds", "gpus", "tpu_cores", "save_every_n_steps"), "N")
 
@@ -85,6 +88,8 @@ def short_help(action: Action) -> str | None:
     """The text for a flag; ``SUPPRESS`` hides it."""
     group, _, name = action.dest.partition(".")
     if action.dest in TITLES or name.endswith(".help"):  # "--model FILE" and the like
+        return SUPPRESS
+    if group == "model" and name in SIZES:
         return SUPPRESS
     if group == "trainer":
         return TRAINER_HELP.get(name, SUPPRESS)

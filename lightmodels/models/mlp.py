@@ -34,17 +34,19 @@ class MLP(LightModel):
     A batch is ``(x, y)``: x of shape ``(B, ...)`` with ``num_features`` values a row; y of shape ``(B,)`` with classes,
     or ``(B, 1)`` with numbers. ``forward`` gives logits ``(B, num_classes)``, or values ``(B, 1)`` in the unit of y.
 
+    The penalty on weights, without biases, is in the training loss only: not in ``val_loss``, nor in mse.
+
     Args:
         num_features: values of a row.
         num_classes: classes; 0 for a regression.
         hidden: units of the hidden layers, ``[512, 256]`` or ``"512,256"``.
-        activation: after each hidden layer.
-        dropout: probability of leaving out a hidden unit, while training.
-        l2: factor of the sum of the squared weights, without biases, in the training loss; other losses are without it.
-        initializer: of the hidden layers' weights; ``torch`` is that of ``nn.Linear``.
-        optimizer: Adam, or NAdam.
-        lr: its learning rate; with ``one_cycle`` the peak.
-        schedule: a constant rate, or one that rises, then falls to zero.
+        activation: ``relu``, ``elu``, ``gelu``, ``silu`` or ``tanh``.
+        dropout: share of hidden units left out in training.
+        l2: factor of the sum of the squared weights.
+        initializer: ``torch``, ``he_normal``, ``he_uniform`` or ``glorot_uniform``, of the hidden layers' weights.
+        optimizer: ``adam`` or ``nadam``.
+        lr: learning rate; with ``one_cycle`` the peak.
+        schedule: ``constant``, or ``one_cycle``, which rises, then falls to zero.
         feature_mean: subtracted from each feature; nothing by default.
         feature_std: each feature is divided by it; features that do not vary are not.
         target_scale: unit of y in which a regression's net computes, and in which mse and mae are reported.

@@ -64,7 +64,7 @@ def calibration(true: Tensor, probability: Tensor) -> "Figure":
     )
     top.plot([0, 1], [0, 1], **DIAGONAL)
     top.plot(mean[rows > 0], share[rows > 0], color=COLOURS[0], marker="o")
-    top.set(ylabel="share of class 1", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    top.set(ylabel="share of class 1", xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
     bottom.bar((torch.arange(BINS) + 0.5) / BINS, rows, width=0.9 / BINS, color=COLOURS[0])
     bottom.set(xlabel="predicted probability of class 1", ylabel="rows")
     return figure

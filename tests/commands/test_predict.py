@@ -55,6 +55,19 @@ def test_rows_of_a_table_are_classified_as_by_the_model(predict, checkpoints):
         assert each["probability"] == max(part["probability"] for part in each["top"])
 
 
+def test_house_values_from_the_columns_of_the_file_or_from_features(predict, checkpoints):
+    """Columns by their order or by name, in any order; features by name."""
+    Path("raw.csv").write_text("-122.23,37.88,41,880,129,322,126,8.3252\n")
+    names = "households,population,total_bedrooms,total_rooms,housing_median_age,latitude,longitude,median_income"
+    Path("named.csv").write_text(f"{names}\n126,322,129,880,41,37.88,-122.23,8.3252\n")
+    features = [8.3252, 41, 880 / 126, 129 / 126, 322, 322 / 126, 37.88, -122.23]
+    header = ",".join(load(checkpoints["housing"]).data_info["features"])
+    Path("features.csv").write_text(f"{header}\n{','.join(map(str, features))}\n")
+    got = lines(predict("housing", "raw.csv", "named.csv", "features.csv", "--json"))
+    (expected,) = outputs(checkpoints, "housing", torch.tensor([features]))[0].tolist()
+    assert [each["prediction"] for each in got] == pytest.approx([expected] * 3, rel=1e-5)
+
+
 def test_a_regression_predicts_values(predict, checkpoints):
     Path("rows.csv").write_text("1,2\n3,4\n")
     got = lines(predict("linear", "rows.csv", "--json"))
@@ -126,6 +139,8 @@ BAD = [
     ("ring", ["huge.csv"], "huge.csv row 1 (line 1): 1e39 is too large"),
     ("linear", ["overflow.csv"], "overflow.csv row 1: the prediction is not a finite number"),
     ("ring", ["good.csv", "--top", "0"], "--top must be at least 1, got 0"),
+    ("housing", ["good.csv"], "good.csv row 1 (line 1) has 2 columns, not 8: longitude, latitude, housing_median_age"),
+    ("housing", ["empty_houses.csv"], "empty_houses.csv row 1: a feature is not a finite number, as its divisor is 0"),
     ("ring", [], "the following arguments are required: INPUT"),
     ("none.ckpt", ["good.csv"], "--ckpt none.ckpt: there is no such checkpoint"),
     ("empty.txt", ["good.csv"], "--ckpt empty.txt: the checkpoint is damaged ("),
@@ -134,6 +149,7 @@ BAD = [
     ("list.ckpt", ["good.csv"], "--ckpt list.ckpt: unsupported description of the data (data_info)"),
     ("ranks.ckpt", ["word5"], "--ckpt ranks.ckpt: unsupported description of the data (data_info)"),
     ("shape.ckpt", ["good.png"], "--ckpt shape.ckpt: unsupported description of the data (data_info)"),
+    ("formula.ckpt", ["good.csv"], "--ckpt formula.ckpt: unsupported description of the data (data_info)"),
     ("foreign.ckpt", ["good.csv"], "--ckpt foreign.ckpt: not a checkpoint of linear, ring, mnist, reuters"),
     ("one.ckpt", ["one.csv"], "--ckpt one.ckpt: its data_info does not fit its model ("),
     ("classes.ckpt", ["good.csv"], "--ckpt classes.ckpt: its model has 2 classes, its data_info 3"),
@@ -151,7 +167,7 @@ def files(checkpoints):
         "text.txt": "foreign tongue", "empty.txt": "", "header.csv": "x1,x2\n", "good.csv": "1,2\n",
         "wide.csv": "a,b\n1,2\n1,2,3\n", "word.csv": "x1,x2\n\n1,b\n",
         "mixed.csv": "1,x2\n", "nan.csv": "1,2\n1,nan\n", "huge.csv": "1e39,0\n",
-        "overflow.csv": "3e38,-3e38\n", "one.csv": "1\n",
+        "overflow.csv": "3e38,-3e38\n", "one.csv": "1\n", "empty_houses.csv": "-122,37,41,880,129,322,0,8\n",
     }  # fmt: skip
     for name, text in texts.items():
         Path(name).write_text(text)
@@ -166,6 +182,7 @@ def files(checkpoints):
         "foreign": {"model_class": "os.system"},
         "one": {"data_info": info["ring"] | {"features": ["x1"]}},
         "classes": {"data_info": info["ring"] | {"classes": ["a", "b", "c"]}},
+        "formula": saved["housing"] | {"data_info": info["housing"] | {"formulas": [["os", "system"]] * 8}},
         "misfit": saved["linear"] | {"state_dict": saved["ring"]["state_dict"]},
     }
     for name, changed in changes.items():

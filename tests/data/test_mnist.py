@@ -103,7 +103,8 @@ def test_prepare_data_downloads_missing_files(tiny, monkeypatch):
 
 def test_hyper_parameters_are_plain(tmp_path):
     hparams = MNISTDataModule(tmp_path).hparams
-    assert dict(hparams) == {"data_dir": str(tmp_path), "batch_size": 128, "val_fraction": 1 / 12, "seed": 0}
+    others = {"batch_size": 128, "val_fraction": 1 / 12, "seed": 0, "classes": None}
+    assert dict(hparams) == {"data_dir": str(tmp_path), **others}
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +134,20 @@ def test_torchvision_reads_the_same(real, data_dir, tmp_path):
         assert torch.equal(images, theirs.data)
         assert torch.equal(labels, theirs.targets)
     assert torch.equal(real.splits.test[0].squeeze(1), theirs.data / 255)
+
+
+def test_some_classes_are_kept_and_renumbered(tiny):
+    every, some = MNISTDataModule(str(tiny)), MNISTDataModule(str(tiny), classes="7,0,2")
+    assert some.sizes == {"num_classes": 3}
+    assert some.info["classes"] == ["7", "0", "2"]
+    (x, y), (kept, labels) = every.splits.test, some.splits.test
+    is_kept = (y == 7) | (y == 0) | (y == 2)
+    assert torch.equal(kept, x[is_kept])
+    assert torch.tensor([7, 0, 2])[labels].tolist() == y[is_kept].tolist()
+    assert MNISTDataModule(str(tiny), classes=[7, 0, 2]).hparams == some.hparams
+
+
+@pytest.mark.parametrize("classes", ["0", "0,0", "1,10", "a,b", [-1, 2]])
+def test_classes_that_are_not_there_are_refused(classes):
+    with pytest.raises(ValueError, match=r"^classes must be"):
+        MNISTDataModule(classes=classes)

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import pytest
 
+from datamodules.housing import HousingDataModule
 from datamodules.mnist import MNISTDataModule
 from datamodules.reuters import ReutersDataModule
-from helpers.tiny_files import accepted, write_mnist, write_reuters
+from helpers.tiny_files import accepted, write_housing, write_mnist, write_reuters
 from lightmodels.cli import exit_codes, main
 
 
@@ -70,10 +71,11 @@ def read_history(run_dir: str | Path) -> list[dict[str, float]]:
 
 
 def use_tiny_files(patch: pytest.MonkeyPatch, data_dir: str | Path) -> None:
-    """Writes tiny MNIST and Reuters files in the true formats, which the data modules then accept."""
+    """Writes tiny files in the true formats of all data sets, which the data modules then accept."""
     write_mnist(data_dir)
     write_reuters(data_dir)
-    for module in (MNISTDataModule, ReutersDataModule):
+    write_housing(data_dir)
+    for module in (MNISTDataModule, ReutersDataModule, HousingDataModule):
         patch.setattr(module, "files", accepted(module.files, data_dir))
 
 

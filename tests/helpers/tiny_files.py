@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import struct
+import tarfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,15 @@ WORDS = 200  # of the tiny Reuters
 def accepted(files: Mapping[str, RemoteFile], data_dir: str | Path) -> dict[str, RemoteFile]:
     """The same files with the hashes of their content in ``data_dir``, where they all are."""
 
-    def hash_of(path: Path) -> str:
+    def hash_of(file: RemoteFile) -> str:
+        path = file.find(str(data_dir))
         content = path.read_bytes()
+        if path.suffix == ".tgz":
+            with tarfile.open(path) as archive:
+                return sha256(archive.extractfile(file.member).read())
         return sha256(gzip.decompress(content) if path.suffix == ".gz" else content)
 
-    return {key: replace(file, hashes=(hash_of(file.find(str(data_dir))),)) for key, file in files.items()}
+    return {key: replace(file, hashes=(hash_of(file),)) for key, file in files.items()}
 
 
 def sha256(content: bytes) -> str:
@@ -52,6 +57,27 @@ def write_reuters(data_dir: str | Path, items: int = 300) -> None:
     write(data_dir, "reuters/reuters.npz", npz(objects(rows), topics))
     index = {f"word{rank}": rank for rank in range(1, WORDS + 1)}
     write(data_dir, "reuters/reuters_word_index.json", json.dumps(index).encode())
+
+
+def write_housing(data_dir: str | Path, rows: int = 200, seed: int = 0) -> bytes:
+    """The table as in the archive, whose content it returns; the value is linear in the income."""
+    random = np.random.default_rng(seed)
+    columns = random.uniform((-124, 32, 1, 500, 100, 300, 50, 1), (-114, 42, 52, 5000, 1000, 3000, 900, 9), (rows, 8))
+    values = 40_000 * columns[:, -1:] + random.normal(0, 5_000, (rows, 1))
+    content = "".join(",".join(f"{value:.4f}" for value in row) + "\n" for row in np.hstack([columns, values])).encode()
+    write(data_dir, "cal_housing/cal_housing.tgz", tgz({"CaliforniaHousing/cal_housing.data": content}))
+    return content
+
+
+def tgz(members: Mapping[str, bytes]) -> bytes:
+    """The bytes of a packed archive of these files."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
 
 
 def write(data_dir: str | Path, name: str, content: bytes) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from lightmodels import MNISTCNN, LightModel, LinearRegression, ReutersConv1D, RingDNN
 from lightmodels.metrics.history import History
-from lightmodels.plots import classification, defaults, images, plane, regression
+from lightmodels.plots import binary, classification, defaults, images, plane, regression
 
 TOPICS = [f"commodity number {i} $5" for i in range(46)]
 
@@ -113,6 +113,9 @@ def test_long_numbers_and_names_large_fonts_and_a_single_row_have_room(rows, sca
             regression.weight_comparison(x.flatten(), -x.flatten(), TOPICS[: 4 * rows], "least squares"),
             plane.classes_side_by_side(x[:, :2], classes, classes, TOPICS[:2], names[1:3]),
             plane.decision_boundary(lambda grid: grid.sum(1).sigmoid(), x[:, :2], classes, TOPICS[:2]),
+            plane.values_in_plane(x[:, :2], y, names[1:3], f"predicted - true {target}"),
+            binary.calibration(classes, x[:, 0].sigmoid()),
+            binary.scores_by_class(classes, x[:, 0].sigmoid(), TOPICS[:2]),
             History(history[:rows]).plot(),
         )
 
@@ -170,6 +173,7 @@ def test_worst_images_are_those_misclassified_with_most_confidence(shape):
 
 
 X2, X5, IMAGES, FLOATS = randn(20, 2), randn(20, 5), randn(20, 1, 28, 28), randn(20, 1)
+BINARY = ["confusion_matrix", "calibration", "scores_by_class", "roc_and_precision_recall"]
 INTEGERS, ZERO_ONE = torch.arange(20) % 3, (torch.arange(20) % 2).float()[:, None]
 
 
@@ -179,9 +183,10 @@ INTEGERS, ZERO_ONE = torch.arange(20) % 3, (torch.arange(20) % 2).float()[:, Non
         (nn.Linear(5, 3), (X5, INTEGERS), ["confusion_matrix"]),
         (nn.Linear(5, 3), (X5, torch.where(INTEGERS == 1, -100, INTEGERS)), ["confusion_matrix"]),
         (nn.Linear(5, 3), (X5, torch.full((20,), -100)), []),
-        (nn.Linear(5, 1), (X5, ZERO_ONE), ["confusion_matrix"]),
-        (nn.Linear(2, 1), (X2, ZERO_ONE), ["confusion_matrix", "decision_boundary"]),
-        (nn.Linear(2, 1), (X2, ZERO_ONE[:, 0]), ["confusion_matrix", "decision_boundary"]),
+        (nn.Linear(5, 1), (X5, ZERO_ONE), BINARY),
+        (nn.Linear(5, 1), (X5, torch.ones(20, 1)), BINARY[:-1]),
+        (nn.Linear(2, 1), (X2, ZERO_ONE), [*BINARY, "decision_boundary"]),
+        (nn.Linear(2, 1), (X2, ZERO_ONE[:, 0]), [*BINARY, "decision_boundary"]),
         (nn.Linear(5, 1), (X5, FLOATS), ["predicted_against_true"]),
         (nn.Linear(5, 5), (X5, X5), ["predicted_against_true"]),
         (nn.Linear(5, 3), (X5, FLOATS[:, 0]), []),
