@@ -50,12 +50,10 @@ def run(loop: Any, data_fetcher: Any) -> None:
 
 def _next_batches(loop: Any, data_fetcher: Any) -> list[tuple[Any, int]]:
     """The batches of an execution and their numbers; fewer if the loader ends before its length says."""
-    batches: list[tuple[Any, int]] = []
+    batches = [loop.next_batch(data_fetcher, begins_execution=True)]
     with suppress(StopIteration):
         while len(batches) < loop.steps_per_execution and not loop.batch_progress.is_last_batch:
-            batches.append(loop.next_batch(data_fetcher, begins_execution=not batches))
-    if not batches:
-        raise StopIteration
+            batches.append(loop.next_batch(data_fetcher, begins_execution=False))
     return batches
 
 
