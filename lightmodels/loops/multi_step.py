@@ -44,8 +44,7 @@ def run(loop: Any, data_fetcher: Any) -> None:
         loss = loop.run_step(batch, index, losses[number] if losses else None)
         if number < len(batches) - 1:
             _end_inner_step(loop, loss, batch, index)
-        else:
-            loop.end_step(loss, batch, index, is_last=True)
+    loop.end_step(loss, batch, index, is_last=True)
 
 
 def _next_batches(loop: Any, data_fetcher: Any) -> list[tuple[Any, int]]:
