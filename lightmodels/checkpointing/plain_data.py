@@ -64,15 +64,12 @@ def require_plain_states(trainer: pl.Trainer) -> None:
     for part in (trainer.lightning_module, trainer.datamodule):  # type: ignore[attr-defined]
         require_plain(getattr(part, "hparams", {}))
     to_plain(trainer.lightning_module.state_dict(), "state_dict")
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        to_plain(callback.state_dict(), f"the state of {type(callback).__name__}")
-    for config in trainer.lr_scheduler_configs:
-        to_plain(config.scheduler.state_dict(), f"the state of {type(config.scheduler).__name__}")
+    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+    for owner in (*trainer.callbacks, *schedulers):  # type: ignore[attr-defined]
+        to_plain(owner.state_dict(), f"the state of {type(owner).__name__}")
     for optimizer in trainer.optimizers:
-        to_plain(
-            optimizer.param_groups and optimizer.state_dict()["param_groups"],
-            f"the options of {type(optimizer).__name__}",
-        )
+        options = optimizer.param_groups and optimizer.state_dict()["param_groups"]
+        to_plain(options, f"the options of {type(optimizer).__name__}")
 
 
 def data_info_of(trainer: pl.Trainer, default: dict[str, Any]) -> dict[str, Any]:

@@ -61,17 +61,12 @@ def kept_path(which: str, trainer: pl.Trainer) -> str:
 @contextmanager
 def temporary_weights(weights: Mapping[str, Any], module: pl.LightningModule) -> Iterator[None]:
     """Loads weights; on exit, the module has its own again, bit-identical."""
-    own = copy_state_dict(module.state_dict())
+    own = deepcopy(dict(module.state_dict()))  # which does not change with the module
     try:
         module.load_state_dict(weights, strict=module.strict_loading)
         yield
     finally:
         module.load_state_dict(own, strict=module.strict_loading)
-
-
-def copy_state_dict(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A ``state_dict`` that does not change with its model."""
-    return deepcopy(dict(state))
 
 
 def check_compatible(model: pl.LightningModule, checkpoint: Mapping[str, Any], path: object) -> None:

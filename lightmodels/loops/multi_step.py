@@ -45,18 +45,15 @@ def run(loop: Any, data_fetcher: Any) -> None:
         loss = loop.run_step(batch, index, losses[number] if losses else None)
         if number < len(batches) - 1:
             _end_inner_step(loop, loss, batch, index)
-        else:
-            loop.end_step(loss, batch, index, is_last=True)
+    loop.end_step(loss, batch, index, is_last=True)
 
 
 def _next_batches(loop: Any, data_fetcher: Any) -> list[tuple[Any, int]]:
     """The batches of an execution and their numbers; fewer if the loader ends before its length says."""
-    batches: list[tuple[Any, int]] = []
+    batches = [loop.next_batch(data_fetcher, begins_execution=True)]
     with suppress(StopIteration):
         while len(batches) < loop.steps_per_execution and not loop.batch_progress.is_last_batch:
-            batches.append(loop.next_batch(data_fetcher, begins_execution=not batches))
-    if not batches:
-        raise StopIteration
+            batches.append(loop.next_batch(data_fetcher, begins_execution=False))
     return batches
 
 

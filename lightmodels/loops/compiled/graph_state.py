@@ -28,9 +28,8 @@ class StepModule(nn.Module):
 class GraphState(NamedTuple):
     """The tensors that a graph changes."""
 
-    groups: list[tuple[list[Tensor], dict[str, list[Tensor]]]]  # parameters and their optimizer states
-    names: list[str]  # of all these parameters in a StepModule
-    buffers: dict[str, Tensor]  # by their names there
+    groups: list[tuple[dict[str, Tensor], dict[str, list[Tensor]]]]  # parameters and their optimizer states
+    buffers: dict[str, Tensor]  # as the parameters by their names in a StepModule
     signature: tuple[Any, ...]  # of the optimizer at that time
 
 
@@ -49,7 +48,7 @@ def collect_state(trainer: Any, module: StepModule, state_names: Any) -> GraphSt
     Raises:
         NotCompilableError: a graph would train a parameter wrongly.
     """
-    optimizer, groups, names = trainer.optimizers[0], [], []
+    optimizer, groups = trainer.optimizers[0], []
     if trainer.global_step == 0 or (not optimizer.state and any(map(state_names, optimizer.param_groups))):
         return None
     name_of = {parameter: name for name, parameter in module.named_parameters()}
@@ -59,14 +58,14 @@ def collect_state(trainer: Any, module: StepModule, state_names: Any) -> GraphSt
         for parameter in trained:
             _check(parameter, name_of.get(parameter), optimizer.state.get(parameter, {}), kept)
         states = {name: [optimizer.state[parameter][name] for parameter in trained] for name in kept}
-        groups.append(([parameter.detach() for parameter in trained], states))
-        names += [name_of[parameter] for parameter in trained]
-        mark_static(chain(groups[-1][0], *states.values()))
+        parameters = {name_of[parameter]: parameter.detach() for parameter in trained}
+        groups.append((parameters, states))
+        mark_static(chain(parameters.values(), *states.values()))
     buffers = dict(module.named_buffers())
     mark_static(buffers.values())
     optimizer.zero_grad()  # graphs leave no gradients, so none of an earlier step may stay
     optimizer._opt_called = True  # else schedulers warn that they step before the optimizer
-    return GraphState(groups, names, buffers, signature(optimizer))
+    return GraphState(groups, buffers, signature(optimizer))
 
 
 def mark_static(tensors: Iterable[Tensor]) -> None:

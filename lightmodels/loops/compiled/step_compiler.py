@@ -43,21 +43,18 @@ class StepCompiler:
         if is_new:
             self._optimizer, self._forward = optimizer, None
             self.train_step = None if why_not else CompiledTrainStep(trainer)
+        if self.train_step:
+            why_not = why_not or self.train_step.begin_epoch()
         if why_not and (is_new or self.train_step):
             self._compile_forward(trainer, why_not)
-        self._attempt(CompiledTrainStep.begin_epoch)
 
     def run_steps(self, batches: list[Any], rates: list[list[float]]) -> list[Tensor] | None:
         """``CompiledTrainStep.run``, if whole steps are compiled; None to leave the steps to the caller."""
-        return self._attempt(lambda train_step: train_step.run(batches, rates))  # type: ignore[no-any-return]
-
-    def _attempt(self, action: Callable[[CompiledTrainStep], Any]) -> Any:
-        """Runs an action on whole steps, if they are compiled; falls back if compilation fails."""
         if self.train_step is None:
             return None
         trainer = self.train_step.trainer
         try:
-            return action(self.train_step)
+            return self.train_step.run(batches, rates)
         except COMPILE_ERRORS as error:
             torch._C._autograd._saved_tensors_hooks_enable()  # which torch leaves disabled after an error
             if isinstance(error, BackendCompilerFailed):

@@ -16,8 +16,6 @@ from lightmodels.loops.compiled.graph_state import GraphState, NotCompilableErro
 from lightmodels.utils.batch import batch_size
 from lightmodels.utils.step_errors import explain_errors
 
-SAVED_TENSOR_HOOKS = "saved tensor hooks"  # in torch's message where it cannot differentiate a function
-
 
 def compile_options() -> dict[str, Any]:
     """Arguments of ``torch.compile``; random numbers are those of eager mode."""
@@ -50,13 +48,13 @@ class CompiledTrainStep:
         self._state: GraphState | None = None
         self._rates: list[list[Tensor]] = []
 
-    def begin_epoch(self) -> None:
-        """Checks again whether a graph is possible; raises NotCompilableError if not."""
-        if reason := graph_state.why_not(self.trainer, self._functional):
-            raise NotCompilableError(reason)
-        if graph_state.count_hooks(self._model) != self._hooks:
-            raise NotCompilableError("hooks on modules that were added during training")
+    def begin_epoch(self) -> str | None:
+        """Checks again what makes a graph impossible; None if nothing does."""
         self._state = None
+        reason = graph_state.why_not(self.trainer, self._functional)
+        if reason is None and graph_state.count_hooks(self._model) != self._hooks:
+            return "hooks on modules that were added during training"
+        return reason
 
     def run(self, batches: list[Any], rates: list[list[float]]) -> list[Tensor] | None:
         """Trains on batches with these learning rates, one per step and group of the optimizer.
@@ -79,7 +77,7 @@ class CompiledTrainStep:
         try:
             steps = self._graph(groups, buffers, options, rate_tensors, batches)
         except (RuntimeError, IndexError) as error:
-            if SAVED_TENSOR_HOOKS in str(error):
+            if "saved tensor hooks" in str(error):  # which torch cannot differentiate in a function
                 raise NotCompilableError("activation checkpointing") from error
             if not isinstance(error, TorchDynamoException):
                 with torch.no_grad():  # eagerly, which raises the error again, with an explanation
@@ -92,10 +90,9 @@ class CompiledTrainStep:
 
     def _is_remainder(self, batch: Any) -> bool:
         """Whether a batch is the last of its epoch and has another size than the loader's."""
-        last = self.trainer.is_last_batch
-        size = getattr(self.trainer.train_dataloader, "batch_size", None) if last else None
+        size = getattr(self.trainer.train_dataloader, "batch_size", None)
         with suppress(ValueError):  # a batch whose size is unknown
-            return isinstance(size, int) and batch_size(batch) != size
+            return self.trainer.is_last_batch and isinstance(size, int) and batch_size(batch) != size
         return False
 
     def _as_tensors(self, rates: list[list[float]]) -> list[list[Tensor]]:
@@ -112,22 +109,20 @@ class CompiledTrainStep:
         """The compiled function: changes parameters, states and buffers; returns ``shared_step``'s values."""
         steps = []
         for batch, step_rates in zip(batches, rates, strict=True):
-            grads, values = self._grads_and_values(groups, buffers, batch)
-            remaining = iter(grads)
-            for (parameters, states), rate, group_options in zip(groups, step_rates, options, strict=True):
-                group_grads = [next(remaining) for _ in parameters]
-                self._functional.update(parameters, group_grads, states, rate, group_options)
+            grads, values = self._grads_and_values([parameters for parameters, _ in groups], buffers, batch)
+            rows = zip(groups, grads, step_rates, options, strict=True)
+            for (parameters, states), group_grads, rate, group_options in rows:
+                ordered = [group_grads[name] for name in parameters]
+                self._functional.update([*parameters.values()], ordered, states, rate, group_options)
             steps.append(values)
         return steps
 
     def _grads_and_values(self, groups: Any, buffers: dict[str, Tensor], batch: Any) -> tuple[Any, Any]:
         """Gradients, and copies of the values that ``shared_step`` returns; updates the buffers."""
-        parameters = [parameter for group_parameters, _ in groups for parameter in group_parameters]
-        names = self._state.names if self._state else []
         constants: list[Any] = []  # grad_and_value returns nothing but tensors
 
-        def loss_and_values(tensors: list[Tensor], before: dict[str, Tensor]) -> tuple[Tensor, Any]:
-            used = before | dict(zip(names, tensors, strict=True))
+        def loss_and_values(groups: list[dict[str, Tensor]], before: dict[str, Tensor]) -> tuple[Tensor, Any]:
+            used = {name: tensor for part in (before, *groups) for name, tensor in part.items()}
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._mixed):
                 values = functional_call(self._module, used, (batch,))
             leaves, structure = tree_flatten(values)
@@ -135,7 +130,7 @@ class CompiledTrainStep:
             changed = {name: used[name] for name in before if used[name] is not before[name]}
             return values["loss"], ([leaf.clone() for leaf in leaves if isinstance(leaf, Tensor)], changed)
 
-        grads, (_, (copies, changed)) = grad_and_value(loss_and_values, has_aux=True)(parameters, buffers)
+        grads, (_, (copies, changed)) = grad_and_value(loss_and_values, has_aux=True)(groups, buffers)
         for name, value in changed.items():
             buffers[name].copy_(value)
         (structure, leaves), tensors = constants, iter(copies)

@@ -5,22 +5,12 @@ import functools
 import pytest
 import torch
 
-torch_compile = torch.compile
-
 
 @pytest.fixture
 def compile_with(monkeypatch):
     """Makes ``torch.compile`` use another backend."""
-
-    def use(backend):
-        @functools.wraps(torch_compile)
-        def compiled(function, **options):
-            options.pop("options", None)
-            return torch_compile(function, backend=backend, **options)
-
-        monkeypatch.setattr(torch, "compile", compiled)
-
-    return use
+    ours = torch.compile
+    return lambda backend: monkeypatch.setattr(torch, "compile", functools.partial(ours, backend=backend))
 
 
 @pytest.fixture

@@ -21,36 +21,34 @@ OPTIMIZERS = [
 ]
 
 
-def gradients(step):
-    torch.manual_seed(step)
+def tensors(seed):
+    torch.manual_seed(seed)
     return [torch.randn(3, 2), torch.randn(4)]
+
+
+def make_step(optimizer, gradients):
+    for parameter, gradient in zip(optimizer.param_groups[0]["params"], gradients, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
 
 
 @pytest.mark.parametrize(("optimizer_class", "options"), OPTIMIZERS)
 def test_ten_updates_equal_those_of_the_optimizer(optimizer_class, options):
-    torch.manual_seed(0)
-    parameters = [torch.nn.Parameter(torch.randn(3, 2)), torch.nn.Parameter(torch.randn(4))]
+    parameters = [torch.nn.Parameter(tensor) for tensor in tensors(0)]
     optimizer = optimizer_class(parameters, lr=0.1, **options)
-    for parameter, gradient in zip(parameters, gradients(0), strict=True):
-        parameter.grad = gradient
-    optimizer.step()  # creates the states
-    ours, (group,) = copy.deepcopy([p.detach() for p in parameters]), optimizer.param_groups
-    functional = functional_optimizers.for_optimizer(optimizer)
-    kept = copy.deepcopy([optimizer.state[parameter] for parameter in parameters])
-    states = {name: [state[name] for state in kept] for name in functional.state_names(group)}
+    make_step(optimizer, tensors(0))  # creates the states
+    functional, (group,) = functional_optimizers.for_optimizer(optimizer), optimizer.param_groups
+    names = functional.state_names(group)
+    states = {name: [optimizer.state[parameter][name] for parameter in parameters] for name in names}
+    theirs = ([parameter.detach() for parameter in parameters], states)  # which the optimizer changes in place
+    ours, our_states = copy.deepcopy(theirs)
     chosen = {name: value for name, value in group.items() if name in optimizer.defaults}
     graph = torch.compile(functional.update, backend="eager", fullgraph=True)
     for step in range(1, 11):
         group["lr"] = 0.1 / step
-        for parameter, gradient in zip(parameters, gradients(step), strict=True):
-            parameter.grad = gradient
-        optimizer.step()
-        graph(ours, gradients(step), states, torch.tensor(0.1 / step), chosen)
-    for mine, theirs in zip(ours, parameters, strict=True):
-        torch.testing.assert_close(mine, theirs.detach(), rtol=1e-5, atol=1e-6)
-    for name, tensors in states.items():
-        for tensor, parameter in zip(tensors, parameters, strict=True):
-            torch.testing.assert_close(tensor, optimizer.state[parameter][name], rtol=1e-5, atol=1e-6)
+        make_step(optimizer, tensors(step))
+        graph(ours, tensors(step), our_states, torch.tensor(0.1 / step), chosen)
+    torch.testing.assert_close((ours, our_states), theirs, rtol=1e-5, atol=1e-6)
 
 
 UNSUPPORTED = [
