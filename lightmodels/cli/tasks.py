@@ -33,7 +33,7 @@ class Task:
         return int(self.defaults.get("max_epochs", self.model.max_epochs))
 
 
-SOURCE_MLP = {"data.batch_size": 32, "data.val_fraction": 1 / 6}
+SOURCE_MLP = {"model.initializer": "glorot_uniform", "data.batch_size": 32, "data.val_fraction": 1 / 6}
 SOURCE_HOUSING = {
     "model.hidden": [30],
     "model.activation": "elu",
