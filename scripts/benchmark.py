@@ -44,7 +44,7 @@ def parse(argv: Sequence[str]) -> Namespace:
     add = parser.add_argument
     loops = [name for name, contender in CONTENDERS.items() if not contender.requires]
     peers = [name for name in CONTENDERS if name not in loops]
-    choices = {"tasks": list(TASKS), "contenders": loops, "peers": peers, "parts": list(PARTS)}
+    choices = {"tasks": list(contenders.EPOCHS), "contenders": loops, "peers": peers, "parts": list(PARTS)}
     for name, known in choices.items():
         default, text = [] if name == "peers" else known, f"some of {','.join(known)}"
         add(f"--{name}", type=lambda names: names.split(","), default=default, help=text)
