@@ -162,21 +162,21 @@ class Averages(pl.callbacks.EMAWeightAveraging):
 
 
 @pytest.mark.parametrize(
-    ("callback", "name"),
+    ("make_callback", "name"),
     [
-        (pl.callbacks.EMAWeightAveraging(), "EMAWeightAveraging"),
-        (pl.callbacks.ModelCheckpoint("own", every_n_train_steps=3), "ModelCheckpoint"),
-        (pl.callbacks.LearningRateMonitor(), "LearningRateMonitor"),
-        (Averages(), None),
-        (pl.callbacks.ModelCheckpoint("own"), None),
-        (pl.callbacks.Timer(), None),
-        (pl.callbacks.TQDMProgressBar(), None),
+        (pl.callbacks.EMAWeightAveraging, "EMAWeightAveraging"),
+        (partial(pl.callbacks.ModelCheckpoint, "own", every_n_train_steps=3), "ModelCheckpoint"),
+        (pl.callbacks.LearningRateMonitor, "LearningRateMonitor"),
+        (Averages, None),
+        (partial(pl.callbacks.ModelCheckpoint, "own"), None),
+        (pl.callbacks.Timer, None),
+        (pl.callbacks.TQDMProgressBar, None),
     ],
-    ids=lambda value: type(value).__name__,
+    ids=["EMA", "every 3 steps", "rates", "EMA of every step", "checkpoints", "timer", "progress"],
 )
-def test_callbacks_that_miss_steps_are_named_in_a_warning(callback, name, recwarn):
+def test_callbacks_that_miss_steps_are_named_in_a_warning(make_callback, name, recwarn):
     options = {"gpus": 0, "figures": False, "logger": pl.loggers.CSVLogger("csv")}
-    Trainer(max_epochs=2, run_dir="run", steps_per_execution=4, callbacks=[callback], **options).fit(
+    Trainer(max_epochs=2, run_dir="run", steps_per_execution=4, callbacks=[make_callback()], **options).fit(
         Classifier(), **loaders()
     )
     found = {str(each.message).partition(",")[0] for each in recwarn if "runs_every_step" in str(each.message)}

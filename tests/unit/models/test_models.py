@@ -1,4 +1,4 @@
-"""The four models: sizes, shapes, losses, overfitting one batch, and what they reach."""
+"""The first four models: sizes, shapes, losses, overfitting one batch, and what they reach."""
 
 import math
 
