@@ -7,14 +7,15 @@ import io
 import time
 import urllib.request
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lightmodels.utils.atomic_file import write_file
 
-MAX_BYTES = 64 * 2**20  # of a file, packed or unpacked: protects against decompression bombs
+MAX_BYTES = 64 * 2**20  # of a file, packed or unpacked, by default: protects against decompression bombs
 SCHEMES = ("https",)  # allowed in URLs and redirects
 TIMEOUT = 20.0  # seconds per socket operation
 PAUSES = (0.0, 0.5, 1.0)  # seconds before each round of attempts
@@ -31,25 +32,43 @@ class RemoteFile:
     name: str  # path below the data directory; a file "….gz" may also lie there unpacked, as "…"
     urls: tuple[str, ...]  # mirrors, tried in this order
     hashes: tuple[str, ...]  # accepted for the unpacked content: "sha256:<hex>" or "md5:<hex>"
+    max_bytes: int | None = None  # packed or unpacked; MAX_BYTES by default
+    is_archive: bool = False  # of many files: never unpacked as a whole, and the hashes are of the archive itself
+
+    @property
+    def limit(self) -> int:
+        """The bytes that the file has at most."""
+        return MAX_BYTES if self.max_bytes is None else self.max_bytes
 
     def find(self, data_dir: str) -> Path | None:
         """The path of the file in the data directory, unpacked or as published, or None if it is missing."""
         path = _absolute(data_dir) / self.name
-        candidates = [path.with_suffix(""), path] if path.suffix == ".gz" else [path]
+        candidates = [path.with_suffix(""), path] if self._is_packed(path) else [path]
         return next((candidate for candidate in candidates if candidate.exists()), None)
 
-    def read(self, data_dir: str) -> bytes:
-        """The verified, unpacked content of the file; raises DataError if missing or not as published."""
+    def require(self, data_dir: str) -> Path:
+        """The path of the file in the data directory; raises DataError, with advice, if it is missing."""
         path = self.find(data_dir)
         if path is None:
             raise DataError(f"{self.name} is missing: call prepare_data(), or {_advice([self], data_dir)}")
+        return path
+
+    @contextmanager
+    def open(self, data_dir: str) -> Iterator[BinaryIO]:
+        """Opens the file as it is; DataErrors raised meanwhile, and a failure to read it, name it and what to do."""
+        path = self.require(data_dir)
         try:
             with path.open("rb") as stream:
-                return self.verify(stream.read(MAX_BYTES + 1), path.suffix == ".gz")
+                yield stream
         except OSError as error:
             raise DataError(f"{path} cannot be read: {one_line(error)}") from error
         except DataError as error:
             raise DataError(f"{path} {error}: delete it to download it again, or replace it") from error
+
+    def read(self, data_dir: str) -> bytes:
+        """The verified, unpacked content of the file; raises DataError if missing or not as published."""
+        with self.open(data_dir) as stream:
+            return self.verify(stream.read(self.limit + 1), self._is_packed(Path(stream.name)))
 
     def hash_index(self, content: bytes) -> int | None:
         """The position in ``hashes`` of a hash of the content, or None."""
@@ -58,21 +77,40 @@ class RemoteFile:
         return next((index for index, expected in enumerate(self.hashes) if expected in actual), None)
 
     def verify(self, body: bytes, packed: bool) -> bytes:
-        """The unpacked content of a body that was read up to ``MAX_BYTES + 1``; raises DataError."""
+        """The unpacked content of a body that was read up to ``limit + 1``; raises DataError."""
         content = body
         if body and packed:
             try:
-                content = gzip.GzipFile(fileobj=io.BytesIO(body)).read(MAX_BYTES + 1)
+                content = gzip.GzipFile(fileobj=io.BytesIO(body)).read(self.limit + 1)
             except (OSError, EOFError, zlib.error) as error:
                 raise DataError(f"is a damaged gzip file ({one_line(error)})") from error
         if not content:
             raise DataError("is empty")
-        if len(content) > MAX_BYTES:
-            raise DataError(f"holds more than {MAX_BYTES:,} bytes")
+        if len(content) > self.limit:
+            raise DataError(f"holds more than {self.limit:,} bytes")
         if self.hash_index(content) is None:
             actual = hashlib.sha256(content).hexdigest()
             raise DataError(f"has the wrong content, sha256:{actual} instead of {' or '.join(self.hashes)}")
         return content
+
+    def download(self) -> bytes:
+        """The verified file as published, from the first mirror that has it; all are tried again after a pause."""
+        faults = {}
+        for pause in PAUSES:
+            time.sleep(pause)
+            for url in self.urls:
+                try:
+                    _require_scheme(url)
+                    with urllib.request.build_opener(_Redirects).open(url, timeout=TIMEOUT) as response:
+                        body: bytes = response.read(self.limit + 1)
+                    self.verify(body, self._is_packed(Path(self.name)))
+                    return body
+                except (OSError, http.client.HTTPException, DataError) as error:
+                    faults[url] = one_line(error)
+        raise DataError("; ".join(f"{url} {fault}" for url, fault in faults.items()))
+
+    def _is_packed(self, path: Path) -> bool:
+        return path.suffix == ".gz" and not self.is_archive
 
 
 def download_missing(files: Iterable[RemoteFile], data_dir: str) -> None:
@@ -84,7 +122,7 @@ def download_missing(files: Iterable[RemoteFile], data_dir: str) -> None:
     for position, file in enumerate(missing):
         path = _absolute(data_dir) / file.name
         try:
-            write_file(path, _download(file), durable=True)
+            write_file(path, file.download(), durable=True)
         except DataError as error:
             advice = _advice(missing[position:], data_dir)
             raise DataError(f"cannot download {file.name} ({error}); {advice}") from error
@@ -95,23 +133,6 @@ def download_missing(files: Iterable[RemoteFile], data_dir: str) -> None:
 def one_line(error: Exception) -> str:
     """The message of an error in one line, without the number and path in that of an ``OSError``."""
     return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
-
-
-def _download(file: RemoteFile) -> bytes:
-    """The file as published, from the first mirror that has it; all are tried again after a pause."""
-    faults = {}
-    for pause in PAUSES:
-        time.sleep(pause)
-        for url in file.urls:
-            try:
-                _require_scheme(url)
-                with urllib.request.build_opener(_Redirects).open(url, timeout=TIMEOUT) as response:
-                    body: bytes = response.read(MAX_BYTES + 1)
-                file.verify(body, file.name.endswith(".gz"))
-                return body
-            except (OSError, http.client.HTTPException, DataError) as error:
-                faults[url] = one_line(error)
-    raise DataError("; ".join(f"{url} {fault}" for url, fault in faults.items()))
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import struct
+import tarfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,12 @@ WORDS = 200  # of the tiny Reuters
 def accepted(files: Mapping[str, RemoteFile], data_dir: str | Path) -> dict[str, RemoteFile]:
     """The same files with the hashes of their content in ``data_dir``, where they all are."""
 
-    def hash_of(path: Path) -> str:
+    def hash_of(file: RemoteFile) -> str:
+        path = file.require(str(data_dir))
         content = path.read_bytes()
-        return sha256(gzip.decompress(content) if path.suffix == ".gz" else content)
+        return sha256(gzip.decompress(content) if path.suffix == ".gz" and not file.is_archive else content)
 
-    return {key: replace(file, hashes=(hash_of(file.find(str(data_dir))),)) for key, file in files.items()}
+    return {key: replace(file, hashes=(hash_of(file),)) for key, file in files.items()}
 
 
 def sha256(content: bytes) -> str:
@@ -52,6 +54,36 @@ def write_reuters(data_dir: str | Path, items: int = 300, seed: int = 0) -> None
     write(data_dir, "reuters/reuters.npz", npz(objects(rows), topics))
     index = {f"word{rank}": rank for rank in range(1, WORDS + 1)}
     write(data_dir, "reuters/reuters_word_index.json", json.dumps(index).encode())
+
+
+def write_imdb(data_dir: str | Path, count: int = 50, seed: int = 0) -> Path:
+    """IMDB's archive with ``count`` reviews of each kind: each has words of its own, so it can be learned."""
+    random = np.random.default_rng(seed)
+    common = np.array([f"word{rank}" for rank in range(1, 100)])
+    members: dict[str, bytes | None] = {"aclImdb/": None, "aclImdb/README": b"Large Movie Review Dataset v1.0"}
+    for part in ("train", "test"):
+        members[f"aclImdb/{part}/labeledBow.feat"] = b"9 0:9 1:1"
+        for kind, stars in (("pos", 9), ("neg", 2)):
+            for number in range(count):
+                words = random.choice([*common, *[f"{kind}'{i}" for i in range(10)]], random.integers(5, 80))
+                text = "<br /><br />".join([" ".join(words).capitalize(), f"It's all {kind}, {random.choice(common)}!"])
+                members[f"aclImdb/{part}/{kind}/{number}_{stars}.txt"] = text.encode()
+    members["aclImdb/train/unsup/0_0.txt"] = b"Not labelled, word1."
+    return write(data_dir, "imdb/aclImdb_v1.tar.gz", tar_gz(members))
+
+
+def tar_gz(members: Mapping[str, bytes | tarfile.TarInfo | None]) -> bytes:
+    """A packed archive of files by their path, of directories (None) and of members with other headers."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=1) as archive:
+        for path, content in members.items():
+            member = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(path)
+            if content is None:
+                member.type = tarfile.DIRTYPE
+            body = content if isinstance(content, bytes) else b""
+            member.size = len(body)
+            archive.addfile(member, io.BytesIO(body))
+    return stream.getvalue()
 
 
 def write(data_dir: str | Path, name: str, content: bytes) -> Path:
