@@ -17,7 +17,7 @@ from lightmodels.utils.atomic_file import replace_file
 
 ROOT, TRAIN = "aclImdb/", "aclImdb/train/"
 FOLDERS = tuple(f"{ROOT}{part}/{kind}/" for part in ("train", "test") for kind in ("neg", "pos"))
-REVIEW = re.compile(rf"({'|'.join(FOLDERS)})\d+_\d+\.txt")  # <number>_<stars>.txt
+REVIEW = re.compile(rf"({'|'.join(FOLDERS)})[0-9]+_[0-9]+\.txt")  # <number>_<stars>.txt
 MAX_REVIEW = 100_000  # bytes; the longest of IMDB's has 13,704
 MAX_UNPACKED = 2**30  # bytes; the labelled reviews have 65 MB, and the official archive as many unlabelled ones
 BLOCK = 2**20  # bytes read at a time
@@ -86,7 +86,7 @@ def _safe_path(member: tarfile.TarInfo) -> str:
     path = member.name.removeprefix("./")
     if not f"{path}/".startswith(ROOT) or ".." in path.split("/"):
         raise DataError(f"holds the unexpected path {member.name[:100]!a}")
-    if not (member.isfile() or member.isdir()) or member.issparse():
+    if not (member.isfile() or member.isdir()):
         raise DataError(f"holds {path[:100]!a}, which is not a plain file")
     return path
 
