@@ -43,7 +43,7 @@ class RemoteFile:
     def find(self, data_dir: str) -> Path | None:
         """The path of the file in the data directory, unpacked or as published, or None if it is missing."""
         path = _absolute(data_dir) / self.name
-        candidates = [path.with_suffix(""), path] if self._is_packed(path) else [path]
+        candidates = [path.with_suffix(""), path] if self.is_packed(path) else [path]
         return next((candidate for candidate in candidates if candidate.exists()), None)
 
     def require(self, data_dir: str) -> Path:
@@ -68,7 +68,7 @@ class RemoteFile:
     def read(self, data_dir: str) -> bytes:
         """The verified, unpacked content of the file; raises DataError if missing or not as published."""
         with self.open(data_dir) as stream:
-            return self.verify(stream.read(self.limit + 1), self._is_packed(Path(stream.name)))
+            return self.verify(stream.read(self.limit + 1), self.is_packed(Path(stream.name)))
 
     def hash_index(self, content: bytes) -> int | None:
         """The position in ``hashes`` of a hash of the content, or None."""
@@ -93,23 +93,8 @@ class RemoteFile:
             raise DataError(f"has the wrong content, sha256:{actual} instead of {' or '.join(self.hashes)}")
         return content
 
-    def download(self) -> bytes:
-        """The verified file as published, from the first mirror that has it; all are tried again after a pause."""
-        faults = {}
-        for pause in PAUSES:
-            time.sleep(pause)
-            for url in self.urls:
-                try:
-                    _require_scheme(url)
-                    with urllib.request.build_opener(_Redirects).open(url, timeout=TIMEOUT) as response:
-                        body: bytes = response.read(self.limit + 1)
-                    self.verify(body, self._is_packed(Path(self.name)))
-                    return body
-                except (OSError, http.client.HTTPException, DataError) as error:
-                    faults[url] = one_line(error)
-        raise DataError("; ".join(f"{url} {fault}" for url, fault in faults.items()))
-
-    def _is_packed(self, path: Path) -> bool:
+    def is_packed(self, path: Path) -> bool:
+        """Whether the content of a file of this path is to be unpacked."""
         return path.suffix == ".gz" and not self.is_archive
 
 
@@ -122,7 +107,7 @@ def download_missing(files: Iterable[RemoteFile], data_dir: str) -> None:
     for position, file in enumerate(missing):
         path = _absolute(data_dir) / file.name
         try:
-            write_file(path, file.download(), durable=True)
+            write_file(path, _download(file), durable=True)
         except DataError as error:
             advice = _advice(missing[position:], data_dir)
             raise DataError(f"cannot download {file.name} ({error}); {advice}") from error
@@ -133,6 +118,23 @@ def download_missing(files: Iterable[RemoteFile], data_dir: str) -> None:
 def one_line(error: Exception) -> str:
     """The message of an error in one line, without the number and path in that of an ``OSError``."""
     return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+
+
+def _download(file: RemoteFile) -> bytes:
+    """The file as published, from the first mirror that has it; all are tried again after a pause."""
+    faults = {}
+    for pause in PAUSES:
+        time.sleep(pause)
+        for url in file.urls:
+            try:
+                _require_scheme(url)
+                with urllib.request.build_opener(_Redirects).open(url, timeout=TIMEOUT) as response:
+                    body: bytes = response.read(file.limit + 1)
+                file.verify(body, file.is_packed(Path(file.name)))
+                return body
+            except (OSError, http.client.HTTPException, DataError) as error:
+                faults[url] = one_line(error)
+    raise DataError("; ".join(f"{url} {fault}" for url, fault in faults.items()))
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -69,7 +69,8 @@ def write_imdb(data_dir: str | Path, count: int = 50, seed: int = 0) -> Path:
                 text = "<br /><br />".join([" ".join(words).capitalize(), f"It's all {kind}, {random.choice(common)}!"])
                 members[f"aclImdb/{part}/{kind}/{number}_{stars}.txt"] = text.encode()
     members["aclImdb/train/unsup/0_0.txt"] = b"Not labelled, word1."
-    return write(data_dir, "imdb/aclImdb_v1.tar.gz", tar_gz(members))
+    write(data_dir, "imdb/aclImdb_v1.tar.gz", tar_gz(members))
+    return Path(data_dir) / "imdb/aclImdb_v1.tar.gz"
 
 
 def tar_gz(members: Mapping[str, bytes | tarfile.TarInfo | None]) -> bytes:
