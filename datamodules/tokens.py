@@ -1,5 +1,6 @@
 """Texts as rows of tokens, by Keras's convention, for the news items of the data set and for new texts."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ CONVENTION = {"padding": PADDING, "start": START, "unknown": UNKNOWN, "offset": 
 SPACES = dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', " ")
 QUOTES = dict.fromkeys("\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}", "'")
 SEPARATORS = str.maketrans(SPACES | QUOTES)
+REVIEW_WORDS = re.compile("[a-z0-9']+")
 
 
 def split_words(text: str) -> list[str]:
@@ -22,12 +24,29 @@ def split_words(text: str) -> list[str]:
     return text.lower().translate(SEPARATORS).split()
 
 
-def word_ranks(text: str, word_index: Mapping[str, int]) -> Integers:
+def split_review(text: str) -> list[str]:
+    """The words of a review: ``[a-z0-9']+`` of the text in lower case, with ``<br />`` as a space.
+
+    Examples:
+        >>> split_review("It's <br />the 2nd na\u00efve/best")
+        ["it's", 'the', '2nd', 'na', 've', 'best']
+    """
+    return REVIEW_WORDS.findall(text.lower().replace("<br />", " "))
+
+
+SPLITTERS = {"keras": split_words, "review": split_review}  # by their names in the ``info`` of data sets
+
+
+def word_ranks(text: str, word_index: Mapping[str, int], splitter: str = "keras") -> Integers:
     """The rank of each word of a text, ``UNKNOWN - OFFSET`` for words that are not in the index.
 
-    Raises DataError if the text has no words, or none that is in the index.
+    ``splitter`` is a name in ``SPLITTERS``. Raises DataError if it is not, or if the text has no words, or none that
+    is in the index.
     """
-    ranks = np.array([word_index.get(word, UNKNOWN - OFFSET) for word in split_words(text)], dtype=np.int64)
+    if splitter not in SPLITTERS:
+        raise DataError(f"cannot be split into words by {splitter!r}, only by {' or '.join(SPLITTERS)}")
+    words = SPLITTERS[splitter](text)
+    ranks = np.array([word_index.get(word, UNKNOWN - OFFSET) for word in words], dtype=np.int64)
     if not len(ranks):
         raise DataError("holds no word")
     if ranks.max() < 0:

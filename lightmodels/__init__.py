@@ -14,6 +14,8 @@ with gc_paused():
     from lightmodels.models.mnist_cnn import MNISTCNN
     from lightmodels.models.reuters_conv1d import ReutersConv1D
     from lightmodels.models.ring_dnn import RingDNN
+    from lightmodels.models.text_res_net import TextResNet
+    from lightmodels.models.text_separable_cnn import TextSeparableCNN
     from lightmodels.trainer.repeated_fits import cross_validate, fit_seeds
     from lightmodels.trainer.trainer import Trainer
 
@@ -27,6 +29,8 @@ __all__ = [
     "LinearRegression",
     "ReutersConv1D",
     "RingDNN",
+    "TextResNet",
+    "TextSeparableCNN",
     "Trainer",
     "cross_validate",
     "fit_seeds",

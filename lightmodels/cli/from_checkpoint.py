@@ -4,7 +4,7 @@ import inspect
 from typing import Any
 
 from datamodules.digit_images import SIDE
-from datamodules.tokens import CONVENTION, MAX_RANK
+from datamodules.tokens import CONVENTION, MAX_RANK, SPLITTERS
 from lightmodels import LightModel
 from lightmodels.checkpointing import files as checkpoint_files
 from lightmodels.cli.exit_codes import UsageError
@@ -50,6 +50,7 @@ def _is_valid(info: Any) -> bool:
         all(type(name) is str for name in [*info.get("classes", []), *info.get("features", [])])
         and all(type(rank) is int and 0 < rank <= MAX_RANK for rank in ranks)
         and info.get("tokens", CONVENTION) == CONVENTION
+        and info.get("splitter", "keras") in list(SPLITTERS)
         and info.get("input_shape", IMAGE_SHAPE) == IMAGE_SHAPE
         and _has_valid_formulas(info)
     )

@@ -52,7 +52,10 @@ def read_inputs(arguments: Sequence[str], info: dict[str, Any]) -> tuple[list[So
     sources = [Source(each, is_text=not _is_path(each)) for each in arguments]
     texts = [source.argument if source.is_text else _content(source.argument) for source in sources]
     pairs = zip(sources, texts, strict=True)
-    ranks = [_named(source, tokens.word_ranks, text, info["word_index"]) for source, text in pairs]
+    ranks = [
+        _named(source, tokens.word_ranks, text, info["word_index"], info.get("splitter", "keras"))
+        for source, text in pairs
+    ]
     return sources, torch.from_numpy(tokens.pad_front(*tokens.join_words(ranks), info["max_length"]))
 
 

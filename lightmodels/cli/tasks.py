@@ -5,11 +5,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datamodules.housing import HousingDataModule
+from datamodules.imdb import IMDBDataModule
 from datamodules.linear import LinearDataModule
 from datamodules.mnist import MNISTDataModule
 from datamodules.reuters import ReutersDataModule
 from datamodules.ring import RingDataModule
-from lightmodels import MLP, MNISTCNN, LightModel, LinearRegression, ReutersConv1D, RingDNN
+from lightmodels import (
+    MLP,
+    MNISTCNN,
+    LightModel,
+    LinearRegression,
+    ReutersConv1D,
+    RingDNN,
+    TextResNet,
+    TextSeparableCNN,
+)
 from lightmodels.data.tensor_datamodule import TensorDataModule
 
 
@@ -49,5 +59,7 @@ TASKS = {
     "mnist": Task(MNISTCNN, MNISTDataModule),
     "reuters": Task(ReutersConv1D, ReutersDataModule),
     "mnist_mlp": Task(MLP, MNISTDataModule, SOURCE_MLP),
+    "imdb": Task(TextResNet, IMDBDataModule),
+    "imdb_separable": Task(TextSeparableCNN, IMDBDataModule),
     "housing": Task(MLP, HousingDataModule, SOURCE_HOUSING),
 }

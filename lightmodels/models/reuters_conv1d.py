@@ -9,17 +9,16 @@ from torch.nn import functional as F
 
 from lightmodels.core.embedding import Embedding
 from lightmodels.core.light_model import LightModel
+from lightmodels.core.vocabulary import UNKNOWN, token_words, word_embeddings
 from lightmodels.metrics.epoch_means import MetricValue
 from lightmodels.optim import fused as fused_optimizers
 from lightmodels.optim.lr_schedules import one_cycle
 from lightmodels.plots import classification, defaults, text_samples
 from lightmodels.utils import argument_checks
+from lightmodels.utils.conv1d_layers import Conv1dAsConv2d, ToChannelsFirst2d, initialize_like_keras
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-UNKNOWN = 2  # the token of words outside the vocabulary
-MOST_COMMON_WORDS = 1_000  # in the projector
 
 
 class ReutersConv1D(LightModel):
@@ -110,18 +109,10 @@ class ReutersConv1D(LightModel):
 
     def embeddings(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> dict[str, Embedding]:
         """The most common words except numbers, which the projector would show without leading zeros."""
-        words = {token: word for token, word in self._words().items() if not word.isdecimal()}
-        tokens = sorted(words)[:MOST_COMMON_WORDS]
-        vectors = self.get_parameter("net.0.weight")[tokens]  # (N, 7)
-        return {"words": Embedding(vectors, [words[token] for token in tokens])} if tokens else {}
+        return word_embeddings(self._words(), self.get_parameter("net.0.weight"))
 
     def _words(self) -> dict[int, str]:
-        """The word of each token, from the data's ``info``; the rarer a word, the higher its token."""
-        info = self.data_info
-        if "word_index" not in info or "tokens" not in info:
-            return {}
-        offset, limit = info["tokens"]["offset"], self.hparams["num_words"]
-        return {rank + offset: word for word, rank in info["word_index"].items() if rank + offset < limit}
+        return token_words(self.data_info, self.hparams["num_words"])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = fused_optimizers.nadam_class(self)(
@@ -131,27 +122,3 @@ class ReutersConv1D(LightModel):
             decoupled_weight_decay=True,
         )
         return one_cycle(self, optimizer)
-
-
-class ToChannelsFirst2d(nn.Module):
-    """``(B, length, channels)`` to ``(B, channels, 1, length)``, in channels-last layout without a copy."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.transpose(1, 2).unsqueeze(2)
-
-
-class Conv1dAsConv2d(nn.Conv1d):
-    """A ``Conv1d`` over images of height 1; parameters, and so checkpoints, are those of ``Conv1d``."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight.unsqueeze(2), self.bias)  # (B, channels, 1, length - kernel + 1)
-
-
-def initialize_like_keras(layer: nn.Module) -> None:
-    """Embeddings uniform in ±0.05, weights Glorot-uniform, biases zero."""
-    if isinstance(layer, nn.Embedding):
-        nn.init.uniform_(layer.weight, -0.05, 0.05)
-    elif isinstance(layer, (nn.Conv1d, nn.Linear)):
-        nn.init.xavier_uniform_(layer.weight)
-        assert layer.bias is not None
-        nn.init.zeros_(layer.bias)

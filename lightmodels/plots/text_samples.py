@@ -3,9 +3,11 @@
 import re
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 MAX_WORDS = 60  # of a text
+MAX_MISTAKES = 6  # in a report of the worst
 MARKUP = {ord(sign): f"&#{ord(sign)};" for sign in "\\`*_[]{}<>&|!#~"}  # Markdown's, and HTML's
 
 
@@ -26,6 +28,28 @@ def sample_report(x: Tensor, true: Tensor, probabilities: Tensor, names: Sequenc
         text = [words[token] for token in x[row].tolist() if token in words]
         parts.append(f"> {_escape(' '.join(text[:MAX_WORDS]))}{' …' if len(text) > MAX_WORDS else ''}")
     return "\n\n".join(parts)  # TensorBoard does not lay out tables well
+
+
+def worst_report(x: Tensor, true: Tensor, probability: Tensor, names: Sequence[str], words: dict[int, str]) -> str:
+    """The accuracy, then the misclassified texts of two classes with the highest probability of the wrong one.
+
+    Tokens ``x`` have shape ``(N, length)``, true classes ``(N,)`` with 0 or 1, and so have the probabilities of
+    class 1; ``names`` has two names, ``words`` the word of each token. Tokens without a word are left out. Of long
+    texts the end is shown, where reviews tend to sum up.
+    """
+    predicted = (probability > 0.5).long()
+    wrong = predicted != true
+    accuracy = f"Accuracy {100 * float((~wrong).float().mean()):.1f} %"
+    parts = [f"{accuracy} ({int((~wrong).sum()):,} of {len(true):,} texts). Most confidently misclassified:"]
+    confidence = torch.where(wrong, (probability - 0.5).abs(), -1.0)
+    for row in confidence.argsort(descending=True, stable=True)[: min(int(wrong.sum()), MAX_MISTAKES)].tolist():
+        share = 100 * (0.5 + float(confidence[row]))
+        parts.append(
+            f"true **{_escape(names[int(true[row])])}**, predicted {_escape(names[int(predicted[row])])} {share:.1f} %"
+        )
+        text = [words[token] for token in x[row].tolist() if token in words]
+        parts.append(f"> {'… ' if len(text) > MAX_WORDS else ''}{_escape(' '.join(text[-MAX_WORDS:]))}")
+    return "\n\n".join(parts)
 
 
 def _first_of_each_class(true: Tensor, mask: Tensor) -> list[int]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_files import accepted, sha256, tgz, write, write_housing
+from helpers.tiny_files import accepted, sha256, tar_gz, write, write_housing
 from sklearn.preprocessing import StandardScaler
 
 from datamodules.housing import COLUMNS, FORMULAS, HousingDataModule, derive_features, parse_table
@@ -69,12 +69,15 @@ GOOD = ROW * 20
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (tgz({MEMBER: GOOD})[:-30], "is a damaged gzip file"),
+        (tar_gz({MEMBER: GOOD})[:-30], "is a damaged gzip file"),
         (gzip.compress(b"no archive" * 100), "is a damaged archive"),
-        (gzip.compress(gzip.decompress(tgz({"a": GOOD, MEMBER: GOOD}))[:1300]), "is a damaged archive|does not hold"),
-        (tgz({"../cal_housing.data": GOOD}), f"does not hold {MEMBER}"),
-        (tgz({MEMBER: GOOD + ROW}), "has the wrong content"),
-        (tgz({MEMBER: b""}), "is empty"),
+        (
+            gzip.compress(gzip.decompress(tar_gz({"a": GOOD, MEMBER: GOOD}))[:1300]),
+            "is a damaged archive|does not hold",
+        ),
+        (tar_gz({"../cal_housing.data": GOOD}), f"does not hold {MEMBER}"),
+        (tar_gz({MEMBER: GOOD + ROW}), "has the wrong content"),
+        (tar_gz({MEMBER: b""}), "is empty"),
     ],
     ids=["cut", "no archive", "cut member", "other path", "other rows", "empty"],
 )

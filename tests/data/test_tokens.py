@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from datamodules.reuters import ReutersDataModule
-from datamodules.tokens import join_words, pad_front, split_words, word_ranks
+from datamodules.tokens import join_words, pad_front, split_review, split_words, word_ranks
 from lightmodels.data.remote_files import DataError
 
 INDEX = {"the": 1, "oil": 2, "don't": 3, "banks'": 4, "75": 5, "u": 6, "s": 7}
@@ -54,6 +54,27 @@ def test_rare_words_are_unknown_and_rows_are_padded_and_cut_at_the_front():
 def test_a_text_without_known_words_is_refused(text, line):
     with pytest.raises(DataError, match=f"^{line}$"):
         word_ranks(text, INDEX)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("It's GREAT,<br /><br />10/10!", "it's great 10 10"),
+        ("<BR />na\u00efve caf\u00e9...r\u00e9sum\u00e9", "na ve caf r sum"),
+        ("<br/>a_b''", "br a b''"),
+        ("\u2019?!", ""),
+    ],
+)
+def test_split_review(text, words):
+    assert split_review(text) == words.split()
+
+
+def test_texts_are_split_by_the_splitter_of_the_data():
+    index = {"br": 1, "re": 2, "sum": 3, "r\u00e9sum\u00e9": 4, "r": 5}
+    assert word_ranks("R\u00e9sum\u00e9<br />", index).tolist() == [4, 1]
+    assert word_ranks("R\u00e9sum\u00e9<br />", index, "review").tolist() == [5, 3]
+    with pytest.raises(DataError, match=r"^cannot be split into words by 'other', only by keras or review$"):
+        word_ranks("text", index, "other")
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,10 @@ from typing import NamedTuple
 import pytest
 
 from datamodules.housing import HousingDataModule
+from datamodules.imdb import IMDBDataModule
 from datamodules.mnist import MNISTDataModule
 from datamodules.reuters import ReutersDataModule
-from helpers.tiny_files import accepted, write_housing, write_mnist, write_reuters
+from helpers.tiny_files import accepted, write_housing, write_imdb, write_mnist, write_reuters
 from lightmodels.cli import exit_codes, main
 
 
@@ -75,7 +76,8 @@ def use_tiny_files(patch: pytest.MonkeyPatch, data_dir: str | Path) -> None:
     write_mnist(data_dir)
     write_reuters(data_dir)
     write_housing(data_dir)
-    for module in (MNISTDataModule, ReutersDataModule, HousingDataModule):
+    write_imdb(data_dir)
+    for module in (MNISTDataModule, ReutersDataModule, HousingDataModule, IMDBDataModule):
         patch.setattr(module, "files", accepted(module.files, data_dir))
 
 

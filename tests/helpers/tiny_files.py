@@ -21,12 +21,12 @@ def accepted(files: Mapping[str, RemoteFile], data_dir: str | Path) -> dict[str,
     """The same files with the hashes of their content in ``data_dir``, where they all are."""
 
     def hash_of(file: RemoteFile) -> str:
-        path = file.find(str(data_dir))
+        path = file.require(str(data_dir))
         content = path.read_bytes()
         if path.suffix == ".tgz":
             with tarfile.open(path) as archive:
                 return sha256(archive.extractfile(file.member).read())
-        return sha256(gzip.decompress(content) if path.suffix == ".gz" else content)
+        return sha256(gzip.decompress(content) if path.suffix == ".gz" and not file.is_archive else content)
 
     return {key: replace(file, hashes=(hash_of(file),)) for key, file in files.items()}
 
@@ -65,22 +65,42 @@ def write_housing(data_dir: str | Path, rows: int = 200, seed: int = 0) -> bytes
     columns = random.uniform((-124, 32, 1, 500, 100, 300, 50, 1), (-114, 42, 52, 5000, 1000, 3000, 900, 9), (rows, 8))
     values = 40_000 * columns[:, -1:] + random.normal(0, 5_000, (rows, 1))
     content = "".join(",".join(f"{value:.4f}" for value in row) + "\n" for row in np.hstack([columns, values])).encode()
-    write(data_dir, "cal_housing/cal_housing.tgz", tgz({"CaliforniaHousing/cal_housing.data": content}))
+    write(data_dir, "cal_housing/cal_housing.tgz", tar_gz({"CaliforniaHousing/cal_housing.data": content}))
     return content
 
 
-def tgz(members: Mapping[str, bytes]) -> bytes:
-    """The bytes of a packed archive of these files."""
+def write_imdb(data_dir: str | Path, count: int = 50, seed: int = 0) -> Path:
+    """IMDB's archive with ``count`` reviews of each kind: each has words of its own, so it can be learned."""
+    random = np.random.default_rng(seed)
+    common = np.array([f"word{rank}" for rank in range(1, 100)])
+    members: dict[str, bytes | None] = {"aclImdb/": None, "aclImdb/README": b"Large Movie Review Dataset v1.0"}
+    for part in ("train", "test"):
+        members[f"aclImdb/{part}/labeledBow.feat"] = b"9 0:9 1:1"
+        for kind, stars in (("pos", 9), ("neg", 2)):
+            for number in range(count):
+                words = random.choice([*common, *[f"{kind}'{i}" for i in range(10)]], random.integers(5, 80))
+                text = "<br /><br />".join([" ".join(words).capitalize(), f"It's all {kind}, {random.choice(common)}!"])
+                members[f"aclImdb/{part}/{kind}/{number}_{stars}.txt"] = text.encode()
+    members["aclImdb/train/unsup/0_0.txt"] = b"Not labelled, word1."
+    write(data_dir, "imdb/aclImdb_v1.tar.gz", tar_gz(members))
+    return Path(data_dir) / "imdb/aclImdb_v1.tar.gz"
+
+
+def tar_gz(members: Mapping[str, bytes | tarfile.TarInfo | None]) -> bytes:
+    """A packed archive of files by their path, of directories (None) and of members with other headers."""
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+    with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=1) as archive:
+        for path, content in members.items():
+            member = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(path)
+            if content is None:
+                member.type = tarfile.DIRTYPE
+            body = content if isinstance(content, bytes) else b""
+            member.size = len(body)
+            archive.addfile(member, io.BytesIO(body))
     return stream.getvalue()
 
 
-def write(data_dir: str | Path, name: str, content: bytes) -> None:
+def write(data_dir: str | Path, name: str, content: bytes) -> Path:
     path = Path(data_dir) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)

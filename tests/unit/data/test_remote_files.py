@@ -10,6 +10,7 @@ import sys
 import threading
 import tracemalloc
 import urllib.request
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -294,3 +295,39 @@ def test_hash_index():
     sha = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
     for hashes, index in (((md5, sha), 0), ((sha, md5), 0), (("md5:0", sha), 1), (("md5:0",), None)):
         assert RemoteFile("abc", (), hashes).hash_index(b"abc") == index
+
+
+def test_an_archive_is_never_unpacked_and_its_own_hash_counts(server, tmp_path):
+    file = replace(server.file(GOOD, name="a.tar.gz", hashes=(sha256(PACKED),)), is_archive=True)
+    (tmp_path / "a.tar").write_bytes(CONTENT)
+    assert file.find(str(tmp_path)) is None
+    download_missing([file], str(tmp_path))
+    assert file.read(str(tmp_path)) == PACKED
+    with file.open(str(tmp_path)) as stream:
+        assert stream.read() == PACKED
+    unpacked_hash = replace(file, hashes=(HASH,))
+    assert "a.tar.gz has the wrong content" in message_of(unpacked_hash.read, str(tmp_path))
+
+
+def test_a_file_may_have_a_limit_of_its_own(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(remote_files, "MAX_BYTES", 1000)
+    file = server.file(GOOD)
+    assert "more than 1,000 bytes" in message_of(download_missing, [file], str(tmp_path))
+    own = replace(file, max_bytes=len(CONTENT))
+    download_missing([own], str(tmp_path))
+    assert own.read(str(tmp_path)) == CONTENT
+    assert "holds more than 9,999 bytes" in message_of(replace(file, max_bytes=9_999).read, str(tmp_path))
+
+
+def test_errors_with_an_open_file_name_it(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    file = RemoteFile("a", (), ())
+
+    def fail(error):
+        with file.open(str(tmp_path)):
+            raise error
+
+    advice = "delete it to download it again, or replace it"
+    assert message_of(fail, DataError("is odd")) == f"{tmp_path}/a is odd: {advice}"
+    assert message_of(fail, OSError(5, "Input/output error")) == f"{tmp_path}/a cannot be read: Input/output error"
+    assert "b is missing" in message_of(RemoteFile("b", (), ()).require, str(tmp_path))

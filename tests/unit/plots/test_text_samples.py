@@ -10,7 +10,7 @@ from tensorboard.plugin_util import markdown_to_safe_html
 
 from datamodules.reuters import TOPICS, ReutersDataModule
 from lightmodels import ReutersConv1D
-from lightmodels.plots.text_samples import sample_report
+from lightmodels.plots.text_samples import sample_report, worst_report
 
 
 def test_the_first_texts_of_different_classes_are_selected():
@@ -46,6 +46,31 @@ def test_words_and_names_are_shown_as_they_are(word):
     line = " ".join(word.split())
     expected = f"samples: correct: true {line}, predicted {line} 75.0 %, no 25.0 % {line} after"
     assert " ".join(shown.split()).endswith(expected)
+
+
+def test_the_worst_report_has_the_most_confident_mistakes_and_the_last_words():
+    true = torch.tensor([0, 1, 0, 1, 1])
+    probability = torch.tensor([0.9, 0.2, 0.99, 0.01, 0.8])  # right in the last row only
+    x, words = torch.arange(5)[:, None].repeat(1, 61), {i: f"{i}*" for i in range(5)}
+    x[0, :59] = 9  # has no word
+    title, *parts = worst_report(x, true, probability, ["bad", "good"], words).split("\n\n")
+    assert title == "Accuracy 20.0 % (1 of 5 texts). Most confidently misclassified:"
+    assert parts[0::2] == [
+        "true **bad**, predicted good 99.0 %",
+        "true **good**, predicted bad 99.0 %",
+        "true **bad**, predicted good 90.0 %",
+        "true **good**, predicted bad 80.0 %",
+    ]
+    assert parts[1::2] == [f"> … {' '.join(['2&#42;'] * 60)}", f"> … {' '.join(['3&#42;'] * 60)}",
+                           "> 0&#42; 0&#42;", f"> … {' '.join(['1&#42;'] * 60)}"]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wrong", "shown"), [(0, 0), (5, 5), (50, 6)])
+def test_the_worst_report_is_short(wrong, shown):
+    true = torch.zeros(60, dtype=torch.long)
+    probability = torch.where(torch.arange(60) < wrong, 0.75, 0.25)
+    report = worst_report(torch.zeros(60, 1).long(), true, probability, "ab", {0: "word"})
+    assert report.count("> word") == shown
 
 
 def test_news_items_are_decoded(monkeypatch):

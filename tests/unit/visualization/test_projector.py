@@ -143,7 +143,7 @@ def test_the_last_hidden_layer_of_the_digits(monkeypatch):
 
 
 def test_the_most_common_words(monkeypatch):
-    monkeypatch.setattr("lightmodels.models.reuters_conv1d.MOST_COMMON_WORDS", 20)
+    monkeypatch.setattr("lightmodels.core.vocabulary.MOST_COMMON_WORDS", 20)
     use_tiny_files(monkeypatch, "files")
     data = ReutersDataModule("files")
     model = ReutersConv1D(**data.sizes)

@@ -1,0 +1,31 @@
+"""The words of a text model: those of its tokens, from the data's ``info``, and their embeddings."""
+
+from typing import Any
+
+from torch import Tensor
+
+from lightmodels.core.embedding import Embedding
+
+MOST_COMMON_WORDS = 1_000  # in the projector
+UNKNOWN = 2  # the token of words outside the vocabulary
+
+
+def token_words(info: dict[str, Any], num_words: int) -> dict[int, str]:
+    """The word of each token below ``num_words``; none if ``info`` does not describe a text data set.
+
+    The rarer a word, the higher its token.
+    """
+    if "word_index" not in info or "tokens" not in info:
+        return {}
+    offset = info["tokens"]["offset"]
+    return {rank + offset: word for word, rank in info["word_index"].items() if rank + offset < num_words}
+
+
+def word_embeddings(words: dict[int, str], weight: Tensor) -> dict[str, Embedding]:
+    """The rows of an embedding's ``weight`` ``(num_words, D)`` for the most common words; none without words.
+
+    Numbers are left out, as the projector would show them without leading zeros.
+    """
+    words = {token: word for token, word in words.items() if not word.isdecimal()}
+    tokens = sorted(words)[:MOST_COMMON_WORDS]
+    return {"words": Embedding(weight[tokens], [words[token] for token in tokens])} if tokens else {}

