@@ -241,3 +241,10 @@ def test_several_seeds_are_as_many_runs_with_mean_and_deviation(train):
     assert done.out.splitlines()[-1].startswith(expected)
     train("--seed", 6, *small, "--run_dir", "runs/one")
     assert read_json("runs/one/metrics.json")["test_loss"] == values[1]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_recipes_are_valid(train, path):
+    ended = train("--config", path, "--print_config")
+    assert (ended.code, ended.err) == (0, "")
+    assert f"task: {path.stem.rpartition('-')[0].removesuffix('-same')}" in ended.out
