@@ -1,7 +1,7 @@
 """Predicts from a checkpoint: python scripts/predict.py --ckpt best.ckpt seven.png three.jpg
 
-What an INPUT is depends on the task: for mnist an image of one digit, for reuters a text file or a text, for
-linear and ring a CSV file with one input a row.
+What an INPUT is depends on the task: for digits an image of one, for reuters and imdb a text or a text file, for
+linear, ring and housing a CSV file with one input a row.
 """
 
 import json

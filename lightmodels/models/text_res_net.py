@@ -1,5 +1,7 @@
 """A residual one-dimensional convolutional net for the sentiment of reviews; 103,197 parameters."""
 
+from typing import Literal
+
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,6 +12,7 @@ from lightmodels.core.light_model import LightModel
 from lightmodels.core.vocabulary import UNKNOWN, token_words, word_embeddings
 from lightmodels.metrics.epoch_means import MetricValue
 from lightmodels.optim.fused import nadam_class
+from lightmodels.optim.lr_schedules import one_cycle
 from lightmodels.plots import defaults, text_samples
 from lightmodels.utils import argument_checks
 from lightmodels.utils.conv1d_layers import Conv1dAsConv2d, ToChannelsFirst2d, initialize_like_keras
@@ -27,8 +30,9 @@ class TextResNet(LightModel):
     Args:
         num_words: size of the vocabulary.
         length: words of a review.
-        lr: NAdam's learning rate, constant.
+        lr: NAdam's learning rate; with ``one_cycle`` the peak.
         dropout: probability of dropping a number of an embedding, or an input of the dense layer, in training.
+        schedule: ``constant``, or ``one_cycle``, which rises, then falls to zero.
 
     Raises:
         ValueError: a size below 1, a length below 4, or a rate or probability out of range.
@@ -36,7 +40,14 @@ class TextResNet(LightModel):
 
     max_epochs = 3
 
-    def __init__(self, num_words: int = 10_000, length: int = 200, lr: float = 1e-3, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        num_words: int = 10_000,
+        length: int = 200,
+        lr: float = 1e-3,
+        dropout: float = 0.0,
+        schedule: Literal["constant", "one_cycle"] = "constant",
+    ) -> None:
         argument_checks.positive(num_words=num_words, lr=lr)
         argument_checks.at_least(4, length=length)  # for two poolings
         argument_checks.probability(dropout=dropout)
@@ -83,7 +94,8 @@ class TextResNet(LightModel):
         return word_embeddings(words, self.get_parameter("net.0.weight"))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return nadam_class(self)(self.parameters(), lr=self.hparams["lr"])
+        optimizer = nadam_class(self)(self.parameters(), lr=self.hparams["lr"])
+        return one_cycle(self, optimizer) if self.hparams["schedule"] == "one_cycle" else optimizer
 
 
 class ResidualBlock(nn.Module):

@@ -1,5 +1,7 @@
 """A net of separable one-dimensional convolutions for the sentiment of reviews; 78,938 parameters."""
 
+from typing import Literal
+
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from lightmodels.core.light_model import LightModel
 from lightmodels.core.vocabulary import UNKNOWN, token_words, word_embeddings
 from lightmodels.metrics.epoch_means import MetricValue
 from lightmodels.optim.fused import nadam_class
+from lightmodels.optim.lr_schedules import one_cycle
 from lightmodels.plots import defaults, text_samples
 from lightmodels.utils import argument_checks
 from lightmodels.utils.conv1d_layers import Conv1dAsConv2d, ToChannelsFirst2d, initialize_like_keras
@@ -30,8 +33,9 @@ class TextSeparableCNN(LightModel):
     Args:
         num_words: size of the vocabulary.
         length: words of a review.
-        lr: NAdam's learning rate, constant.
+        lr: NAdam's learning rate; with ``one_cycle`` the peak.
         dropout: probability of dropping a number of an embedding, or an input of the dense layer, in training.
+        schedule: ``constant``, or ``one_cycle``, which rises, then falls to zero.
 
     Raises:
         ValueError: a size below 1, a length below 55, or a rate or probability out of range.
@@ -39,7 +43,14 @@ class TextSeparableCNN(LightModel):
 
     max_epochs = 3
 
-    def __init__(self, num_words: int = 10_000, length: int = 200, lr: float = 1e-3, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        num_words: int = 10_000,
+        length: int = 200,
+        lr: float = 1e-3,
+        dropout: float = 0.0,
+        schedule: Literal["constant", "one_cycle"] = "constant",
+    ) -> None:
         argument_checks.positive(num_words=num_words, lr=lr)
         argument_checks.at_least(MIN_LENGTH, length=length)
         argument_checks.probability(dropout=dropout)
@@ -82,7 +93,8 @@ class TextSeparableCNN(LightModel):
         return word_embeddings(words, self.get_parameter("net.0.weight"))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return nadam_class(self)(self.parameters(), lr=self.hparams["lr"])
+        optimizer = nadam_class(self)(self.parameters(), lr=self.hparams["lr"])
+        return one_cycle(self, optimizer) if self.hparams["schedule"] == "one_cycle" else optimizer
 
 
 class Branches(nn.ModuleList):
