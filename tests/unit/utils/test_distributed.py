@@ -13,7 +13,12 @@ from helpers import ROOT, two_processes
 from helpers.commands import run_watched
 from torch.utils.data import DataLoader, DistributedSampler
 
-from lightmodels.utils.distributed import drop_sampler_padding, has_rows
+from lightmodels.utils.distributed import (
+    LostProcessError,
+    drop_sampler_padding,
+    explain_lost_processes,
+    has_rows,
+)
 
 TIMES = ("seconds", "samples_per_second")
 WORKER = ROOT / "tests/helpers/two_processes.py"
@@ -87,3 +92,19 @@ def test_no_row_counts_twice_and_every_process_has_as_many_batches(processes, dr
         assert len(lengths) == 1
         assert len(set(seen)) == len(seen)
         assert drop_last or sorted(seen) == list(range(rows))
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("[unbound_buffer.cc:81] Timed out waiting 5000ms for recv operation to complete", "has not answered for 5 s"),
+        ("[pair.cc:547] Connection closed by peer [127.0.0.1]:4711", "another process of this run has ended"),
+        ("[pair.cc:553] Read error: Connection reset by peer", "another process of this run has ended"),
+    ],
+)
+def test_errors_of_lost_processes_are_explained_and_others_are_not(message, told):
+    trainer = SimpleNamespace(world_size=2, global_rank=1, timeout=5, strategy=SimpleNamespace(launcher=None))
+    with pytest.raises(LostProcessError, match=told), explain_lost_processes(trainer):
+        raise RuntimeError(message)
+    with pytest.raises(RuntimeError, match="shapes"), explain_lost_processes(trainer):
+        raise RuntimeError("shapes do not match")
