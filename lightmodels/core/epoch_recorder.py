@@ -87,7 +87,8 @@ class EpochRecorder(pl.Callback):
         self.model.add_to_checkpoint(checkpoint)
         states = resume.collect_states(trainer, self.model._stage_metrics, self.model._epoch_record)
         checkpoint["processes"] = states
-        checkpoint["datamodule_class"] = type(trainer.datamodule).__name__  # type: ignore[attr-defined]
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        checkpoint["datamodule_class"] = None if data is None else type(data).__name__
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -47,7 +47,7 @@ class LightModel(pl.LightningModule):
     """A LightningModule whose training, validation and test steps are one ``shared_step``.
 
     Subclass it and write ``shared_step(batch) -> dict`` and ``configure_optimizers``; or wrap a net,
-    ``Model(net)``, and ``forward`` calls it. All hooks are yours: none has to call ``super()``'s.
+    ``Model(net)``, and ``forward`` calls it. All hooks are yours; none needs to call ``super()``.
 
     ``shared_step`` returns ``"loss"`` and any number of metrics, each a scalar tensor (the mean over the
     batch), a ``(sum, count)`` pair, or a ``torchmetrics.Metric`` of the model that the step has updated;

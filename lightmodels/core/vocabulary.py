@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from lightmodels.core.embedding import Embedding
+from lightmodels.plots import defaults, text_samples
 
 MOST_COMMON_WORDS = 1_000  # in the projector
 UNKNOWN = 2  # the token of words outside the vocabulary
@@ -29,3 +30,14 @@ def word_embeddings(words: dict[int, str], weight: Tensor) -> dict[str, Embeddin
     words = {token: word for token, word in words.items() if not word.isdecimal()}
     tokens = sorted(words)[:MOST_COMMON_WORDS]
     return {"words": Embedding(weight[tokens], [words[token] for token in tokens])} if tokens else {}
+
+
+def worst_texts(model: Any, batch: tuple[Tensor, Tensor], outputs: Tensor) -> str:
+    """The texts that a binary model, with one logit, misclassifies most confidently; empty without a vocabulary.
+
+    Tokens ``(N, length)`` and classes ``(N, 1)`` are the batch, logits ``(N, 1)`` the outputs.
+    """
+    if not (words := token_words(model.data_info, model.hparams["num_words"])):
+        return ""
+    x, y, probability = batch[0].cpu(), batch[1][:, 0].long().cpu(), outputs[:, 0].float().sigmoid().cpu()
+    return text_samples.worst_report(x, y, probability, defaults.class_names(model, 2), words | {UNKNOWN: "?"})

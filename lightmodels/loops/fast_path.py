@@ -77,9 +77,9 @@ def overridden_hooks(trainer: Any, name: str) -> list[Hook]:
 
 
 def needs_every_step(callback: pl.Callback) -> bool:
-    """Whether a callback may miss what it is for, as an average of weights, if it is called once an execution only.
+    """Whether a callback, such as one that averages weights, may miss steps if it is called once per execution.
 
-    An attribute ``runs_every_step``, true or false, says that it does not.
+    A callback with an attribute ``runs_every_step``, true or false, is taken to know.
     """
     if isinstance(callback, pl.callbacks.ModelCheckpoint):
         return callback._every_n_train_steps > 0

@@ -84,10 +84,11 @@ class MLP(LightModel):
         for layer in self._dense()[:-1]:
             if initializer != "torch":
                 INITIALIZERS[initializer](layer.weight)
-        for name, moments in (("feature_mean", feature_mean), ("feature_std", feature_std)):
+        for name, moments, for_zero in (("feature_mean", feature_mean, 0.0), ("feature_std", feature_std, 1.0)):
             if moments is not None and len(moments) != num_features:
                 raise ValueError(f"{name} must have {num_features} numbers, got {len(moments)}")
-            self.register_buffer(name, None if moments is None else torch.tensor([float(each) for each in moments]))
+            values = None if moments is None else torch.tensor([float(each) or for_zero for each in moments])
+            self.register_buffer(name, values)
         if not num_classes:
             self.r2 = R2Score()
         self.save_hyperparameters()
@@ -97,7 +98,7 @@ class MLP(LightModel):
         if self.feature_mean is not None:
             x = x - self.feature_mean
         if self.feature_std is not None:
-            x = x / torch.where(self.feature_std == 0, 1.0, self.feature_std)
+            x = x / self.feature_std
         outputs: Tensor = super().forward(x)
         return outputs if self.hparams["num_classes"] else outputs * self.hparams["target_scale"]
 

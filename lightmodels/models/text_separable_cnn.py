@@ -10,11 +10,10 @@ from torchmetrics.classification import BinaryAUROC
 
 from lightmodels.core.embedding import Embedding
 from lightmodels.core.light_model import LightModel
-from lightmodels.core.vocabulary import UNKNOWN, token_words, word_embeddings
+from lightmodels.core.vocabulary import token_words, word_embeddings, worst_texts
 from lightmodels.metrics.epoch_means import MetricValue
 from lightmodels.optim.fused import nadam_class
 from lightmodels.optim.lr_schedules import one_cycle
-from lightmodels.plots import defaults, text_samples
 from lightmodels.utils import argument_checks
 from lightmodels.utils.conv1d_layers import Conv1dAsConv2d, ToChannelsFirst2d, initialize_like_keras
 
@@ -81,11 +80,8 @@ class TextSeparableCNN(LightModel):
 
     def texts(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> dict[str, str]:
         """The most confidently misclassified reviews; none if the vocabulary is unknown."""
-        if not (words := token_words(self.data_info, self.hparams["num_words"])):
-            return {}
-        x, y, probability = batch[0].cpu(), batch[1][:, 0].long().cpu(), outputs[:, 0].float().sigmoid().cpu()
-        names = defaults.class_names(self, 2)
-        return {"worst_reviews": text_samples.worst_report(x, y, probability, names, words | {UNKNOWN: "?"})}
+        report = worst_texts(self, batch, outputs)
+        return {"worst_reviews": report} if report else {}
 
     def embeddings(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> dict[str, Embedding]:
         """The most common words except numbers."""
