@@ -1,15 +1,17 @@
 """California housing: 20,640 districts of the census of 1990 and their median house values."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lightmodels.data.remote_files import DataError, RemoteFile, download_missing, one_line
+from lightmodels.data.remote_files import RemoteFile, download_missing
 from lightmodels.data.tensor_datamodule import Splits, TensorDataModule, train_val_split
+from lightmodels.inputs.rows import derive_features
+from lightmodels.utils.data_error import DataError, one_line
 
 COLUMNS = (  # of the file, which has no header; the last is the target
     "longitude", "latitude", "housing_median_age", "total_rooms", "total_bedrooms", "population", "households",
@@ -96,12 +98,3 @@ def parse_table(content: bytes, name: str) -> Tensor:
     if not np.isfinite(table).all() or (table[:, COLUMNS.index("households")] <= 0).any():
         raise DataError(f"{name} has a row with a value that is not finite, or without households")
     return torch.from_numpy(table)
-
-
-def derive_features(table: Tensor, columns: Sequence[str], formulas: Sequence[Sequence[str]]) -> Tensor:
-    """Columns, or quotients of two columns, of a table ``(N, columns)``: ``(N, formulas)``."""
-    features = []
-    for numerator, *denominator in formulas:
-        values = table[:, columns.index(numerator)]
-        features.append(values / table[:, columns.index(denominator[0])] if denominator else values)
-    return torch.stack(features, dim=1)

@@ -20,12 +20,13 @@ from datamodules.reviews import (
     tokenize_reviews,
     write_cache,
 )
-from datamodules.tokens import CONVENTION, OFFSET, START, UNKNOWN, pad_front
-from lightmodels.data.remote_files import DataError, RemoteFile, download_missing, one_line
+from lightmodels.data.remote_files import RemoteFile, download_missing
 from lightmodels.data.tensor_datamodule import Splits, TensorDataModule, train_val_split
+from lightmodels.inputs.tokens import CONVENTION, OFFSET, START, UNKNOWN, pad_front
 from lightmodels.utils import distributed
 from lightmodels.utils.argument_checks import at_least
 from lightmodels.utils.console import current_verbosity
+from lightmodels.utils.data_error import DataError, one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress

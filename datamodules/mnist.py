@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightmodels.data.remote_files import DataError, RemoteFile, download_missing
+from lightmodels.data.augmentation import random_affine
+from lightmodels.data.remote_files import RemoteFile, download_missing
 from lightmodels.data.tensor_datamodule import Splits, TensorDataModule, Tensors, train_val_split
 from lightmodels.utils.argument_checks import whole_numbers
+from lightmodels.utils.data_error import DataError
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -38,6 +40,7 @@ class MNISTDataModule(TensorDataModule):
         batch_size: rows in a global batch, over all devices.
         val_fraction: share of the 60,000 training images for validation; 1/12 are 5,000.
         seed: seed of the split and of the order of the training images.
+        augment: whether to rotate, shift and scale training images at random, see ``random_affine``.
         classes: the digits to keep, ``[0, 1, 2]`` or ``"0,1,2"``, in the order of their labels 0, 1, …; all by default.
     """
 
@@ -53,9 +56,11 @@ class MNISTDataModule(TensorDataModule):
         batch_size: int = 128,
         val_fraction: float = 1 / 12,
         seed: int = 0,
+        augment: bool = False,
         classes: Sequence[int] | str | None = None,
     ) -> None:
         super().__init__(batch_size, val_fraction, seed)
+        self.augment = augment
         if classes is not None:
             classes = whole_numbers(0, classes=classes)
         self.classes = list(range(NUM_CLASSES) if classes is None else classes)
@@ -77,6 +82,9 @@ class MNISTDataModule(TensorDataModule):
     def prepare_data(self) -> None:
         """Downloads missing files."""
         download_missing(self.files.values(), self.data_dir)
+
+    def augment_batch(self, inputs: Tensor) -> Tensor:
+        return random_affine(inputs)
 
     def load(self) -> Splits:
         """Reads the files; raises DataError if one is missing or damaged."""

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.tokens import CONVENTION, MAX_RANK, OFFSET, START, Integers, pad_front, tokenize
-from lightmodels.data.remote_files import MAX_BYTES, DataError, RemoteFile, download_missing, one_line
+from lightmodels.data.remote_files import MAX_BYTES, RemoteFile, download_missing
 from lightmodels.data.tensor_datamodule import Splits, TensorDataModule, train_val_split
+from lightmodels.inputs.tokens import CONVENTION, MAX_RANK, OFFSET, START, Integers, pad_front, tokenize
 from lightmodels.utils.argument_checks import at_least
+from lightmodels.utils.data_error import DataError, one_line
 
 URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 HASHES = {  # of two editions, a rebuilt one and Keras's

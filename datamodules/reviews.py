@@ -11,9 +11,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from datamodules.tokens import OFFSET, UNKNOWN, Integers, join_words, split_review
-from lightmodels.data.remote_files import DataError, one_line
+from lightmodels.inputs.tokens import OFFSET, UNKNOWN, Integers, join_words, split_review
 from lightmodels.utils.atomic_file import replace_file
+from lightmodels.utils.data_error import DataError, one_line
 
 ROOT, TRAIN = "aclImdb/", "aclImdb/train/"
 FOLDERS = tuple(f"{ROOT}{part}/{kind}/" for part in ("train", "test") for kind in ("neg", "pos"))

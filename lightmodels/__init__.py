@@ -9,11 +9,13 @@ with gc_paused():
     from lightmodels.core.summary import summary
     from lightmodels.metrics.epoch_means import EpochMeans
     from lightmodels.metrics.history import History
+    from lightmodels.models.image_cnn import ImageCNN
     from lightmodels.models.linear_regression import LinearRegression
     from lightmodels.models.mlp import MLP
     from lightmodels.models.mnist_cnn import MNISTCNN
     from lightmodels.models.reuters_conv1d import ReutersConv1D
     from lightmodels.models.ring_dnn import RingDNN
+    from lightmodels.models.text_cnn import TextCNN
     from lightmodels.models.text_res_net import TextResNet
     from lightmodels.models.text_separable_cnn import TextSeparableCNN
     from lightmodels.trainer.repeated_fits import cross_validate, fit_seeds
@@ -25,10 +27,12 @@ __all__ = [
     "Embedding",
     "EpochMeans",
     "History",
+    "ImageCNN",
     "LightModel",
     "LinearRegression",
     "ReutersConv1D",
     "RingDNN",
+    "TextCNN",
     "TextResNet",
     "TextSeparableCNN",
     "Trainer",

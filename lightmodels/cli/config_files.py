@@ -17,8 +17,8 @@ class LimitError(yaml.YAMLError):
     """YAML beyond the limits; the message says which."""
 
 
-def configured_task(path: str) -> Any:
-    """The task in a configuration file, or None; UsageError names a file that cannot be used."""
+def configured(path: str, name: str = "task") -> Any:
+    """An option in a configuration file, or None; UsageError names a file that cannot be used."""
     try:
         with Path(path).open("rb") as file:
             content = load(file.read(MAX_BYTES + 1).decode())  # devices have no size
@@ -31,7 +31,7 @@ def configured_task(path: str) -> Any:
         raise UsageError(f"--config {path} is not a YAML file") from error
     if not isinstance(content, dict):
         raise UsageError(f"--config {path} has no options")
-    return content.get("task")
+    return content.get(name)
 
 
 def load(text: str) -> Any:

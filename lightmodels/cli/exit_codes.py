@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from lightmodels.checkpointing.files import CheckpointError
-from lightmodels.data.remote_files import DataError
 from lightmodels.trainer.run_directory import RunDirectoryError
 from lightmodels.utils import console, distributed
+from lightmodels.utils.data_error import DataError
 
 INVALID_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from lightmodels.cli.exit_codes import OutputError, Parser, UsageError, command_name
 from lightmodels.cli.from_checkpoint import load_model, make_datamodule
-from lightmodels.cli.pipeline import Pipeline
-from lightmodels.data.remote_files import DataError
+from lightmodels.inputs.pipeline import Pipeline
 from lightmodels.utils.atomic_file import replace_file
 from lightmodels.utils.console import printable
+from lightmodels.utils.data_error import DataError
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -88,29 +88,11 @@ def comparison_rows(pipeline: Pipeline, checkpoint: dict[str, Any], options: Nam
     except DataError:
         if options.data_dir is not None:
             raise
-        raw = random_rows(pipeline.info, count)
+        raw = pipeline.inputs.random(count)
         return raw, pipeline(raw), "random rows (no data files found, see --data_dir)"
     x = rows[torch.arange(count) % len(rows)]
     expected = pipeline.postprocess(pipeline.model(x))
-    return raw_rows(x, pipeline.info), expected, f"{min(count, len(rows))} test rows"
-
-
-def raw_rows(x: Tensor, info: dict[str, Any]) -> Tensor:
-    """Undoes the preprocessing of a data module."""
-    if info["kind"] == "image":
-        return torch.mul(x.squeeze(1), info["scale"]).round().to(torch.uint8)
-    if info["kind"] == "text":
-        return torch.where(x == info["tokens"]["unknown"], info["num_words"] + 7, x)
-    return x
-
-
-def random_rows(info: dict[str, Any], count: int) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    if info["kind"] == "image":
-        return torch.randint(256, (count, *info["input_shape"][1:]), generator=generator).to(torch.uint8)
-    if info["kind"] == "text":
-        return torch.randint(info["num_words"] + 7, (count, info["max_length"]), generator=generator)
-    return 5 * torch.randn(count, len(info["features"]), generator=generator)
+    return pipeline.inputs.restore(x), expected, f"{min(count, len(rows))} test rows"
 
 
 def export_program(pipeline: Pipeline, raw: Tensor) -> torch.export.ExportedProgram:

@@ -8,16 +8,13 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lightmodels.cli.exit_codes import Parser, UsageError, command_name
 from lightmodels.cli.from_checkpoint import load_model
-from lightmodels.cli.pipeline import Pipeline
-from lightmodels.cli.raw_inputs import Source, read_inputs
+from lightmodels.inputs.base import Source
+from lightmodels.inputs.pipeline import Pipeline
 from lightmodels.utils.console import printable
-
-BATCH_SIZE = 256
 
 
 def main(argv: Sequence[str]) -> None:
@@ -30,8 +27,9 @@ def main(argv: Sequence[str]) -> None:
     if options.top < 1:
         raise UsageError(f"--top must be at least 1, got {options.top}")
     model, _ = load_model(options.ckpt, needs_data_info=True)
-    sources, raw = read_inputs(options.inputs, model.data_info)
-    outputs = predict(Pipeline(model, model.data_info), raw, options.ckpt)
+    pipeline = Pipeline(model, model.data_info)
+    sources, raw = pipeline.inputs.read(options.inputs)
+    outputs = predict(pipeline, raw, options.ckpt)
     require_finite(outputs, sources)
     results = list(describe(outputs, model.data_info, options.top))
     lines = format_json(sources, results) if options.json else format_table(sources, results)
@@ -44,8 +42,7 @@ def predict(pipeline: Pipeline, raw: Tensor, path: str) -> Tensor:
     Raises UsageError if the checkpoint's ``data_info`` does not fit its model.
     """
     try:
-        with torch.inference_mode():
-            outputs = torch.cat([pipeline(batch) for batch in torch.split(raw, BATCH_SIZE)])
+        outputs = pipeline.predict(raw).outputs
     except (RuntimeError, LookupError, TypeError) as error:
         raise UsageError(f"--ckpt {path}: its data_info does not fit its model ({error})") from error
     names = pipeline.info.get("classes", ["value"])

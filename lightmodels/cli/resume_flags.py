@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lightmodels.checkpointing import files as checkpoint_files
 from lightmodels.cli import torchrun_restart
-from lightmodels.cli.config_files import configured_task
+from lightmodels.cli.config_files import configured
 from lightmodels.cli.exit_codes import UsageError
 from lightmodels.trainer import run_directory
 from lightmodels.utils import distributed
@@ -55,7 +55,7 @@ def parse_resumed(parser: ArgumentParser, argv: Sequence[str], checkpoint: Path)
     """The options of the checkpoint's run, overridden by those on the command line."""
     run_dir = checkpoint.parent.parent
     config = ["--config", str(run_dir / "config.yaml")]
-    configured_task(config[1])  # names a file that cannot be used
+    configured(config[1])  # names a file that cannot be used
     options, saved = parser.parse_args([*config, *argv]), parser.parse_args(config)
     if options.task != saved.task:
         raise UsageError(f"--task {options.task}: the run to resume is of task {saved.task}")

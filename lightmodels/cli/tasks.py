@@ -1,7 +1,7 @@
 """The tasks that the commands know: model class, data module class, and the task's own defaults."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from datamodules.housing import HousingDataModule
@@ -13,10 +13,12 @@ from datamodules.ring import RingDataModule
 from lightmodels import (
     MLP,
     MNISTCNN,
+    ImageCNN,
     LightModel,
     LinearRegression,
     ReutersConv1D,
     RingDNN,
+    TextCNN,
     TextResNet,
     TextSeparableCNN,
 )
@@ -30,12 +32,27 @@ class Task:
     Args:
         model: the class of its model.
         data: the class of its data module.
-        defaults: values of flags, by their names without ``--``, instead of those in the constructors' signatures.
+        defaults: values of flags, by their names without ``--``, instead of those in the constructors' signatures;
+            those of ``--model.…`` are for ``model`` only.
+        others: classes of other models for the same data, which ``--model`` chooses by name.
     """
 
     model: type[LightModel]
     data: type[TensorDataModule]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    others: Sequence[type[LightModel]] = ()
+
+    @property
+    def models(self) -> dict[str, type[LightModel]]:
+        """The classes of models that can be trained, by name, the usual one first."""
+        return {each.__name__: each for each in (self.model, *self.others)}
+
+    def with_model(self, name: str) -> "Task":
+        """The task with another of its models; the defaults for the usual one do not apply to it."""
+        if name == self.model.__name__:
+            return self
+        kept = {flag: value for flag, value in self.defaults.items() if flag.startswith("data.")}
+        return replace(self, model=self.models[name], defaults=kept, others=())
 
     @property
     def max_epochs(self) -> int:
@@ -56,8 +73,8 @@ SOURCE_HOUSING = {
 TASKS = {
     "linear": Task(LinearRegression, LinearDataModule),
     "ring": Task(RingDNN, RingDataModule),
-    "mnist": Task(MNISTCNN, MNISTDataModule),
-    "reuters": Task(ReutersConv1D, ReutersDataModule),
+    "mnist": Task(MNISTCNN, MNISTDataModule, others=[ImageCNN]),
+    "reuters": Task(ReutersConv1D, ReutersDataModule, others=[TextCNN]),
     "mnist_mlp": Task(MLP, MNISTDataModule, SOURCE_MLP),
     "imdb": Task(TextResNet, IMDBDataModule),
     "imdb_separable": Task(TextSeparableCNN, IMDBDataModule),

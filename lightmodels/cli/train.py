@@ -54,7 +54,7 @@ def show_summary(options: Namespace, parser: Parser) -> None:
     check_model_flags(options)
     data = make_data(options, download=False)
     if has_missing_files(data):
-        model = TASKS[options.task].model(**vars(options.model))
+        model = TASKS[options.task].models[options.model_class](**vars(options.model))
         shape, dtype = getattr(data, "input_shape", ()), getattr(data, "input_dtype", torch.float32)
         summary(model, shape, dtype=dtype)
     else:
@@ -109,7 +109,7 @@ def train(options: Namespace, parser: Parser) -> dict[str, float]:
 def check_model_flags(options: Namespace) -> None:
     """Raises UsageError, before any data is loaded, if the model rejects its options."""
     with torch.device("meta"), flag_errors("--model.", list(vars(options.model))):
-        TASKS[options.task].model(**vars(options.model))
+        TASKS[options.task].models[options.model_class](**vars(options.model))
 
 
 def make_data(options: Namespace, download: bool = True) -> TensorDataModule:
@@ -141,7 +141,7 @@ def make_model(options: Namespace, parser: Parser, data: TensorDataModule) -> Li
     for name, size in data.sizes.items():
         if changed.get(name, size) != size:
             raise UsageError(f"--model.{name} {changed[name]} does not fit the data, which has {size}")
-    return TASKS[options.task].model(**(vars(options.model) | data.sizes))
+    return TASKS[options.task].models[options.model_class](**(vars(options.model) | data.sizes))
 
 
 def make_trainer(options: Namespace, parser: Parser) -> Trainer:

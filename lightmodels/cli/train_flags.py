@@ -11,11 +11,11 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lightmodels import Trainer
 from lightmodels.cli import config_files, exit_codes, torchrun_restart
-from lightmodels.cli.config_files import configured_task
+from lightmodels.cli.config_files import configured
 from lightmodels.cli.exit_codes import UsageError, command_name, normalize_flag
 from lightmodels.cli.help_page import DESCRIPTION, Formatter, shortened_help
-from lightmodels.cli.resume_flags import find_checkpoint, parse_resumed
-from lightmodels.cli.tasks import TASKS
+from lightmodels.cli.resume_flags import find_checkpoint, newest_run, parse_resumed
+from lightmodels.cli.tasks import TASKS, Task
 
 PLAIN_DATA = ("seed", "data_dir")  # arguments of data modules with a plain flag
 PLAIN_TRAINER = ("gpus", "tpu_cores", "run_dir", "max_epochs", "save_every_n_steps")  # the Trainer's
@@ -28,6 +28,7 @@ NAMES = {  # options of the Trainer that take an object too: as flags only names
 NOT_SAVED = ("config", "run_dir", "resume", "override", "print_config", "seeds", "summary", "quiet", "verbose")
 # Long name: short name.
 SHORT_NAMES = {f"--trainer.{name}": f"--{name}" for name in ("compile", "precision", "steps_per_execution", "tf32")}
+SHORT_NAMES["--model_class"] = "--model"
 SWITCHES = ("--compile", "--tf32")  # need no value
 TYPE_NAMES = {
     "<class 'float'>": "a finite number",
@@ -80,13 +81,13 @@ def parse(argv: Sequence[str]) -> tuple[Namespace, Parser]:
     argv = expand_short_names([normalize_flag(arg) for arg in argv])
     first = first_pass(argv)
     task = choose_task(first)
-    parser = make_parser(task)
+    parser = make_parser(task, choose_model(first, task))
     options = None if first.resume else parser.parse_args(argv)
     if options is None or torchrun_restart.is_restart(options.run_dir):
         run_dir = options.run_dir if options else first.run_dir
         options = parse_resumed(parser, argv, find_checkpoint(first.resume or "last", run_dir, task))
     if options.max_epochs is None:
-        options.max_epochs = TASKS[task].max_epochs
+        options.max_epochs = TASKS[task].with_model(options.model_class).max_epochs
     check_values(options)
     return options, parser
 
@@ -111,26 +112,39 @@ def first_pass(argv: Sequence[str]) -> argparse.Namespace:
     """Parses only the flags that decide which other flags there are."""
     parser = exit_codes.Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", action="append", default=[])
-    for flag in ("--task", "--resume", "--run_dir"):
+    for flag in ("--task", "--model_class", "--resume", "--run_dir"):
         parser.add_argument(flag)
     return parser.parse_known_args(argv)[0]
 
 
 def choose_task(first: argparse.Namespace) -> str:
     """The task of the command line, else of the last configuration or the resumed run, else ring."""
-    configured = [task for path in first.config if (task := configured_task(path))]
-    named = configured if first.task is None else [first.task]
-    task = named[-1] if named else resumed_task(first) or "ring"
+    task = _chosen(first, "task") or "ring"
     if task not in list(TASKS):
         raise UsageError(f"--task must be one of {', '.join(TASKS)}, got {task}")
     return str(task)
 
 
-def resumed_task(first: argparse.Namespace) -> Any:
-    """The task of the run that ``--resume`` names, if it names one with a configuration."""
-    named = None if first.resume in (None, "last") else Path(first.resume).parent.parent
-    config = (Path(first.run_dir) if first.run_dir else named or Path()) / "config.yaml"
-    return configured_task(str(config)) if first.resume and config.is_file() else None
+def choose_model(first: argparse.Namespace, task: str) -> str:
+    """The name of the model's class, found as the task's is; by default the task's usual model."""
+    models = list(TASKS[task].models)
+    name = _chosen(first, "model_class", task) or models[0]
+    if name not in models:
+        raise UsageError(f"--model must be one of {', '.join(models)} for --task {task}, got {name}")
+    return str(name)
+
+
+def _chosen(first: argparse.Namespace, name: str, task: str | None = None) -> Any:
+    """The option of the command line, else of the last configuration that has it, else of the resumed run."""
+    configured_values = [value for path in first.config if (value := configured(path, name))]
+    named = configured_values if getattr(first, name) is None else [getattr(first, name)]
+    if named or not first.resume:
+        return named[-1] if named else None
+    run_dir = Path(first.run_dir or Path(first.resume).parent.parent)
+    if first.resume == "last" and not first.run_dir:
+        run_dir = newest_run(Path("runs") / task) if task else run_dir
+    config = run_dir / "config.yaml"
+    return configured(str(config), name) if config.is_file() else None
 
 
 def check_values(options: Namespace) -> None:
@@ -151,30 +165,33 @@ def check_values(options: Namespace) -> None:
         raise UsageError(f"--seeds must be at least 2, and not be used with --resume, got {options.seeds}")
 
 
-def make_parser(task: str) -> Parser:
-    prog = command_name()
+def make_parser(task_name: str, model: str) -> Parser:
+    """The parser for a task and one of its models."""
+    task, prog = TASKS[task_name].with_model(model), command_name()
     parser = Parser(prog=prog, description=DESCRIPTION, formatter_class=Formatter, allow_abbrev=False)
     parser.parser_mode = config_files.MODE
     parser.usage = f"{prog} [--task TASK] [flags]"
     parser.add_argument("--config", action="config", help="YAML file of options; later flags override it")
-    add_plain_flags(parser, task)
-    parser.add_class_arguments(TASKS[task].model, "model")
-    parser.add_class_arguments(TASKS[task].data, "data", skip=set(PLAIN_DATA))
+    add_plain_flags(parser, task_name, task)
+    parser.add_class_arguments(task.model, "model")
+    parser.add_class_arguments(task.data, "data", skip=set(PLAIN_DATA))
     skipped = {*PLAIN_TRAINER, *NOT_FLAGS, *NAMES}
     parser.add_class_arguments(Trainer, "trainer", skip=skipped, fail_untyped=False)
     for name, (kind, default) in NAMES.items():
         parser.add_argument(f"--trainer.{name}", type=kind, default=default, help=f"{name} of Lightning, by its name")
     parser.add_argument("--trainer.logger", type=bool, default=True, help="write TensorBoard event files")
-    defaults = {name: value for name, value in TASKS[task].defaults.items() if name != "max_epochs"}
+    defaults = {name: value for name, value in task.defaults.items() if name != "max_epochs"}
     parser.set_defaults(defaults)
     return parser
 
 
-def add_plain_flags(parser: Parser, task: str) -> None:
+def add_plain_flags(parser: Parser, name: str, task: Task) -> None:
     """The flags without a dot, in the groups that ``--help`` shows."""
-    epochs = TASKS[task].max_epochs
+    epochs, models = task.max_epochs, list(TASKS[name].models)
     add = parser.add_argument_group("Run").add_argument
-    add("--task", choices=list(TASKS), default=task, help="task, ring if left out; decides the flags below")
+    add("--task", choices=list(TASKS), default=name, help="task, ring if left out; decides the flags below")
+    about = "class of the model" if len(models) > 1 else argparse.SUPPRESS
+    add("--model_class", choices=models, default=task.model.__name__, help=about)
     add("--max_epochs", type=int | None, help=f"epochs to train, {epochs} if left out")
     add("--seed", type=int, default=0, help="seed of data, weights and order")
     add("--seeds", type=int | None, help="train N times with consecutive seeds")

@@ -1,6 +1,8 @@
 """EpochRecorder: a LightModel's epochs, from the values of its steps to the history and the checkpoints."""
 
+import functools
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -96,3 +98,16 @@ class EpochRecorder(pl.Callback):
         self.model.restore_history(checkpoint)
         self._states_to_restore = checkpoint.get("processes")
         self._loader_states = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])
+
+
+def add_callbacks_of(base: Any, own: Callable[[Any], Any]) -> Callable[[Any], list[pl.Callback]]:
+    """A subclass's ``configure_callbacks`` that returns those of its base too, whether it calls ``super()`` or not."""
+
+    @functools.wraps(own)
+    def configure_callbacks(self: Any) -> list[pl.Callback]:
+        found = own(self)
+        callbacks = list(found) if isinstance(found, Sequence) else [found]
+        has_them = any(isinstance(each, EpochRecorder) for each in callbacks)
+        return callbacks if has_them else [*base.configure_callbacks(self), *callbacks]
+
+    return configure_callbacks

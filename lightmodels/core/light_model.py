@@ -1,8 +1,7 @@
 """LightModel: a LightningModule that needs only ``shared_step`` and an optimizer."""
 
-import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,16 +22,19 @@ from lightmodels.checkpointing import files
 from lightmodels.checkpointing.weights import check_compatible
 from lightmodels.core.batch_trainer import BatchTrainer
 from lightmodels.core.embedding import Embedding
-from lightmodels.core.epoch_recorder import EpochRecorder
+from lightmodels.core.epoch_recorder import EpochRecorder, add_callbacks_of
 from lightmodels.core.net_layers import describe_layers
 from lightmodels.core.net_spec import Loss, MetricLike, NetSpec, OptimizerLike
+from lightmodels.inputs.kinds import is_valid
+from lightmodels.inputs.pipeline import Pipeline, Predictions
 from lightmodels.metrics.epoch_means import preserved
 from lightmodels.metrics.history import History
 from lightmodels.metrics.stage_metrics import EpochRecord, StageMetrics
 from lightmodels.optim.lr_schedules import attached_trainer, current_lr
 from lightmodels.plots.defaults import default_figures
 from lightmodels.utils import distributed, lightning_internals
-from lightmodels.utils.batch import forward_arguments, run_step, values_and_size, warn_of_none
+from lightmodels.utils.batch import forward_arguments, inputs_and_target, run_step, values_and_size, warn_of_none
+from lightmodels.utils.data_error import DataError
 from lightmodels.utils.preserve import eval_mode
 from lightmodels.utils.step_errors import explain_errors, require_gradient
 
@@ -92,7 +94,7 @@ class LightModel(pl.LightningModule):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if own := vars(cls).get("configure_callbacks"):
-            cls.configure_callbacks = _and_ours(own)  # type: ignore[assignment, method-assign]
+            cls.configure_callbacks = add_callbacks_of(LightModel, own)  # type: ignore[assignment, method-assign]
 
     def __init__(self, net: nn.Module | None = None) -> None:
         super().__init__()
@@ -187,7 +189,7 @@ class LightModel(pl.LightningModule):
             batch: up to 2,000 rows of the validation data.
             outputs: what ``forward`` gives for them.
         """
-        return default_figures(self, batch, outputs)
+        return default_figures(self, inputs_and_target(batch, self._forward_module()), outputs)
 
     def texts(self, batch: Any, outputs: Any) -> dict[str, str]:
         """Markdown texts to show, by name; called as ``figures`` is."""
@@ -260,8 +262,7 @@ class LightModel(pl.LightningModule):
         """Calls ``forward`` on the inputs: all parts of the batch but the last, the target."""
         if batch is None:
             return warn_of_none("predict")
-        wrapped = self.net if type(self).forward is LightModel.forward else None
-        args, kwargs = forward_arguments(batch, self if wrapped is None else wrapped)
+        args, kwargs = forward_arguments(batch, self._forward_module())
         return explain_errors(self, *args, **kwargs)
 
     def log_batch(self, values: dict[str, Any], batch: Any) -> None:
@@ -301,6 +302,10 @@ class LightModel(pl.LightningModule):
             self._stage_metrics.add(stage, values, size)
         return values["loss"], size
 
+    def _forward_module(self) -> nn.Module:
+        """The module whose ``forward`` has the parameters: the net, if ``forward`` only calls it."""
+        return self.net if self.net is not None and type(self).forward is LightModel.forward else self
+
     def _trains_by_shared_step(self) -> bool:
         """Whether training is nothing but one optimizer's steps on the loss of ``shared_step``."""
         return self.automatic_optimization and type(self).training_step is LightModel.training_step
@@ -323,6 +328,20 @@ class LightModel(pl.LightningModule):
         takes_net = "net" in inspect.signature(type(self)).parameters
         if takes_net and (layers := describe_layers(self.net)):
             checkpoint["net_layers"] = layers
+
+    def predict(self, data: Any) -> Predictions:
+        """Predictions for raw data, such as the model was trained on: a DataFrame, a list of image paths or of texts.
+
+        They are computed as ``predict.py`` does; the preprocessing is described by ``data_info``. The model is put into
+        evaluation mode.
+
+        Raises:
+            DataError: an input that cannot be used, which is named, or a model whose data has no such description.
+        """
+        if not is_valid(self.data_info):
+            raise DataError(f"{type(self).__name__} has no data_info from which raw data can be prepared")
+        pipeline = Pipeline(self, self.data_info)
+        return pipeline.predict(pipeline.inputs.convert(data))
 
     def save(self, path: str | Path) -> None:
         """Writes the model to a file, atomically, for ``lightmodels.load``: weights, hyper-parameters and history.
@@ -371,16 +390,3 @@ class LightModel(pl.LightningModule):
         if "history" in checkpoint:
             self.history.load_state_dict(checkpoint["history"])
             self.data_info = checkpoint.get("data_info", {})
-
-
-def _and_ours(own: Callable[[LightModel], Any]) -> Callable[[LightModel], list[pl.Callback]]:
-    """A subclass's ``configure_callbacks`` that returns a LightModel's too, whether it calls ``super()`` or not."""
-
-    @functools.wraps(own)
-    def configure_callbacks(self: LightModel) -> list[pl.Callback]:
-        found = own(self)
-        callbacks = list(found) if isinstance(found, Sequence) else [found]
-        has_ours = any(isinstance(each, EpochRecorder) for each in callbacks)
-        return callbacks if has_ours else [*LightModel.configure_callbacks(self), *callbacks]
-
-    return configure_callbacks

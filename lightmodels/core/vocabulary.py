@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lightmodels.core.embedding import Embedding
@@ -20,6 +21,12 @@ def token_words(info: dict[str, Any], num_words: int) -> dict[int, str]:
         return {}
     offset = info["tokens"]["offset"]
     return {rank + offset: word for word, rank in info["word_index"].items() if rank + offset < num_words}
+
+
+def mask_words(x: Tensor, probability: float) -> Tensor:
+    """Tokens ``(N, length)`` with words replaced by "unknown" at random; padding and start stay."""
+    masked = torch.rand(x.shape, device=x.device) < probability
+    return x.masked_fill(masked & (x > UNKNOWN), UNKNOWN)
 
 
 def word_embeddings(words: dict[int, str], weight: Tensor) -> dict[str, Embedding]:

@@ -15,16 +15,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lightmodels.utils.atomic_file import write_file
+from lightmodels.utils.data_error import DataError, one_line
 
 MAX_BYTES = 64 * 2**20  # of a file, packed or unpacked, by default: protects against decompression bombs
 PACKED = (".gz", ".tgz")  # suffixes
 SCHEMES = ("https",)  # allowed in URLs and redirects
 TIMEOUT = 20.0  # seconds per socket operation
 PAUSES = (0.0, 0.5, 1.0)  # seconds before each round of attempts
-
-
-class DataError(Exception):
-    """A file is missing, damaged or not in the expected format; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -131,11 +128,6 @@ def download_missing(files: Iterable[RemoteFile], data_dir: str) -> None:
             raise DataError(f"cannot download {file.name} ({error}); {advice}") from error
         except OSError as error:
             raise DataError(f"cannot write {path} ({one_line(error)}): choose another --data_dir") from error
-
-
-def one_line(error: Exception) -> str:
-    """The message of an error in one line, without the number and path in that of an ``OSError``."""
-    return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
 
 
 def _download(file: RemoteFile) -> bytes:

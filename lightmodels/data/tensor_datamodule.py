@@ -6,9 +6,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from lightmodels.data.remote_files import DataError
 from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.utils.argument_checks import at_least
+from lightmodels.utils.data_error import DataError
 
 Tensors = tuple[Tensor, ...]
 
@@ -38,6 +38,7 @@ class TensorDataModule(pl.LightningDataModule):
 
     train_rows: Tensor | None = None  # the row numbers of the split in its file or array, for error messages
     val_rows: Tensor | None = None
+    augment: bool = False  # whether ``augment_batch`` changes training batches
 
     def __init__(self, batch_size: int = 32, val_fraction: float = 0.1, seed: int = 0) -> None:
         super().__init__()
@@ -82,8 +83,15 @@ class TensorDataModule(pl.LightningDataModule):
         """Loads the tensors, unless they are loaded already."""
         _ = self.splits
 
+    def augment_batch(self, inputs: Tensor) -> Tensor:
+        """Changes the inputs of a training batch at random, if ``augment`` is true; a subclass says how."""
+        raise NotImplementedError(f"{type(self).__name__} must define augment_batch(inputs) -> Tensor")
+
     def train_dataloader(self) -> TensorLoader:
-        return self._loader(self.splits.train, self.train_rows, shuffle=True)
+        loader = self._loader(self.splits.train, self.train_rows, shuffle=True)
+        if self.augment:
+            loader.transform = self.augment_batch
+        return loader
 
     def val_dataloader(self) -> TensorLoader:
         return self._loader(self.splits.val, self.val_rows)

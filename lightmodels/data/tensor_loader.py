@@ -1,6 +1,6 @@
 """TensorLoader: batches sliced out of tensors that are already in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class TensorLoader:
 
     batch_sampler = None  # Lightning looks for set_epoch here, too
     source_rows: Tensor | None = None  # the row numbers of ``tensors`` in what they are a part of
+    transform: Callable[[Tensor], Tensor] | None = None  # of the first tensor of each batch, see ``_transformed``
 
     def __init__(self, *tensors: Tensor, batch_size: int, shuffle: bool = False, seed: int = 0) -> None:
         lengths = [len(tensor) for tensor in tensors]
@@ -73,9 +74,20 @@ class TensorLoader:
             self._move_to(epoch + (batch + 1) // len(self), (batch + 1) % len(self))
             rows = self._share(batch)
             if order is None:
-                yield tuple(tensor[rows] for tensor in self.tensors)
+                parts = tuple(tensor[rows] for tensor in self.tensors)
             else:
-                yield tuple(tensor.index_select(0, order[rows]) for tensor in self.tensors)
+                parts = tuple(tensor.index_select(0, order[rows]) for tensor in self.tensors)
+            yield parts if self.transform is None else self._transformed(parts, epoch, batch)
+
+    def _transformed(self, parts: tuple[Tensor, ...], epoch: int, batch: int) -> tuple[Tensor, ...]:
+        """A batch with its inputs transformed; the random numbers for it follow from seed, epoch, batch and rank.
+
+        So a resumed run sees the same images, however many batches were loaded ahead.
+        """
+        assert self.transform is not None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_mix(_mix(self.seed, epoch), batch * self.world_size + self.rank))
+            return self.transform(parts[0]), *parts[1:]
 
     def row_numbers(self, epoch: int, batch: int) -> Tensor:
         """The row numbers of this rank's share of a batch, in the file or array that the rows come from."""

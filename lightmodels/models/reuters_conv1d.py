@@ -2,14 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightmodels.core.embedding import Embedding
 from lightmodels.core.light_model import LightModel
-from lightmodels.core.vocabulary import UNKNOWN, token_words, word_embeddings
+from lightmodels.core.vocabulary import UNKNOWN, mask_words, token_words, word_embeddings
 from lightmodels.metrics.epoch_means import MetricValue
 from lightmodels.optim import fused as fused_optimizers
 from lightmodels.optim.lr_schedules import one_cycle
@@ -80,10 +79,7 @@ class ReutersConv1D(LightModel):
 
     def shared_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, MetricValue]:
         x, y = batch
-        if self.training:
-            masked = torch.rand(x.shape, device=x.device) < self.hparams["masking"]
-            x = x.masked_fill(masked & (x > UNKNOWN), UNKNOWN)  # padding and start stay
-        logits = self(x)
+        logits = self(mask_words(x, self.hparams["masking"]) if self.training else x)
         smoothing = self.hparams["label_smoothing"] if self.training else 0.0
         hits = logits.topk(min(5, logits.shape[1]), dim=1).indices == y[:, None]  # (B, 5), best first
         return {

@@ -9,7 +9,7 @@ from torchmetrics.classification import BinaryAUROC
 
 from lightmodels.core.embedding import Embedding
 from lightmodels.core.light_model import LightModel
-from lightmodels.core.vocabulary import token_words, word_embeddings, worst_texts
+from lightmodels.core.vocabulary import mask_words, token_words, word_embeddings, worst_texts
 from lightmodels.metrics.epoch_means import MetricValue
 from lightmodels.optim.fused import nadam_class
 from lightmodels.optim.lr_schedules import one_cycle
@@ -31,6 +31,7 @@ class TextResNet(LightModel):
         length: words of a review.
         lr: NAdam's learning rate; with ``one_cycle`` the peak.
         dropout: probability of dropping a number of an embedding, or an input of the dense layer, in training.
+        masking: probability of a word's being replaced by "unknown" in training.
         schedule: ``constant``, or ``one_cycle``, which rises, then falls to zero.
 
     Raises:
@@ -45,11 +46,12 @@ class TextResNet(LightModel):
         length: int = 200,
         lr: float = 1e-3,
         dropout: float = 0.0,
+        masking: float = 0.0,
         schedule: Literal["constant", "one_cycle"] = "constant",
     ) -> None:
         argument_checks.positive(num_words=num_words, lr=lr)
         argument_checks.at_least(4, length=length)  # for two poolings
-        argument_checks.probability(dropout=dropout)
+        argument_checks.probability(dropout=dropout, masking=masking)
         super().__init__(
             nn.Sequential(
                 nn.Embedding(num_words, CHANNELS),  # (B, length, 7)
@@ -70,7 +72,7 @@ class TextResNet(LightModel):
 
     def shared_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, MetricValue]:
         x, y = batch
-        logits = self(x)
+        logits = self(mask_words(x, self.hparams["masking"]) if self.training and self.hparams["masking"] else x)
         # As probabilities: logits that happen to lie in 0..1 would be taken for some, batch by batch.
         self.auroc.update(logits.detach().float().sigmoid(), y)
         return {

@@ -83,8 +83,8 @@ def warn_of_none(stage: str) -> None:
 def forward_arguments(batch: Any, module: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Returns the positional and keyword arguments for a module's ``forward``.
 
-    These are all parts of a sequence but the last (the target), the entries of a mapping that ``forward``
-    has parameters for, or the batch itself.
+    These are all parts of a sequence but the last (the target), at most as many as ``forward`` takes, as weights may
+    follow the target; the entries of a mapping that ``forward`` has parameters for; or the batch itself.
 
     Raises:
         ValueError: no key of a mapping is a parameter of ``forward``.
@@ -97,8 +97,25 @@ def forward_arguments(batch: Any, module: nn.Module) -> tuple[tuple[Any, ...], d
             raise ValueError(f"forward takes {', '.join(names)}, but the batch has {', '.join(map(str, batch))}")
         return (), named
     if isinstance(batch, (tuple, list)):
-        return tuple(batch[:-1] or batch), {}
+        return tuple(batch[:-1] or batch)[: _most_arguments(module) if len(batch) > 2 else None], {}
     return (batch,), {}
+
+
+def inputs_and_target(batch: Any, module: nn.Module) -> Any:
+    """A batch without what may follow the target, such as weights."""
+    if not isinstance(batch, (tuple, list)) or len(batch) < 3:
+        return batch
+    return batch[: len(forward_arguments(batch, module)[0]) + 1]
+
+
+def _most_arguments(module: nn.Module) -> int | None:
+    """How many positional arguments ``forward`` takes; None for any number."""
+    compiled_from: Any = getattr(module, "_orig_mod", module)
+    kinds = [parameter.kind for parameter in inspect.signature(compiled_from.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return None
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(kind in positional for kind in kinds)
 
 
 def concatenate(batches: Sequence[Any]) -> Any:

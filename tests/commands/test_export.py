@@ -11,6 +11,7 @@ from helpers.commands import command, error_line
 from lightmodels import load
 from lightmodels.checkpointing import files as checkpoint_files
 from lightmodels.cli import export, train
+from lightmodels.inputs.digit_images import Digits
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_a_program_with_other_outputs_is_not_written(run, monkeypatch, factor):
 
 
 def test_preprocessing_that_is_not_the_data_modules_is_noticed(run, monkeypatch):
-    monkeypatch.setattr(export, "raw_rows", lambda x, info: (x.squeeze(1) * 200).to(torch.uint8))
+    monkeypatch.setattr(Digits, "restore", lambda self, x: (x.squeeze(1) * 200).to(torch.uint8))
     assert run("mnist", "torch_export").code == 1
 
 

@@ -10,10 +10,10 @@ import torch
 from helpers.commands import command, error_line
 from PIL import Image
 
-from datamodules.digit_images import read_digit
 from datamodules.reuters import ReutersDataModule
 from lightmodels import RingDNN, load
 from lightmodels.checkpointing import files as checkpoint_files
+from lightmodels.inputs.digit_images import read_digit
 
 
 @pytest.fixture

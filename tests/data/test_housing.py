@@ -9,7 +9,7 @@ from helpers.tiny_files import accepted, sha256, tar_gz, write, write_housing
 from sklearn.preprocessing import StandardScaler
 
 from datamodules.housing import COLUMNS, FORMULAS, HousingDataModule, derive_features, parse_table
-from lightmodels.data.remote_files import DataError
+from lightmodels.utils.data_error import DataError
 
 TGZ, DATA, MEMBER = "cal_housing/cal_housing.tgz", "cal_housing/cal_housing.data", "CaliforniaHousing/cal_housing.data"
 ROW = b"-122.23,37.88,41,880,129,322,126,8.3252,452600\n"

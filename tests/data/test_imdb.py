@@ -15,12 +15,12 @@ from helpers.tiny_files import accepted, tar_gz, write, write_imdb
 
 from datamodules import imdb, reviews
 from datamodules.imdb import CACHE, IMDBDataModule
-from datamodules.tokens import join_words, pad_front, word_ranks
 from lightmodels import TextResNet, TextSeparableCNN, Trainer
-from lightmodels.data.remote_files import DataError
 from lightmodels.data.tensor_datamodule import train_val_split
+from lightmodels.inputs.tokens import join_words, pad_front, word_ranks
 from lightmodels.utils import distributed
 from lightmodels.utils.console import verbosity
+from lightmodels.utils.data_error import DataError
 
 
 @pytest.fixture

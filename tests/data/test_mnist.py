@@ -10,7 +10,7 @@ from helpers.tiny_files import accepted, idx, write, write_mnist
 
 from datamodules import mnist
 from datamodules.mnist import MNISTDataModule, parse_images, parse_labels
-from lightmodels.data.remote_files import DataError
+from lightmodels.utils.data_error import DataError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
 LABELS = np.array([0, 9, 5], dtype=np.uint8)

@@ -16,8 +16,8 @@ from helpers.tiny_files import WORDS, accepted, npz, objects, write_reuters
 
 from datamodules import reuters
 from datamodules.reuters import TOPICS, ReutersDataModule, tokenize
-from lightmodels.data.remote_files import DataError
 from lightmodels.data.tensor_datamodule import train_val_split
+from lightmodels.utils.data_error import DataError
 
 NPZ, JSON = "reuters/reuters.npz", "reuters/reuters_word_index.json"
 PAIR = np.array([0, 45])

@@ -12,7 +12,7 @@ from helpers.tiny_files import tar_gz
 
 from datamodules import reviews
 from datamodules.reviews import content_hash, read_cache, read_reviews, tokenize_reviews, write_cache
-from lightmodels.data.remote_files import DataError
+from lightmodels.utils.data_error import DataError
 
 TEXTS = {
     "aclImdb/train/pos/0_9.txt": "Good.<br /><br />It's GOOD, and 10/10!",

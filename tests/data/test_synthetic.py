@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datamodules import LinearDataModule, RingDataModule, TensorDataModule
-from lightmodels.data.remote_files import DataError
+from lightmodels.utils.data_error import DataError
 
 
 def test_the_distribution_of_linear_rows():

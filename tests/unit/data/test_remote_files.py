@@ -17,7 +17,8 @@ import pytest
 from helpers.tiny_files import sha256
 
 from lightmodels.data import remote_files
-from lightmodels.data.remote_files import DataError, RemoteFile, download_missing
+from lightmodels.data.remote_files import RemoteFile, download_missing
+from lightmodels.utils.data_error import DataError
 
 CONTENT = b"forty-two " * 1000
 PACKED = gzip.compress(CONTENT)

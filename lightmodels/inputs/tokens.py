@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lightmodels.data.remote_files import DataError
+from lightmodels.utils.data_error import DataError
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 PADDING, START, UNKNOWN, OFFSET = 0, 1, 2, 3  # tokens; the word of rank r is token r + OFFSET

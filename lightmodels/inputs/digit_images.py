@@ -6,15 +6,17 @@ As MNIST was made (LeCun, Cortes and Burges, "The MNIST database"): the ink is s
 
 import math
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from lightmodels.data.remote_files import DataError, one_line
+from lightmodels.inputs.base import Inputs, Source, named
+from lightmodels.utils.data_error import DataError, one_line
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 SIDE, BOX = 28, 20  # pixels of an image, and of the box that the ink fills
@@ -23,6 +25,35 @@ MIN_CONTRAST = 1 / 16  # between paper and ink, of the whole range
 MIN_INK = 0.15  # of the darkest ink; less is the paper's grain or a JPEG artifact
 MAX_GRAIN = 6.0  # times the median deviation of the border from its median is still paper
 WHITE = (1.0, 2.0**8 - 1, 2.0**16 - 1, 2.0**32 - 1, math.inf)  # possible maxima of wide pixel formats
+
+
+class Digits(Inputs):
+    """Raw: light ink on a dark ground, uint8 ``(N, 28, 28)``, in 0..``scale``."""
+
+    required: ClassVar[Mapping[str, type]] = {"classes": list, "input_shape": list, "scale": int}
+
+    @classmethod
+    def is_valid(cls, info: Mapping[str, Any]) -> bool:
+        """Whether images have the shape that pictures are turned into."""
+        return list(info["input_shape"]) == [1, SIDE, SIDE] and info["scale"] > 0
+
+    def read(self, arguments: Sequence[str]) -> tuple[list[Source], Tensor]:
+        """Each argument is a picture of a digit."""
+        sources = [Source(path) for path in arguments]
+        return sources, torch.stack([named(source, read_digit, source.argument) for source in sources])
+
+    def preprocess(self, raw: Tensor) -> Tensor:
+        """Pixels in 0..1, float32 ``(N, 1, 28, 28)``."""
+        return torch.div(raw.unsqueeze(1), self.info["scale"])
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Pixels as they are in files."""
+        return torch.mul(x.squeeze(1), self.info["scale"]).round().to(torch.uint8)
+
+    def random(self, count: int) -> Tensor:
+        """Random pixels."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randint(256, (count, SIDE, SIDE), generator=generator).to(torch.uint8)
 
 
 def read_digit(path: str | Path) -> Tensor:

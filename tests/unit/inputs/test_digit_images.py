@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageOps
 
-from datamodules.digit_images import extract_ink, read_digit, to_mnist
 from datamodules.mnist import MNISTDataModule
 from lightmodels import MNISTCNN, Trainer
-from lightmodels.data.remote_files import DataError
+from lightmodels.inputs.digit_images import extract_ink, read_digit, to_mnist
+from lightmodels.utils.data_error import DataError
 
 
 def seven(size=(200, 300), width=24, ink=(20, 20, 60), paper=(240, 235, 220)):

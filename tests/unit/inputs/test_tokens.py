@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from datamodules.reuters import ReutersDataModule
-from datamodules.tokens import join_words, pad_front, split_review, split_words, word_ranks
-from lightmodels.data.remote_files import DataError
+from lightmodels.inputs.tokens import join_words, pad_front, split_review, split_words, word_ranks
+from lightmodels.utils.data_error import DataError
 
 INDEX = {"the": 1, "oil": 2, "don't": 3, "banks'": 4, "75": 5, "u": 6, "s": 7}
 

@@ -1,0 +1,1 @@
+"""From raw data, such as files, texts and rows of a table, to inputs of a trained model."""

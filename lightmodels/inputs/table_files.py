@@ -1,0 +1,77 @@
+"""Files of tables as DataFrames: CSV, TSV, Parquet and JSON lines, with one clear line for what cannot be read."""
+
+import csv
+import importlib
+import io
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from lightmodels.utils.data_error import DataError, one_line
+
+SEPARATORS = ",;\t|"
+PARQUET, JSON_LINES = (".parquet", ".pq"), (".jsonl", ".ndjson")
+SAMPLE = 2**16  # bytes from which the separator and the header are read
+
+
+def import_pandas() -> Any:
+    """The package pandas; DataError says how to install it."""
+    try:
+        return importlib.import_module("pandas")
+    except ImportError as error:
+        raise DataError("tables need pandas: pip install 'lightmodels[frame]'") from error
+
+
+def read_frame(path: str | Path) -> Any:
+    """The rows of a file as a DataFrame, by its suffix: Parquet, JSON lines, or else text with a header line.
+
+    Columns of text are separated by comma, semicolon, tab or bar, whichever splits the header into most names. Cells
+    may be quoted and hold newlines. Raises DataError, which names the file, for one that is missing, empty, damaged or
+    not UTF-8, or in which two columns have the same name.
+    """
+    pandas = import_pandas()
+    suffix = Path(path).suffix.lower()
+    try:
+        if suffix in PARQUET:
+            frame = pandas.read_parquet(path)
+        elif suffix in JSON_LINES:
+            frame = pandas.read_json(path, lines=True, convert_dates=False, dtype=False)
+        else:
+            frame = _read_text(pandas, Path(path))
+    except (OSError, ValueError, ImportError, pandas.errors.ParserError) as error:
+        raise DataError(f"{path} cannot be read: {one_line(error)}") from error
+    except Exception as error:  # damaged Parquet files can raise anything
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} cannot be read: {one_line(error)}") from error
+    if not len(frame):
+        raise DataError(f"{path} has no rows")
+    frame.columns = [str(name) for name in frame.columns]
+    return frame
+
+
+def _read_text(pandas: Any, path: Path) -> Any:
+    with path.open("rb") as file:
+        sample = file.read(SAMPLE)
+    try:
+        text = sample.decode("utf-8-sig", errors="strict" if len(sample) < SAMPLE else "ignore")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text") from error
+    if not text.strip():
+        raise DataError(f"{path} is empty")
+    separator = max(SEPARATORS, key=lambda each: len(_header(text, each)))
+    names = Counter(_header(text, separator))
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise DataError(f"{path} has {names[twice[0]]} columns named {twice[0]!r}: rename all but one")
+    try:
+        return pandas.read_csv(path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, low_memory=False)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text") from error
+
+
+def _header(text: str, separator: str) -> list[str]:
+    try:
+        rows = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
+        return [cell.strip() for cell in next(row for row in rows if row)]
+    except (csv.Error, StopIteration):
+        return []
