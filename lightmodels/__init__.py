@@ -7,6 +7,7 @@ with gc_paused():
     from lightmodels.core.light_model import LightModel
     from lightmodels.core.loading import load
     from lightmodels.core.summary import summary
+    from lightmodels.data.image_datamodule import ImageFolderDataModule
     from lightmodels.metrics.epoch_means import EpochMeans
     from lightmodels.metrics.history import History
     from lightmodels.models.image_cnn import ImageCNN
@@ -28,6 +29,7 @@ __all__ = [
     "EpochMeans",
     "History",
     "ImageCNN",
+    "ImageFolderDataModule",
     "LightModel",
     "LinearRegression",
     "ReutersConv1D",

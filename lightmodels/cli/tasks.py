@@ -14,6 +14,7 @@ from lightmodels import (
     MLP,
     MNISTCNN,
     ImageCNN,
+    ImageFolderDataModule,
     LightModel,
     LinearRegression,
     ReutersConv1D,
@@ -79,4 +80,5 @@ TASKS = {
     "imdb": Task(TextResNet, IMDBDataModule),
     "imdb_separable": Task(TextSeparableCNN, IMDBDataModule),
     "housing": Task(MLP, HousingDataModule, SOURCE_HOUSING),
+    "images": Task(ImageCNN, ImageFolderDataModule),
 }
