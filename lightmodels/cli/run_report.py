@@ -30,9 +30,7 @@ def count_parameters(model: LightModel) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def report_on_test(
-    trainer: Trainer, model: LightModel, data: TensorDataModule, ckpt_path: str | None
-) -> Report | None:
+def report_on_test(trainer: Trainer, model: LightModel, data: TensorDataModule, ckpt_path: str | None) -> Report | None:
     """The report on the predictions for the test set, written to TensorBoard too; None if there is none for such data.
 
     Every process must call it.
