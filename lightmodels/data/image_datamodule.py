@@ -35,28 +35,30 @@ class ImageFolderDataModule(TensorDataModule):
     or JSON lines) with a column of paths, relative to the table's folder, and a column of classes. Validation and test
     rows that are not given are split off at random, of each class as large a share.
 
-    A picture's shorter side is scaled to ``size`` pixels, and the middle of the longer one is kept. Pictures are
-    decoded once, into memory; if they do not fit into ``max_memory_gb``, worker processes decode them batch by batch.
-    Pictures that cannot be read are left out, with a warning that names the first.
+    A picture's shorter side is scaled to ``size`` pixels, and the middle of the longer one is kept. The default size is
+    the shorter side of the pictures, if all have the same, up to 128; or else its median, rounded down to a multiple of
+    8 and at most 128. Pictures are decoded once, into memory; if they do not fit into ``max_memory_gb``, they are
+    checked, and then decoded by worker processes batch by batch. Pictures that cannot be read are left out, with a
+    warning that names the first.
+
+    Training images can be changed at random: ``flip`` mirrors half of them; ``shift`` rotates, shifts and scales each a
+    little; ``both`` does both. In Python, ``augment`` can also be a function of an image, uint8 ``(channels, side,
+    side)``, such as a pipeline of torchvision's transforms v2, which is called for one image after the other.
 
     Args:
-        path: the folder, or the table.
-        size: height and width of the images in pixels. By default the median of the shorter sides, rounded down to a
-            multiple of 8 and at most 128; or their shorter side itself, if all pictures have the same one, up to 128.
-        color: ``grey``, ``color``, or ``auto``: color unless all pictures are grey.
-        test_path: another folder or table, with the test rows.
-        test_fraction: share of the rows to split off for testing, if no test rows are given.
+        path: folder with a folder per class, or a table.
+        size: side of the images in pixels, from the data if left out.
+        color: ``grey``, ``color``, or ``auto``: grey if all pictures are.
+        test_path: folder or table of the test rows.
+        test_fraction: share of the rows for testing, if none are given.
         image: the table's column of paths.
         target: the table's column of classes.
-        class_weights: ``balanced`` lets all classes count the same in the training loss, however many rows they have.
-        augment: random changes of training images: ``flip`` mirrors half of them, ``shift`` rotates, shifts and scales
-            them a little, ``both`` does both. In Python also a function of an image, uint8 ``(channels, side, side)``,
-            such as a pipeline of torchvision's transforms v2, which is called for one image after the other.
-        max_memory_gb: memory for decoded images, in GiB.
-        num_workers: threads that decode pictures into memory, or processes that decode them batch by batch; by default
-            one for each CPU core, at most 8.
+        class_weights: ``balanced``: all classes count the same in training.
+        augment: ``none``, ``flip``, ``shift`` or ``both``, in training.
+        max_memory_gb: most memory for decoded images, in GiB.
+        num_workers: threads or processes that decode, by default one a core.
         batch_size: rows in a global batch, over all devices.
-        val_fraction: share of the rows to split off for validation, if no validation rows are given.
+        val_fraction: share of the rows for validation, if none are given.
         seed: seed of the splits, of random changes and of the order of the training rows.
 
     Raises:

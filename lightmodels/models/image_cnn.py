@@ -30,9 +30,10 @@ class ImageCNN(LightModel):
     Layers are normalized within each image, so that an image's prediction depends neither on the rest of its batch nor
     on the number of processes.
 
-    With a ``backbone``, the net is one of torchvision's instead, with a new dense layer for these classes at its end:
-    grey images become color ones, all are normalized by the mean and deviation of ImageNet's, and ``width`` and
-    ``blocks`` are not used. Its normalization, and the sizes of images that it takes, are torchvision's.
+    With a ``backbone``, the net is one of torchvision's, whose last dense layer is a new one: grey images become color
+    ones, all are normalized by the mean and deviation of ImageNet's, and ``width`` and ``blocks`` are not used. It
+    starts at random, or with ``weights`` from a file that torchvision offers for download; a checkpoint of this model
+    has them all, and is loaded without that file. A smaller ``lr`` than the default suits them.
 
     Args:
         num_classes: classes.
@@ -43,10 +44,9 @@ class ImageCNN(LightModel):
         weight_decay: AdamW's, decoupled.
         dropout: probability of leaving out an input of the dense layer, while training.
         label_smoothing: share of the target spread over all classes while training.
-        backbone: name of a classifier in ``torchvision.models``, such as ``resnet18``.
-        weights: file with the backbone's ``state_dict``, as torchvision offers them for download; by default, it starts
-            at random. A checkpoint of this model has all its weights, and is loaded without the file.
-        freeze: whether to keep the backbone as it is, and to train the dense layer only.
+        backbone: a net of ``torchvision.models`` instead, such as ``resnet18``.
+        weights: file of the backbone's weights, a ``state_dict``.
+        freeze: whether to train the new dense layer only.
 
     Raises:
         ValueError: a size below 1, a width that is no multiple of 8, a rate or probability out of range, an unknown
