@@ -15,7 +15,7 @@ from lightmodels.inputs.pictures import no_huge_pictures, read_header, read_pict
 from lightmodels.inputs.table_files import read_frame
 from lightmodels.utils.data_error import DataError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")  # some are refused
 CHUNK = 64  # pictures that a thread takes at a time
 MAX_THREADS = 16
 

@@ -16,7 +16,7 @@ from lightmodels.inputs.base import Inputs, Source, named
 from lightmodels.utils.data_error import DataError, one_line
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")  # decoders of rare ones have had most security holes
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")  # decoders of rare formats have had the most security holes
 WHITE = (1.0, 2.0**8 - 1, 2.0**16 - 1, 2.0**32 - 1, math.inf)  # possible maxima of wide pixel formats
 MAX_SIDE = 4096  # pixels of an image
 
@@ -86,7 +86,7 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise DataError(f"cannot be read: {one_line(error)}") from error
     except UnidentifiedImageError as error:
-        raise DataError("is not an image that can be read (PNG, JPEG, BMP, GIF, WebP, PPM or TIFF)") from error
+        raise DataError("is not an image that can be read (PNG, JPEG, BMP, GIF or WebP)") from error
     except Exception as error:  # too many pixels; and damaged bytes can raise anything
         raise DataError(f"is not an image that can be read ({one_line(error)})") from error
 

@@ -82,19 +82,20 @@ def huge_png():
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
-def png(array):
+def encoded(array, format_="PNG"):
     stream = io.BytesIO()
-    Image.fromarray(array).save(stream, "PNG")
+    Image.fromarray(array).save(stream, format_)
     return stream.getvalue()
 
 
 BAD = {
     "missing": (None, "bad.png cannot be read: No such file or directory"),
     "empty": (b"", "bad.png is not an image that can be read (PNG, "),
+    "tiff": (encoded(NOISE, "TIFF"), "bad.png is not an image that can be read (PNG, JPEG, BMP, GIF or WebP)"),
     "text": (b"hello", "bad.png is not an image that can be read (PNG, "),
-    "cut": (png(NOISE)[:400], "bad.png is not an image that can be read ("),
+    "cut": (encoded(NOISE)[:400], "bad.png is not an image that can be read ("),
     "huge": (huge_png(), "bad.png is not an image that can be read (Image size (2500000000 pixels) exceeds limit"),
-    "large": (png(np.zeros((10_000, 9_000), dtype=bool)), "(Image size (90000000 pixels) exceeds limit"),
+    "large": (encoded(np.zeros((10_000, 9_000), dtype=bool)), "(Image size (90000000 pixels) exceeds limit"),
 }
 
 
