@@ -1,7 +1,7 @@
 """ImageFolderDataModule: pictures of your own, from a folder per class or from a table."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,6 +99,7 @@ class ImageFolderDataModule(TensorDataModule):
         self.augment, self._change = augment != "none", augment
         self.max_bytes = max_memory_gb * 2**30
         self.num_workers = min(8, os.cpu_count() or 1) if num_workers is None else num_workers
+        self.threads = max(1, self.num_workers)
         self._classes: list[str] = []
         self._channels = self._side = 0
 
@@ -121,35 +122,25 @@ class ImageFolderDataModule(TensorDataModule):
 
     def load(self) -> Splits:
         """Lists, checks and decodes the pictures; DataError names what cannot be used."""
-        threads, bad = max(1, self.num_workers), dict[str, DataError]()
-        listings, headers = self._listings(), list[tuple[int, bool]]()
-        count = sum(len(listing.paths) for listing in listings.values())
-        for name, listing in listings.items():
-            found = read_headers(listing.paths, threads)
+        listings, bad = self._listings(), dict[str, DataError]()
+        headers = []
+        for listing in listings.values():
+            found = read_headers(listing.paths, self.threads)
             bad |= _errors(listing.paths, found)
-            listings[name] = listing.without(bad)
             headers += [header for header in found if not isinstance(header, DataError)]
+        count = sum(len(listing.paths) for listing in listings.values())
         _require_few(bad, count)
         self._side, self._channels = self._shape(headers)
         in_memory = count * self._channels * self._side**2 <= self.max_bytes
-        splits: dict[str, list[Any]] = {}
-        for name, (paths, labels) in self._split(listings).items():
-            files = PictureFiles(paths, self._channels, self._side)
-            images, found = files.decode(threads) if in_memory else (files, files.check(threads))
-            if errors := _errors(paths, found):
-                bad |= errors
-                kept = torch.tensor([path not in errors for path in paths]).nonzero().flatten()
-                images, labels = images[kept] if in_memory else files.take(kept), labels[kept]
-            splits[name] = [images, labels]
+        parts = {name: self._decode(*part, in_memory, bad) for name, part in self._split(listings, bad).items()}
         _require_few(bad, count)
         if bad:
-            path, error = next(iter(bad.items()))
-            rank_zero_warn(f"{len(bad):,} of {count:,} pictures are left out, the first: {path} {error}")
+            rank_zero_warn(f"{len(bad):,} of {count:,} pictures are left out, the first: {_first(bad)}")
         if in_memory:
-            _warn_of_copies(splits["train"][0], splits["test"][0])
+            _warn_of_copies(parts["train"][0], parts["test"][0])
         if self.class_weights == "balanced":
-            splits["train"].append(balanced_weights(splits["train"][1]))
-        return Splits(*(tuple(splits[name]) for name in PARTS))
+            parts["train"] = *parts["train"], balanced_weights(parts["train"][1])
+        return Splits(*(parts[name] for name in PARTS))
 
     def _listings(self) -> dict[str, Listing]:
         """The pictures of the parts that are given, those of training first."""
@@ -164,23 +155,26 @@ class ImageFolderDataModule(TensorDataModule):
 
     def _shape(self, headers: Sequence[tuple[int, bool]]) -> tuple[int, int]:
         """Side and channels of the images."""
-        sides = torch.tensor([side for side, _ in headers])
-        side, grey = self.size or int(sides.median()), all(grey for _, grey in headers)
-        if self.size is None and (side > MAX_DEFAULT_SIDE or side < sides.max() or side > sides.min()):
+        sides, grey = [side for side, _ in headers], all(grey for _, grey in headers)
+        side = self.size or sorted(sides)[len(sides) // 2]
+        if self.size is None and (side > MAX_DEFAULT_SIDE or len(set(sides)) > 1):
             side = max(STEP, min(side, MAX_DEFAULT_SIDE) // STEP * STEP)
         return side, 1 if self.color == "grey" or (self.color == "auto" and grey) else 3
 
-    def _split(self, listings: dict[str, Listing]) -> dict[str, tuple[list[str], Tensor]]:
-        """Paths and labels of each part; what is not given is split off the training rows."""
+    def _split(self, listings: dict[str, Listing], bad: Container[str]) -> dict[str, tuple[list[str], Tensor]]:
+        """Paths and labels of each part without bad pictures; what is not given is split off the training rows."""
         train = listings["train"]
         labels, self._classes = encode_labels(train.classes, train.where)
-        counts = torch.bincount(labels)
+        rows = torch.tensor([row for row, path in enumerate(train.paths) if path not in bad], dtype=torch.long)
+        counts = torch.bincount(labels[rows], minlength=len(self._classes))
         if counts.min() < 2:
-            raise DataError(f"{train.where}: class {self._classes[int(counts.argmin())]!r} has one picture, too few")
-        rows, parts = torch.arange(len(labels)), {}
+            what = f"class {self._classes[int(counts.argmin())]!r} has too few pictures that can be read"
+            raise DataError(f"{train.where}: {what}, {int(counts.min())} instead of at least 2")
+        parts = {}
         for name, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
             if name in listings:
-                parts[name] = listings[name].paths, listings[name].labels(self._classes)
+                given = listings[name].without(bad)
+                parts[name] = given.paths, given.labels(self._classes)
                 continue
             try:
                 rows, held_out = split_rows(rows, fraction, self.seed, labels)
@@ -188,6 +182,16 @@ class ImageFolderDataModule(TensorDataModule):
                 raise ValueError(f"{name}{str(error).removeprefix('val')}") from error
             parts[name] = [train.paths[row] for row in held_out.tolist()], labels[held_out]
         return {"train": ([train.paths[row] for row in rows.tolist()], labels[rows])} | parts
+
+    def _decode(self, paths: list[str], labels: Tensor, in_memory: bool, bad: dict[str, DataError]) -> tuple[Any, ...]:
+        """Images, or their files, and labels of a part, without pictures that turn out to be bad."""
+        files = PictureFiles(paths, self._channels, self._side)
+        images, found = files.decode(self.threads) if in_memory else (files, files.check(self.threads))
+        if errors := _errors(paths, found):
+            bad.update(errors)
+            good = torch.tensor([row for row, path in enumerate(paths) if path not in errors], dtype=torch.long)
+            images, labels = images[good] if in_memory else files.take(good), labels[good]
+        return images, labels
 
     def _make_loader(self, tensors: Tensors, shuffle: bool) -> TensorLoader:
         images, *others = tensors
@@ -209,8 +213,12 @@ def _errors(paths: Sequence[str], found: Sequence[Any]) -> dict[str, DataError]:
 def _require_few(bad: dict[str, DataError], count: int) -> None:
     """Raises DataError if too many pictures cannot be read."""
     if len(bad) > MAX_BAD_SHARE * count:
-        path, error = next(iter(bad.items()))
-        raise DataError(f"{len(bad):,} of {count:,} pictures cannot be read, the first: {path} {error}")
+        raise DataError(f"{len(bad):,} of {count:,} pictures cannot be read, the first: {_first(bad)}")
+
+
+def _first(bad: dict[str, DataError]) -> str:
+    path, error = next(iter(bad.items()))
+    return f"{path} {error}"
 
 
 def _warn_of_copies(train: Tensor, test: Tensor) -> None:

@@ -29,8 +29,8 @@ class PictureLoader(TensorLoader):
         super().__init__(torch.arange(len(files)), *targets, **options)
         self.files, self.num_workers = files, num_workers
 
-    def _batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, ...]]:
-        parts = list(super()._batches(epoch, first))  # row numbers, then targets
+    def _slices(self, epoch: int, first: int) -> Iterator[tuple[Tensor, ...]]:
+        parts = list(super()._slices(epoch, first))  # row numbers, then targets
         numbers = [rows.cpu() for rows, *_ in parts]
         # With a generator of its own, it draws nothing from the global one, which dropout uses.
         options: dict[str, Any] = {"num_workers": self.num_workers, "generator": torch.Generator()}

@@ -69,12 +69,12 @@ class TensorLoader:
             self._move_to(self.epoch + 1, 0)
         self._resumed = False
         epoch, first = self.epoch, self._batch
-        for batch, parts in enumerate(self._batches(epoch, first), first):
+        for batch, parts in enumerate(self._slices(epoch, first), first):
             # Before the yield, as the caller may stop after the last batch without exhausting the loader.
             self._move_to(epoch + (batch + 1) // len(self), (batch + 1) % len(self))
             yield parts if self.transform is None else self._transformed(parts, epoch, batch)
 
-    def _batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, ...]]:
+    def _slices(self, epoch: int, first: int) -> Iterator[tuple[Tensor, ...]]:
         """This rank's shares of an epoch's batches, from batch ``first`` on."""
         order = self.order(epoch) if self.shuffle else None
         for rows in map(self._share, range(first, len(self))):

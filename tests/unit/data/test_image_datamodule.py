@@ -202,12 +202,23 @@ def table(text):
     return "list.csv"
 
 
+def lost_class():
+    folder(counts=[("cat", 20), ("dog", 20), ("emu", 2)])
+    for path in Path("photos/emu").iterdir():
+        path.write_bytes(b"")
+    return "photos"
+
+
 BAD = {
     "no folder": (lambda: "nowhere", "nowhere: no such folder or table"),
     "no folders": (lambda: Path("photos").mkdir() or "photos", "photos has no folder per class, such as photos/cat"),
     "empty": (lambda: Path(folder(), "emu").mkdir() or "photos", "photos/emu has no pictures (.jpg, "),
     "one class": (lambda: folder(counts=[("cat", 9)]), "photos: all rows are of one class, 'cat'"),
-    "one picture": (lambda: folder(counts=[("cat", 9), ("dog", 1)]), "photos: class 'dog' has one picture, too few"),
+    "one picture": (
+        lambda: folder(counts=[("cat", 9), ("dog", 1)]),
+        "photos: class 'dog' has too few pictures that can be read, 1 instead",
+    ),
+    "no picture left": (lambda: lost_class(), "photos: class 'emu' has too few pictures that can be read, 0 instead"),
     "new class": (
         lambda: folder("a/test", counts=[("emu", 2)]) and folder("a/train") and "a",
         "a/test: class 'emu' has no training pictures",
