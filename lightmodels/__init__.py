@@ -36,6 +36,7 @@ _MODULES = {
     "fit_seeds": "trainer.repeated_fits",
     "History": "metrics.history",
     "ImageCNN": "models.image_cnn",
+    "ImageFolderDataModule": "data.image_datamodule",
     "LightModel": "core.light_model",
     "LinearRegression": "models.linear_regression",
     "load": "core.loading",

@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -87,6 +88,10 @@ class ImageCNN(LightModel):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = super().forward(x / 255 if x.dtype == torch.uint8 else x)
         return logits
+
+    def on_fit_start(self) -> None:
+        if self.hparams["freeze"]:  # on purpose, in evaluation mode
+            warnings.filterwarnings("ignore", message=r"Found \d+ module.* in eval mode at the start of training")
 
     def shared_step(self, batch: Sequence[Tensor]) -> dict[str, MetricValue]:
         x, y, *weights = batch

@@ -95,7 +95,8 @@ def test_a_backbone_from_a_file_is_trained_and_its_checkpoint_does_without(capfd
     torch.save(models.shufflenet_v2_x0_5(weights=None).state_dict(), "weights.pth")
     model = ("--model.backbone", "shufflenet_v2_x0_5", "--model.weights", "weights.pth", "--model.freeze", "true")
     flags = (*SMALL, *model, "--data.path", photos, "--data.size", 32, "--max_epochs", 1, "--run_dir", "run")
-    assert command(capfd, "train", *flags).code == 0
+    trained = command(capfd, "train", *flags)
+    assert (trained.code, trained.err) == (0, "")
     Path("weights.pth").unlink()
     metrics = read_json("run/metrics.json")
     tested = json.loads(command(capfd, "evaluate", "--ckpt", "run/checkpoints/best.ckpt").out)
