@@ -81,7 +81,8 @@ def read_run(path: Path) -> Run:
         metrics = path / "metrics.json"
         values = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
         history = path / "history.csv"
-        rows = list(csv.DictReader(history.open(encoding="utf-8"))) if history.is_file() else []
+        text = history.read_text(encoding="utf-8") if history.is_file() else ""
+        rows = list(csv.DictReader(text.splitlines()))
     except (OSError, ValueError, yaml.YAMLError, csv.Error) as error:
         raise UsageError(f"{path}: a damaged run ({type(error).__name__}: {' '.join(str(error).split())})") from error
     if not isinstance(config, dict) or not isinstance(values, dict):
