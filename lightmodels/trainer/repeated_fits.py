@@ -68,6 +68,9 @@ def cross_validate(make_model: MakeModel, data: Any, k: int = 5, **options: Any)
     module = data if isinstance(data, TensorDataModule) else _from_arrays(data)
     module.prepare_data()
     parts = [part for part in (module.splits.train, module.splits.val) if part]
+    if len({len(part) for part in parts}) > 1 or not all(isinstance(each, torch.Tensor) for each in parts[0]):
+        kinds = "weights of training rows only, or of pictures that are not in memory"
+        raise ValueError(f"data cannot be cross-validated with {kinds}: pass class_weights='none', or arrays")
     rows = [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
     seed, batch_size = options.pop("seed", 0), options.pop("batch_size", module.batch_size)
     count = len(rows[0])
@@ -78,8 +81,9 @@ def cross_validate(make_model: MakeModel, data: Any, k: int = 5, **options: Any)
     for number, fold in enumerate(folds):
         others = torch.cat(folds[:number] + folds[number + 1 :])
         train, val = (tuple(tensor[chosen] for tensor in rows) for chosen in (others, fold))
-        module = ArrayDataModule(train, val, batch_size=batch_size, seed=seed)
-        histories.append(_fit(make_model, module, seed, options))
+        folds_data = ArrayDataModule(train, val, batch_size=batch_size, seed=seed)
+        folds_data.augment, folds_data.augment_batch = module.augment, module.augment_batch  # type: ignore[method-assign]
+        histories.append(_fit(make_model, folds_data, seed, options))
     return _collect(histories)
 
 

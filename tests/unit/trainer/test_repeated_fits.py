@@ -56,6 +56,28 @@ def test_cross_validation_uses_all_rows_of_a_data_module_except_the_test_set():
     assert set(result.mean) == {"val_loss", "val_acc"}
 
 
+def test_rows_are_changed_at_random_in_each_fold_as_in_a_training():
+    changed = []
+
+    class Changed(RingDataModule):
+        augment = True
+
+        def augment_batch(self, inputs):
+            changed.append(len(inputs))
+            return inputs
+
+    cross_validate(RingDNN, Changed(40, 10), k=4, max_epochs=1, **QUIET)
+    assert sum(changed) == 3 * 40  # validation rows are not
+
+
+def test_weights_of_training_rows_only_cannot_be_cross_validated():
+    data = RingDataModule(40, 10)
+    train, val, test = data.splits
+    data._splits = data.splits._replace(train=(*train, torch.ones(len(train[0]))))
+    with pytest.raises(ValueError, match=r"^data cannot be cross-validated with weights of training rows only"):
+        cross_validate(RingDNN, data, k=4, max_epochs=1, **QUIET)
+
+
 def test_seeds_equal_single_fits():
     result = fit_seeds(Classifier, Points(batch_size=25), [3, 4], max_epochs=2, accelerator="cpu")
     singles = []
