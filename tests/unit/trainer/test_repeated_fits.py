@@ -72,7 +72,7 @@ def test_rows_are_changed_at_random_in_each_fold_as_in_a_training():
 
 def test_weights_of_training_rows_only_cannot_be_cross_validated():
     data = RingDataModule(40, 10)
-    train, val, test = data.splits
+    train = data.splits.train
     data._splits = data.splits._replace(train=(*train, torch.ones(len(train[0]))))
     with pytest.raises(ValueError, match=r"^data cannot be cross-validated with weights of training rows only"):
         cross_validate(RingDNN, data, k=4, max_epochs=1, **QUIET)
