@@ -19,6 +19,7 @@ from lightmodels import (
     ReutersConv1D,
     RingDNN,
     TextCNN,
+    TextDataModule,
     TextResNet,
     TextSeparableCNN,
 )
@@ -70,6 +71,7 @@ SOURCE_HOUSING = {
     "model.lr": 0.01,
     "max_epochs": 5,
 }
+TEXTS = {"max_epochs": 5}
 TASKS = {
     "linear": Task(LinearRegression, LinearDataModule),
     "ring": Task(RingDNN, RingDataModule),
@@ -79,4 +81,5 @@ TASKS = {
     "imdb": Task(TextResNet, IMDBDataModule),
     "imdb_separable": Task(TextSeparableCNN, IMDBDataModule),
     "housing": Task(MLP, HousingDataModule, SOURCE_HOUSING),
+    "texts": Task(TextCNN, TextDataModule, TEXTS, others=[TextResNet, TextSeparableCNN, ReutersConv1D]),
 }

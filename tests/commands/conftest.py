@@ -1,19 +1,18 @@
-"""Runs of all tasks, for the commands that take a checkpoint."""
+"""Runs of all built-in tasks, for the commands that take a checkpoint."""
 
 import pytest
-from helpers.commands import use_tiny_files
+from helpers.commands import BUILT_IN, use_tiny_files
 
 from lightmodels.cli import train
-from lightmodels.cli.tasks import TASKS
 
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
-    """A directory with a run of each task; the data files, of which the runs know, are in ``moved`` now."""
+    """A directory with a run of each built-in task; the data files, of which the runs know, are in ``moved`` now."""
     root = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         use_tiny_files(patch, root / "files")
-        for task in TASKS:
+        for task in BUILT_IN:
             options = ["--task", task, "--max_epochs", "2", "--trainer.figures", "false"]
             small = ["--data.num_rows", "400", "--data.test_rows", "100"]
             options += small if task in ("linear", "ring") else ["--data_dir", str(root / "files")]
@@ -24,8 +23,8 @@ def runs(tmp_path_factory):
 
 @pytest.fixture
 def checkpoints(runs):
-    """The best checkpoint of each task."""
-    return {task: runs / task / "checkpoints" / "best.ckpt" for task in TASKS}
+    """The best checkpoint of each built-in task."""
+    return {task: runs / task / "checkpoints" / "best.ckpt" for task in BUILT_IN}
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import inspect
 import json
 import signal
 import subprocess
@@ -20,6 +21,10 @@ from datamodules.mnist import MNISTDataModule
 from datamodules.reuters import ReutersDataModule
 from helpers.tiny_files import accepted, write_housing, write_imdb, write_mnist, write_reuters
 from lightmodels.cli import exit_codes, main
+from lightmodels.cli.tasks import TASKS
+
+# Tasks whose data can be downloaded or made; the others need a path.
+BUILT_IN = [name for name, task in TASKS.items() if "path" not in inspect.signature(task.data).parameters]
 
 
 class Ended(NamedTuple):

@@ -164,7 +164,7 @@ def test_the_worst_reviews_and_the_embeddings(model_class):
     words = {f"w{rank}": rank for rank in range(1, 90)}
     model.data_info = {"classes": ["bad", "good"], "word_index": words, "tokens": {"offset": 3}}
     x[3, :3] = torch.tensor([0, 1, 2])
-    text = model.texts((x, y), outputs)["worst_reviews"].split("\n\n")
+    text = model.texts((x, y), outputs)["worst_texts"].split("\n\n")
     assert text[:2] == [
         "Accuracy 93.8 % (15 of 16 texts). Most confidently misclassified:",
         "true **good**, predicted bad 98.2 %",
