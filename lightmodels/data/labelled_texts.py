@@ -45,8 +45,9 @@ def read_labelled_texts(source: Any, text: str, columns: Mapping[str, str]) -> L
             raise DataError(f"{source} is a folder, which has no column {others[0]!r}")
         return _read_folder(Path(source))
     frame, where = (read_frame(source), source) if isinstance(source, str) else (source, "data")
+    texts = column_texts(frame, text, where)
     values = {argument: np.asarray(require_column(frame, name, where, argument)) for argument, name in columns.items()}
-    return LabelledTexts(where, column_texts(frame, text, where), values)
+    return LabelledTexts(where, texts, values)
 
 
 def _read_folder(folder: Path) -> LabelledTexts:

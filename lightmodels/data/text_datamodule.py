@@ -34,7 +34,7 @@ PARTS = ("train", "val", "test")
 
 
 class TextDataModule(TensorDataModule):
-    """Texts as ``(tokens, labels)`` or ``(tokens, labels, weights)``: int64 ``(N, length)``, int64 and float32 ``(N,)``.
+    """Texts as ``(tokens, labels)``, int64 ``(N, length)`` and ``(N,)``, and ``weights``, float32 ``(N,)``, if any.
 
     Words are letters and digits of any language, see ``lightmodels.inputs.tokens.split_unicode``. Tokens: 0 padding, 1
     start, 2 unknown, else 3 + the word's rank by frequency in the training texts. Texts are padded and cut at the
@@ -50,7 +50,7 @@ class TextDataModule(TensorDataModule):
         test_path: file or folder of test texts; then ``path`` has none.
         test_fraction: share of test texts.
         split: column that says train, val or test; without val, ``val_fraction`` of the training texts are.
-        num_words: at most so many tokens; rarer words are unknown.
+        max_words: in the vocabulary; rarer words are unknown.
         max_length: tokens of a text; by default 95 % of the training texts are not longer, and it is at least 55.
         min_count: rarer words in the training texts are unknown.
         lower: whether to put texts into lower case.
@@ -72,7 +72,7 @@ class TextDataModule(TensorDataModule):
         test_path: str | Any | None = None,
         test_fraction: float = 0.2,
         split: str | None = None,
-        num_words: int = 30_000,
+        max_words: int = 30_000,
         max_length: int | None = None,
         min_count: int = 1,
         lower: bool = True,
@@ -87,8 +87,7 @@ class TextDataModule(TensorDataModule):
             raise ValueError(f"test_fraction must be between 0 and 1, got {test_fraction}")
         if test_path is not None and split is not None:
             raise ValueError("split and test_path exclude each other")
-        at_least(OFFSET + 2, num_words=num_words)  # with room for one word, of rank 1
-        at_least(1, min_count=min_count, max_length=1 if max_length is None else max_length)
+        at_least(1, max_words=max_words, min_count=min_count, max_length=1 if max_length is None else max_length)
         path, test_path = (str(each) if isinstance(each, Path) else each for each in (path, test_path))
         frames = [name for name, each in (("path", path), ("test_path", test_path)) if not isinstance(each, str | None)]
         self.save_hyperparameters(ignore=frames)  # plain data only
@@ -211,7 +210,7 @@ class TextDataModule(TensorDataModule):
     def _make_vocabulary(self, rows: Sequence[Numbers], numbers: dict[str, int], where: str) -> Integers:
         """Chooses the words and the length of texts; returns the rank of each number of a word."""
         least = self.hparams["min_count"]
-        ranks, self._words = rank_words(rows, numbers, least, self.hparams["num_words"] - OFFSET - 1)
+        ranks, self._words = rank_words(rows, numbers, least, self.hparams["max_words"])
         if not self._words:
             raise DataError(f"{where}: no word is {least} times in the training texts: choose a lower min_count")
         usual = math.ceil(np.percentile([len(row) + 1 for row in rows], USUAL))
