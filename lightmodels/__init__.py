@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lightmodels.core.light_model import LightModel
     from lightmodels.core.loading import load
     from lightmodels.core.summary import summary
+    from lightmodels.data.image_datamodule import ImageFolderDataModule
     from lightmodels.data.text_datamodule import TextDataModule
     from lightmodels.metrics.epoch_means import EpochMeans
     from lightmodels.metrics.history import History
@@ -36,6 +37,7 @@ _MODULES = {
     "fit_seeds": "trainer.repeated_fits",
     "History": "metrics.history",
     "ImageCNN": "models.image_cnn",
+    "ImageFolderDataModule": "data.image_datamodule",
     "LightModel": "core.light_model",
     "LinearRegression": "models.linear_regression",
     "load": "core.loading",
@@ -57,6 +59,7 @@ __all__ = [
     "EpochMeans",
     "History",
     "ImageCNN",
+    "ImageFolderDataModule",
     "LightModel",
     "LinearRegression",
     "ReutersConv1D",

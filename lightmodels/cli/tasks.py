@@ -14,6 +14,7 @@ from lightmodels import (
     MLP,
     MNISTCNN,
     ImageCNN,
+    ImageFolderDataModule,
     LightModel,
     LinearRegression,
     ReutersConv1D,
@@ -82,4 +83,5 @@ TASKS = {
     "imdb_separable": Task(TextSeparableCNN, IMDBDataModule),
     "housing": Task(MLP, HousingDataModule, SOURCE_HOUSING),
     "texts": Task(TextCNN, TextDataModule, TEXTS, others=[TextResNet, TextSeparableCNN, ReutersConv1D]),
+    "images": Task(ImageCNN, ImageFolderDataModule),
 }

@@ -104,12 +104,15 @@ class TensorDataModule(pl.LightningDataModule):
 
     def _loader(self, tensors: Tensors, rows: Tensor | None = None, shuffle: bool = False) -> TensorLoader:
         """A loader of tensors on the trainer's device, so that no batch needs to be copied."""
-        loader = TensorLoader(*tensors, batch_size=self.batch_size, shuffle=shuffle, seed=self.seed)
+        loader = self._make_loader(tensors, shuffle)
         loader.source_rows = rows
         if self.trainer is not None:
-            loader.tensors = tuple(tensor.to(self.trainer.strategy.root_device) for tensor in tensors)
+            loader.tensors = tuple(tensor.to(self.trainer.strategy.root_device) for tensor in loader.tensors)
             loader.shard(self.trainer.global_rank, self.trainer.world_size)
         return loader
+
+    def _make_loader(self, tensors: Tensors, shuffle: bool) -> TensorLoader:
+        return TensorLoader(*tensors, batch_size=self.batch_size, shuffle=shuffle, seed=self.seed)
 
 
 def train_val_split(tensors: Tensors, fraction: float, seed: int) -> tuple[Tensors, Tensors]:

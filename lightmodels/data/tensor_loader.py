@@ -68,16 +68,20 @@ class TensorLoader:
         if self._batch and not self._resumed:  # the last pass was interrupted
             self._move_to(self.epoch + 1, 0)
         self._resumed = False
-        epoch, order = self.epoch, self.order(self.epoch) if self.shuffle else None
-        for batch in range(self._batch, len(self)):
+        epoch, first = self.epoch, self._batch
+        for batch, parts in enumerate(self._slices(epoch, first), first):
             # Before the yield, as the caller may stop after the last batch without exhausting the loader.
             self._move_to(epoch + (batch + 1) // len(self), (batch + 1) % len(self))
-            rows = self._share(batch)
-            if order is None:
-                parts = tuple(tensor[rows] for tensor in self.tensors)
-            else:
-                parts = tuple(tensor.index_select(0, order[rows]) for tensor in self.tensors)
             yield parts if self.transform is None else self._transformed(parts, epoch, batch)
+
+    def _slices(self, epoch: int, first: int) -> Iterator[tuple[Tensor, ...]]:
+        """This rank's shares of an epoch's batches, from batch ``first`` on."""
+        order = self.order(epoch) if self.shuffle else None
+        for rows in map(self._share, range(first, len(self))):
+            if order is None:
+                yield tuple(tensor[rows] for tensor in self.tensors)
+            else:
+                yield tuple(tensor.index_select(0, order[rows]) for tensor in self.tensors)
 
     def _transformed(self, parts: tuple[Tensor, ...], epoch: int, batch: int) -> tuple[Tensor, ...]:
         """A batch with its inputs transformed; the random numbers for it follow from seed, epoch, batch and rank.

@@ -4,27 +4,23 @@ As MNIST was made (LeCun, Cortes and Burges, "The MNIST database"): the ink is s
 20 x 20 pixels, aspect ratio kept, and placed in 28 x 28 pixels with its center of mass in the middle.
 """
 
-import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from lightmodels.inputs.base import Inputs, Source, named
-from lightmodels.utils.data_error import DataError, one_line
+from lightmodels.inputs.pictures import Floats, grey_levels, has_alpha, no_huge_pictures, opened
+from lightmodels.utils.data_error import DataError
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 SIDE, BOX = 28, 20  # pixels of an image, and of the box that the ink fills
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")  # decoders of rare formats have had the most security holes
 MIN_CONTRAST = 1 / 16  # between paper and ink, of the whole range
 MIN_INK = 0.15  # of the darkest ink; less is the paper's grain or a JPEG artifact
 MAX_GRAIN = 6.0  # times the median deviation of the border from its median is still paper
-WHITE = (1.0, 2.0**8 - 1, 2.0**16 - 1, 2.0**32 - 1, math.inf)  # possible maxima of wide pixel formats
 
 
 class Digits(Inputs):
@@ -61,17 +57,8 @@ def read_digit(path: str | Path) -> Tensor:
 
     Raises DataError if the file is missing, not a picture, or shows no digit.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as file:
-                image = ImageOps.exif_transpose(file)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise DataError(f"cannot be read: {one_line(error)}") from error
-    except UnidentifiedImageError as error:
-        raise DataError("is not an image that can be read (PNG, JPEG, BMP, GIF or WebP)") from error
-    except Exception as error:  # damaged bytes can raise anything
-        raise DataError(f"is not an image that can be read ({one_line(error)})") from error
+    with no_huge_pictures(), opened(path) as file:
+        image = ImageOps.exif_transpose(file)
     return to_mnist(extract_ink(image))
 
 
@@ -115,15 +102,11 @@ def to_mnist(ink: Floats) -> Tensor:
 
 def _channels(image: Image.Image) -> tuple[Floats, Floats]:
     """Grey and alpha, each ``(height, width)`` in 0..1; alpha is 1 for pictures without one."""
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+    if has_alpha(image):
         both: Floats = np.asarray(image.convert("RGBA").convert("LA"), dtype=np.float64) / 255
         return both[..., 0], both[..., 1]
-    is_wide = image.mode.startswith(("I", "F"))  # 16 bits and more, which convert("L") would cut off
-    grey: Floats = np.asarray(image if is_wide else image.convert("L"), dtype=np.float64)
-    if not np.isfinite(grey).all():
-        raise DataError("is not an image that can be read (it has pixels that are not numbers)")
-    white = next(maximum for maximum in WHITE if grey.max() <= maximum) if is_wide else 255.0
-    return grey / white, np.ones_like(grey)
+    grey = grey_levels(image)
+    return grey, np.ones_like(grey)
 
 
 def _offset(mass: Floats) -> int:

@@ -41,7 +41,7 @@ def _multiclass_figures(model: Any, x: Any, y: Tensor, outputs: Tensor) -> "dict
     if not len(y):
         return {}
     figures = {"confusion_matrix": classification.confusion_matrix(y, outputs.argmax(1), names)}
-    if isinstance(x, Tensor) and x.dim() == 4 and x.is_floating_point():
+    if isinstance(x, Tensor) and x.dim() == 4 and (x.is_floating_point() or x.dtype == torch.uint8):
         if outputs.min() < 0 or (outputs.sum(1) - 1).abs().max() > 1e-3:
             outputs = outputs.float().softmax(1)  # else they are probabilities already
         figures["worst_images"] = images.worst_images(x[known], y, outputs, names)

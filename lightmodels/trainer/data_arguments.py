@@ -7,10 +7,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
+from pytorch_lightning.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, random_split
 
 from lightmodels.data import array_datamodule
 from lightmodels.data.array_datamodule import ArrayDataModule
+from lightmodels.utils.preserve import get_rng_state, set_rng_state
+
+RANDOM_ROWS = 8  # validation rows that are read twice
 
 
 def as_arrays(data: Any) -> tuple[Any, ...] | None:
@@ -99,7 +104,30 @@ def _from_data(data: Any, val_data: Any, split: float, batch_size: int) -> dict[
 
 def _split_dataset(data: Any, fraction: float) -> list[Any]:
     count = _held_out(fraction, len(data))
-    return list(random_split(data, [len(data) - count, count], torch.Generator().manual_seed(0)))
+    train, val = random_split(data, [len(data) - count, count], torch.Generator().manual_seed(0))
+    if _is_random(val):
+        what = "a Dataset that changes its rows at random would change validation rows too"
+        rank_zero_warn(f"{what}: pass validation_data, a Dataset that does not, instead of validation_split")
+    return [train, val]
+
+
+def _is_random(data: Any) -> bool:
+    """Whether one of the first rows differs when it is read again; the random states are left as they are."""
+    states = get_rng_state()
+    rows = range(min(len(data), RANDOM_ROWS))
+    try:
+        return any(not _same(data[row], data[row]) for row in rows)
+    finally:
+        set_rng_state(states)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether all tensors of two rows are equal, as far as they are found."""
+    found: tuple[list[torch.Tensor], list[torch.Tensor]] = [], []
+    for row, tensors in zip((one, other), found, strict=True):
+        apply_to_collection(row, torch.Tensor, tensors.append)
+    pairs = zip(*found, strict=False)
+    return all(a.shape == b.shape and bool(((a == b) | (a != a)).all()) for a, b in pairs)  # NaN equals NaN
 
 
 def _held_out(fraction: float, rows: int) -> int:

@@ -13,7 +13,7 @@ from sklearn.linear_model import LinearRegression as LeastSquares
 from sklearn.metrics import confusion_matrix
 from torch import nn
 
-from lightmodels import MNISTCNN, LightModel, LinearRegression, ReutersConv1D, RingDNN
+from lightmodels import MNISTCNN, ImageCNN, LightModel, LinearRegression, ReutersConv1D, RingDNN
 from lightmodels.metrics.history import History
 from lightmodels.plots import binary, classification, defaults, images, plane, regression
 
@@ -173,6 +173,7 @@ def test_worst_images_are_those_misclassified_with_most_confidence(shape):
 
 
 X2, X5, IMAGES, FLOATS = randn(20, 2), randn(20, 5), randn(20, 1, 28, 28), randn(20, 1)
+BYTES = (99 * randn(20, 3, 8, 8)).abs().clamp_max(255).to(torch.uint8)
 BINARY = ["confusion_matrix", "calibration", "scores_by_class", "roc_and_precision_recall"]
 INTEGERS, ZERO_ONE = torch.arange(20) % 3, (torch.arange(20) % 2).float()[:, None]
 
@@ -194,6 +195,8 @@ INTEGERS, ZERO_ONE = torch.arange(20) % 3, (torch.arange(20) % 2).float()[:, Non
         (LinearRegression(), (X2, FLOATS), ["fitted_lines", "residuals", "weights"]),
         (RingDNN(), (X2, ZERO_ONE), ["classes", "decision_boundary"]),
         (MNISTCNN(), (IMAGES, INTEGERS), ["confusion_matrix", "worst_images"]),
+        (ImageCNN(3), (BYTES[:, :1], INTEGERS), ["confusion_matrix", "worst_images"]),
+        (ImageCNN(3, 3), (BYTES, INTEGERS), ["confusion_matrix", "worst_images"]),
         (ReutersConv1D(), (torch.full((20, 300), 5), INTEGERS), ["confusion_matrix", "topic_accuracy"]),
     ],
 )
