@@ -4,14 +4,14 @@ import gzip
 import hashlib
 import re
 import tarfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from lightmodels.inputs.tokens import OFFSET, UNKNOWN, Integers, join_words, split_review
+from lightmodels.inputs.tokens import Integers, join_words, number_words, rank_words, split_review
 from lightmodels.utils.atomic_file import replace_file
 from lightmodels.utils.data_error import DataError, one_line
 
@@ -128,18 +128,9 @@ def tokenize_reviews(
 ) -> TokenizedReviews:
     """The reviews as tokens, in the order of their paths; ``track`` passes the paths on, and may show progress."""
     paths = sorted(reviews, key=lambda path: (not path.startswith(TRAIN), path))
-    numbers: defaultdict[str, int] = defaultdict()
-    numbers.default_factory = numbers.__len__  # words are numbered as they come
-    rows = []
-    for path in track(paths):
-        words = split_review(reviews[path])
-        rows.append(np.fromiter(map(numbers.__getitem__, words), np.int64, len(words)))
+    rows, numbers = number_words(split_review(reviews[path]) for path in track(paths))
     train_rows = Counter(path.startswith(TRAIN) for path in paths)[True]
-    counts = np.bincount(np.concatenate(rows[:train_rows]), minlength=len(numbers)).tolist()
-    known = [word for word, number in numbers.items() if counts[number]]
-    known.sort(key=lambda word: (-counts[numbers[word]], word))
-    ranks = np.full(len(numbers), UNKNOWN - OFFSET)
-    ranks[[numbers[word] for word in known]] = np.arange(1, len(known) + 1)
+    ranks, known = rank_words(rows[:train_rows], numbers)
     tokens, lengths = join_words([ranks[row] for row in rows])
     labels = np.array(["/pos/" in path for path in paths], dtype=np.uint8)
     return TokenizedReviews(tokens.astype(np.int32), lengths, labels, train_rows, known)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lightmodels.core.loading import load
     from lightmodels.core.summary import summary
     from lightmodels.data.image_datamodule import ImageFolderDataModule
+    from lightmodels.data.text_datamodule import TextDataModule
     from lightmodels.metrics.epoch_means import EpochMeans
     from lightmodels.metrics.history import History
     from lightmodels.models.image_cnn import ImageCNN
@@ -46,6 +47,7 @@ _MODULES = {
     "RingDNN": "models.ring_dnn",
     "summary": "core.summary",
     "TextCNN": "models.text_cnn",
+    "TextDataModule": "data.text_datamodule",
     "TextResNet": "models.text_res_net",
     "TextSeparableCNN": "models.text_separable_cnn",
     "Trainer": "trainer.trainer",
@@ -63,6 +65,7 @@ __all__ = [
     "ReutersConv1D",
     "RingDNN",
     "TextCNN",
+    "TextDataModule",
     "TextResNet",
     "TextSeparableCNN",
     "Trainer",

@@ -20,6 +20,7 @@ from lightmodels import (
     ReutersConv1D,
     RingDNN,
     TextCNN,
+    TextDataModule,
     TextResNet,
     TextSeparableCNN,
 )
@@ -71,6 +72,7 @@ SOURCE_HOUSING = {
     "model.lr": 0.01,
     "max_epochs": 5,
 }
+TEXTS = {"max_epochs": 5}
 TASKS = {
     "linear": Task(LinearRegression, LinearDataModule),
     "ring": Task(RingDNN, RingDataModule),
@@ -80,5 +82,6 @@ TASKS = {
     "imdb": Task(TextResNet, IMDBDataModule),
     "imdb_separable": Task(TextSeparableCNN, IMDBDataModule),
     "housing": Task(MLP, HousingDataModule, SOURCE_HOUSING),
+    "texts": Task(TextCNN, TextDataModule, TEXTS, others=[TextResNet, TextSeparableCNN, ReutersConv1D]),
     "images": Task(ImageCNN, ImageFolderDataModule),
 }

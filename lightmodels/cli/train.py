@@ -142,7 +142,8 @@ def make_model(options: Namespace, parser: Parser, data: TensorDataModule) -> Li
     for name, size in data.sizes.items():
         if changed.get(name, size) != size:
             raise UsageError(f"--model.{name} {changed[name]} does not fit the data, which has {size}")
-    return TASKS[options.task].models[options.model_class](**(vars(options.model) | data.sizes))
+    with flag_errors("--model.", list(vars(options.model))):
+        return TASKS[options.task].models[options.model_class](**(vars(options.model) | data.sizes))
 
 
 def make_trainer(options: Namespace, parser: Parser) -> Trainer:

@@ -1,5 +1,6 @@
 """The words of a text model: those of its tokens, from the data's ``info``, and their embeddings."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -39,12 +40,16 @@ def word_embeddings(words: dict[int, str], weight: Tensor) -> dict[str, Embeddin
     return {"words": Embedding(weight[tokens], [words[token] for token in tokens])} if tokens else {}
 
 
-def worst_texts(model: Any, batch: tuple[Tensor, Tensor], outputs: Tensor) -> str:
-    """The texts that a binary model, with one logit, misclassifies most confidently; empty without a vocabulary.
+def worst_texts(model: Any, batch: Sequence[Tensor], outputs: Tensor) -> dict[str, str]:
+    """The texts that a model misclassifies most confidently, for its ``texts``; nothing without a vocabulary.
 
-    Tokens ``(N, length)`` and classes ``(N, 1)`` are the batch, logits ``(N, 1)`` the outputs.
+    The batch is tokens ``(N, length)`` and classes ``(N,)`` or ``(N, 1)``; outputs are logits ``(N, classes)``, or that
+    of the second of two classes, ``(N, 1)``.
     """
     if not (words := token_words(model.data_info, model.hparams["num_words"])):
-        return ""
-    x, y, probability = batch[0].cpu(), batch[1][:, 0].long().cpu(), outputs[:, 0].float().sigmoid().cpu()
-    return text_samples.worst_report(x, y, probability, defaults.class_names(model, 2), words | {UNKNOWN: "?"})
+        return {}
+    x, y, logits = batch[0].cpu(), batch[1].reshape(-1).long().cpu(), outputs.float().cpu()
+    one = logits.shape[1] == 1
+    probabilities = torch.cat([-logits, logits], 1).sigmoid() if one else logits.softmax(1)  # (N, classes)
+    names = defaults.class_names(model, probabilities.shape[1])
+    return {"worst_texts": text_samples.worst_report(x, y, probabilities, names, words | {UNKNOWN: "?"})}

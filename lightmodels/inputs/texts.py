@@ -1,15 +1,20 @@
-"""Texts and text files as rows of tokens."""
+"""Texts, text files, and texts in the column of a table as rows of tokens."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from lightmodels.inputs.base import Inputs, Source, file_content, named
+from lightmodels.inputs.base import Inputs, Source, file_content, named, shorten
+from lightmodels.inputs.table_files import JSON_LINES, PARQUET, read_frame
 from lightmodels.inputs.tokens import CONVENTION, MAX_RANK, SPLITTERS, join_words, pad_front, word_ranks
+from lightmodels.utils.data_error import DataError
+
+TABLES = (".csv", ".tsv", *JSON_LINES, *PARQUET)
+MAX_NAMES = 20  # columns in a message
 
 
 class Texts(Inputs):
@@ -23,22 +28,44 @@ class Texts(Inputs):
     def is_valid(cls, info: Mapping[str, Any]) -> bool:
         """Whether the vocabulary is one, and the splitter a known one."""
         ranks_fit = all(type(rank) is int and 0 < rank <= MAX_RANK for rank in info["word_index"].values())
-        return ranks_fit and info["tokens"] == CONVENTION and info.get("splitter", "keras") in list(SPLITTERS)
+        options_fit = type(info.get("lower", True)) is bool and type(info.get("text", "")) is str
+        known = info["tokens"] == CONVENTION and info.get("splitter", "keras") in list(SPLITTERS)
+        return ranks_fit and options_fit and known
 
     def read(self, arguments: Sequence[str]) -> tuple[list[Source], Tensor]:
-        """Each argument is a text, or a file with one."""
-        sources = [Source(each, is_text=not _is_path(each)) for each in arguments]
-        texts = [source.argument if source.is_text else file_content(source.argument) for source in sources]
+        """Each argument is a text, a file with one, or, for models of such data, a table with a column of texts."""
+        found = [each for argument in arguments for each in self._open(argument, is_text=not _is_path(argument))]
+        sources, texts = [source for source, _ in found], [text for _, text in found]
         return sources, self._tokens(texts, sources)
 
     def convert(self, data: Any) -> Tensor:
-        """Each item is a text; those that are a ``Path`` are read."""
-        texts = [file_content(str(each)) if isinstance(each, Path) else str(each) for each in data]
+        """A text, a list of texts, a Series of them, or a DataFrame with the data's column; a ``Path`` is read."""
+        if hasattr(data, "columns"):
+            texts = list(column_texts(data, self.info.get("text", "text"), "data"))
+        elif hasattr(data, "to_frame"):
+            texts = list(cell_texts(data))
+        else:
+            items = [data] if isinstance(data, (str, Path)) else list(data)
+            if wrong := [each for each in items if not isinstance(each, (str, Path))]:
+                raise DataError(f"data must be texts or paths, got {type(wrong[0]).__name__}")
+            pairs = [each for item in items for each in self._open(str(item), is_text=isinstance(item, str))]
+            texts = [text for _, text in pairs]
         return self._tokens(texts, [f"text {number}" for number in range(len(texts))])
 
+    def _open(self, argument: str, is_text: bool) -> list[tuple[Source, str]]:
+        """The texts that an argument stands for, with where they come from."""
+        if is_text:
+            return [(Source(argument, is_text=True), argument)]
+        if "text" not in self.info or Path(argument).suffix.lower() not in TABLES:
+            return [(Source(argument), file_content(argument))]
+        texts = column_texts(read_frame(argument), self.info["text"], argument)
+        return [(Source(argument, row), text) for row, text in enumerate(texts, start=1)]
+
     def _tokens(self, texts: Sequence[str], sources: Sequence[object]) -> Tensor:
-        words, splitter = self.info["word_index"], self.info.get("splitter", "keras")
-        ranks = [named(source, word_ranks, text, words, splitter) for source, text in zip(sources, texts, strict=True)]
+        if not texts:
+            raise DataError("data has no texts")
+        options = self.info["word_index"], self.info.get("splitter", "keras"), self.info.get("lower", True)
+        ranks = [named(source, word_ranks, text, *options) for source, text in zip(sources, texts, strict=True)]
         return torch.from_numpy(pad_front(*join_words(ranks), self.info["max_length"]))
 
     def preprocess(self, raw: Tensor) -> Tensor:
@@ -54,6 +81,25 @@ class Texts(Inputs):
         """Random tokens, some outside the vocabulary."""
         generator = torch.Generator().manual_seed(0)
         return torch.randint(self.info["num_words"] + 7, (count, self.info["max_length"]), generator=generator)
+
+
+def require_column(frame: Any, name: str, where: object, argument: str) -> Any:
+    """A column of a DataFrame; DataError names those that it has, and the argument that chooses one."""
+    names = [str(each) for each in frame.columns]
+    if name not in names:
+        shown = ", ".join(shorten(each) for each in names[:MAX_NAMES]) + (" …" if len(names) > MAX_NAMES else "")
+        raise DataError(f"{where} has no column {name!r}, only {shown}: choose one with {argument}")
+    return frame.iloc[:, names.index(name)]
+
+
+def column_texts(frame: Any, name: str, where: object) -> Iterator[str]:
+    """The texts in a column of a DataFrame; DataError if there is no such column."""
+    return cell_texts(require_column(frame, name, where, "text"))
+
+
+def cell_texts(column: Any) -> Iterator[str]:
+    """The values of a Series as texts; missing ones are empty."""
+    return ("" if missing else str(value) for value, missing in zip(column, column.isna(), strict=True))
 
 
 def _is_path(argument: str) -> bool:

@@ -1,14 +1,15 @@
 """A one-dimensional convolutional net for the topics of news items; 332,856 parameters."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lightmodels.core.embedding import Embedding
 from lightmodels.core.light_model import LightModel
 from lightmodels.core.vocabulary import UNKNOWN, mask_words, token_words, word_embeddings
+from lightmodels.metrics.class_values import class_values
 from lightmodels.metrics.epoch_means import MetricValue
 from lightmodels.optim import fused as fused_optimizers
 from lightmodels.optim.lr_schedules import one_cycle
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class ReutersConv1D(LightModel):
     """Word embeddings, two convolutions and a dense layer; cross-entropy, accuracy, top-5 accuracy.
 
-    A batch is ``(x, y)``: x of shape ``(B, length)`` with word numbers below ``num_words``, y of
+    A batch is ``(x, y)`` or ``(x, y, weights)``: x of shape ``(B, length)`` with word numbers below ``num_words``, y of
     shape ``(B,)`` with the topics. ``forward`` gives logits of shape ``(B, num_classes)``.
 
     Weights start as Keras starts them. While training, words are replaced by "unknown" at random:
@@ -77,24 +78,20 @@ class ReutersConv1D(LightModel):
         self.apply(initialize_like_keras)
         self.save_hyperparameters()
 
-    def shared_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, MetricValue]:
-        x, y = batch
+    def shared_step(self, batch: Sequence[Tensor]) -> dict[str, MetricValue]:
+        x, y, *weights = batch
         logits = self(mask_words(x, self.hparams["masking"]) if self.training else x)
         smoothing = self.hparams["label_smoothing"] if self.training else 0.0
         hits = logits.topk(min(5, logits.shape[1]), dim=1).indices == y[:, None]  # (B, 5), best first
-        return {
-            "loss": F.cross_entropy(logits, y, label_smoothing=smoothing),
-            "acc": (hits[:, 0].sum(), len(x)),
-            "top5_acc": (hits.sum(), len(x)),
-        }
+        return class_values(logits, y, weights, smoothing) | {"top5_acc": (hits.sum(), len(x))}
 
-    def figures(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> "dict[str, Figure]":
+    def figures(self, batch: Sequence[Tensor], outputs: Tensor) -> "dict[str, Figure]":
         """The confusion matrix of the most common topics, and the accuracy of each."""
         names = defaults.class_names(self, outputs.shape[1])
         accuracy = classification.class_accuracy(batch[1], outputs.argmax(1), names)
         return super().figures(batch, outputs) | {"topic_accuracy": accuracy}
 
-    def texts(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> dict[str, str]:
+    def texts(self, batch: Sequence[Tensor], outputs: Tensor) -> dict[str, str]:
         """Some news items with the five most probable topics; none if the vocabulary is unknown."""
         if not (words := self._words()):
             return {}
@@ -103,7 +100,7 @@ class ReutersConv1D(LightModel):
         report = text_samples.sample_report(x, y, probabilities, names, words | {UNKNOWN: "?"})
         return {"news_items": report}
 
-    def embeddings(self, batch: tuple[Tensor, Tensor], outputs: Tensor) -> dict[str, Embedding]:
+    def embeddings(self, batch: Sequence[Tensor], outputs: Tensor) -> dict[str, Embedding]:
         """The most common words except numbers, which the projector would show without leading zeros."""
         return word_embeddings(self._words(), self.get_parameter("net.0.weight"))
 

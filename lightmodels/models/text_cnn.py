@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lightmodels.core.embedding import Embedding
 from lightmodels.core.light_model import LightModel
-from lightmodels.core.vocabulary import mask_words, token_words, word_embeddings
+from lightmodels.core.vocabulary import mask_words, token_words, word_embeddings, worst_texts
+from lightmodels.metrics.class_values import class_values
 from lightmodels.metrics.epoch_means import MetricValue
-from lightmodels.metrics.weighted_loss import weighted_loss
 from lightmodels.optim.fused import fused_kwargs
 from lightmodels.optim.lr_schedules import one_cycle
 from lightmodels.utils import argument_checks
@@ -85,8 +84,11 @@ class TextCNN(LightModel):
         x, y, *weights = batch
         logits = self(mask_words(x, self.hparams["masking"]) if self.training else x)
         smoothing = self.hparams["label_smoothing"] if self.training else 0.0
-        losses = F.cross_entropy(logits, y, label_smoothing=smoothing, reduction="none")  # (B,)
-        return {"loss": weighted_loss(losses, weights), "acc": ((logits.argmax(dim=1) == y).sum(), len(x))}
+        return class_values(logits, y, weights, smoothing)
+
+    def texts(self, batch: Sequence[Tensor], outputs: Tensor) -> dict[str, str]:
+        """The most confidently misclassified texts; none if the vocabulary is unknown."""
+        return worst_texts(self, batch, outputs)
 
     def embeddings(self, batch: Sequence[Tensor], outputs: Tensor) -> dict[str, Embedding]:
         """The most common words except numbers."""

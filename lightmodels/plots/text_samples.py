@@ -30,20 +30,18 @@ def sample_report(x: Tensor, true: Tensor, probabilities: Tensor, names: Sequenc
     return "\n\n".join(parts)  # TensorBoard does not lay out tables well
 
 
-def worst_report(x: Tensor, true: Tensor, probability: Tensor, names: Sequence[str], words: dict[int, str]) -> str:
-    """The accuracy, then the misclassified texts of two classes with the highest probability of the wrong one.
+def worst_report(x: Tensor, true: Tensor, probabilities: Tensor, names: Sequence[str], words: dict[int, str]) -> str:
+    """The accuracy, then the misclassified texts with the highest probability of the wrong class.
 
-    Tokens ``x`` have shape ``(N, length)``, true classes ``(N,)`` with 0 or 1, and so have the probabilities of
-    class 1; ``names`` has two names, ``words`` the word of each token. Tokens without a word are left out. Of long
-    texts the end is shown, where reviews tend to sum up.
+    Arguments are those of ``sample_report``. Of long texts the end is shown, where reviews tend to sum up.
     """
-    predicted = (probability > 0.5).long()
+    confidence, predicted = probabilities.max(1)
     wrong = predicted != true
     accuracy = f"Accuracy {100 * float((~wrong).float().mean()):.1f} %"
     parts = [f"{accuracy} ({int((~wrong).sum()):,} of {len(true):,} texts). Most confidently misclassified:"]
-    confidence = torch.where(wrong, (probability - 0.5).abs(), -1.0)
+    confidence = torch.where(wrong, confidence, -1.0)
     for row in confidence.argsort(descending=True, stable=True)[: min(int(wrong.sum()), MAX_MISTAKES)].tolist():
-        share = 100 * (0.5 + float(confidence[row]))
+        share = 100 * float(confidence[row])
         parts.append(
             f"true **{_escape(names[int(true[row])])}**, predicted {_escape(names[int(predicted[row])])} {share:.1f} %"
         )

@@ -8,7 +8,17 @@ import pytest
 import torch
 
 from datamodules.reuters import ReutersDataModule
-from lightmodels.inputs.tokens import join_words, pad_front, split_review, split_words, word_ranks
+from lightmodels.inputs.tokens import (
+    join_words,
+    number_words,
+    pad_front,
+    rank_words,
+    split_review,
+    split_unicode,
+    split_words,
+    token_table,
+    word_ranks,
+)
 from lightmodels.utils.data_error import DataError
 
 INDEX = {"the": 1, "oil": 2, "don't": 3, "banks'": 4, "75": 5, "u": 6, "s": 7}
@@ -69,11 +79,54 @@ def test_split_review(text, words):
     assert split_review(text) == words.split()
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Don\u2019t! 'quoted' rock'n'roll", "Don't quoted rock'n'roll"),
+        ("snake_case 3.75 2nd", "snake case 3 75 2nd"),
+        ("na\u00efve cafe\u0301 \u00dcber", "na\u00efve caf\u00e9 \u00dcber"),
+        (
+            "\u043f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440",
+            "\u043f\u0440\u0438\u0432\u0435\u0442 \u043c\u0438\u0440",
+        ),
+        (
+            "\u0939\u093f\u0928\u094d\u0926\u0940 \u092d\u093e\u0937\u093e",
+            "\u0939\u093f\u0928\u094d\u0926\u0940 \u092d\u093e\u0937\u093e",
+        ),
+        ("\u4f60\u597d, \u30c6\u30ad", "\u4f60 \u597d \u30c6 \u30ad"),
+        ("\u2026?! _ \u0301", ""),
+    ],
+    ids=["apostrophes", "digits", "accents", "Cyrillic", "Hindi", "Chinese and kana", "none"],
+)
+def test_split_unicode(text, words):
+    assert split_unicode(text) == words.split()
+
+
+def test_lower_case_is_an_option():
+    index = {"Oil": 1, "oil": 2}
+    assert word_ranks("Oil oil OIL", index, "unicode").tolist() == [2, 2, 2]
+    assert word_ranks("Oil oil OIL", index, "unicode", lower=False).tolist() == [1, 2, -1]
+
+
+def test_a_vocabulary_by_hand_and_the_table_is_that_of_joined_rows(monkeypatch):
+    rows, numbers = number_words(text.split() for text in ["b b a c", "c a d", "", "e b"])
+    assert (numbers, [row.tolist() for row in rows]) == ({"b": 0, "a": 1, "c": 2, "d": 3, "e": 4},
+                                                         [[0, 0, 1, 2], [2, 1, 3], [], [4, 0]])  # fmt: skip
+    ranks, words = rank_words(rows[:2], numbers)
+    assert (words, ranks.tolist()) == (["a", "b", "c", "d"], [2, 1, 3, 4, -1])
+    assert rank_words(rows[:2], numbers, min_count=2, max_words=2)[1] == ["a", "b"]
+    assert rank_words(rows[:2], numbers, min_count=9)[1] == []
+    monkeypatch.setattr("lightmodels.inputs.tokens.CHUNK", 3)
+    for length in (1, 3, 5, 6):
+        expected = pad_front(*join_words([ranks[row] for row in rows]), length)
+        assert np.array_equal(token_table(rows, ranks, length), expected)
+
+
 def test_texts_are_split_by_the_splitter_of_the_data():
     index = {"br": 1, "re": 2, "sum": 3, "r\u00e9sum\u00e9": 4, "r": 5}
     assert word_ranks("R\u00e9sum\u00e9<br />", index).tolist() == [4, 1]
     assert word_ranks("R\u00e9sum\u00e9<br />", index, "review").tolist() == [5, 3]
-    with pytest.raises(DataError, match=r"^cannot be split into words by 'other', only by keras or review$"):
+    with pytest.raises(DataError, match=r"^cannot be split into words by 'other', only by keras or review or unicode$"):
         word_ranks("text", index, "other")
 
 

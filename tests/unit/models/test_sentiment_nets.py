@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional as F
 
-from lightmodels import TextResNet, TextSeparableCNN, Trainer
+from lightmodels import TextCNN, TextResNet, TextSeparableCNN, Trainer
 from lightmodels.data.tensor_loader import TensorLoader
 
 each_net = pytest.mark.parametrize("model_class", [TextResNet, TextSeparableCNN])
@@ -164,7 +164,7 @@ def test_the_worst_reviews_and_the_embeddings(model_class):
     words = {f"w{rank}": rank for rank in range(1, 90)}
     model.data_info = {"classes": ["bad", "good"], "word_index": words, "tokens": {"offset": 3}}
     x[3, :3] = torch.tensor([0, 1, 2])
-    text = model.texts((x, y), outputs)["worst_reviews"].split("\n\n")
+    text = model.texts((x, y), outputs)["worst_texts"].split("\n\n")
     assert text[:2] == [
         "Accuracy 93.8 % (15 of 16 texts). Most confidently misclassified:",
         "true **good**, predicted bad 98.2 %",
@@ -210,3 +210,43 @@ def test_pooling_before_relu_is_bit_identical_to_relu_first():
         for branch in net[3]:
             branch[1], branch[2] = branch[2], branch[1]
     assert all(map(torch.equal, *found))
+
+
+@each_net
+@pytest.mark.parametrize("classes", [2, 4])
+def test_integer_classes_and_weights(model_class, classes):
+    torch.manual_seed(0)
+    model = model_class(num_words=50, length=60, num_classes=classes).eval()
+    x, y, weights = torch.randint(3, 50, (12, 60)), torch.arange(12) % classes, torch.rand(12)
+    step, logits = model.shared_step((x, y, weights)), model(x)
+    assert logits.shape == (12, classes)
+    losses = -logits.log_softmax(1)[range(12), y]
+    assert step["loss"].item() == pytest.approx((losses * weights).mean().item(), rel=1e-5)
+    assert int(step["acc"][0]) == sum(logits.argmax(1) == y)
+    assert ("auroc" in step) == (classes == 2)
+    if classes == 2:
+        assert step["auroc"].compute().item() == pytest.approx(roc_auc_score(y, logits.detach().softmax(1)[:, 1]))
+
+
+def test_one_logit_takes_integer_classes_too():
+    model, (x, y) = TextResNet().eval(), example()
+    assert torch.equal(model.shared_step((x, y))["loss"], model.shared_step((x, y[:, 0].long()))["loss"])
+    with pytest.raises(ValueError, match=r"^num_classes must be a finite number above 0, got 0$"):
+        TextResNet(num_classes=0)
+
+
+@pytest.mark.parametrize("model_class", [TextCNN, TextResNet], ids=["TextCNN", "TextResNet"])
+def test_the_worst_texts_of_several_classes(model_class):
+    model, x = model_class(num_words=50, length=60, num_classes=3), torch.full((4, 60), 4)
+    x[:, -1] = torch.arange(5, 9)
+    y, outputs = torch.tensor([0, 1, 2, 2]), torch.eye(3)[[0, 2, 1, 1]] * torch.tensor([1.0, 2.0, 3.0, 1.0])[:, None]
+    names = {"classes": ["a", "b", "c"], "word_index": {f"w{rank}": rank for rank in range(1, 40)}}
+    model.data_info = names | {"tokens": {"offset": 3}}
+    title, *parts = model.texts((x, y, torch.ones(4)), outputs)["worst_texts"].split("\n\n")
+    assert title == "Accuracy 25.0 % (1 of 4 texts). Most confidently misclassified:"
+    share = [100 * torch.tensor([p, 0.0, 0.0]).softmax(0)[0].item() for p in (3.0, 2.0, 1.0)]
+    pairs = [("c", "b"), ("b", "c"), ("c", "b")]
+    assert parts[::2] == [
+        f"true **{true}**, predicted {said} {p:.1f} %" for (true, said), p in zip(pairs, share, strict=True)
+    ]
+    assert [part.split()[-1] for part in parts[1::2]] == ["w4", "w3", "w5"]

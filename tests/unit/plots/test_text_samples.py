@@ -53,7 +53,9 @@ def test_the_worst_report_has_the_most_confident_mistakes_and_the_last_words():
     probability = torch.tensor([0.9, 0.2, 0.99, 0.01, 0.8])  # right in the last row only
     x, words = torch.arange(5)[:, None].repeat(1, 61), {i: f"{i}*" for i in range(5)}
     x[0, :59] = 9  # has no word
-    title, *parts = worst_report(x, true, probability, ["bad", "good"], words).split("\n\n")
+    title, *parts = worst_report(x, true, torch.stack([1 - probability, probability], 1), ["bad", "good"], words).split(
+        "\n\n"
+    )
     assert title == "Accuracy 20.0 % (1 of 5 texts). Most confidently misclassified:"
     assert parts[0::2] == [
         "true **bad**, predicted good 99.0 %",
@@ -69,7 +71,9 @@ def test_the_worst_report_has_the_most_confident_mistakes_and_the_last_words():
 def test_the_worst_report_is_short(wrong, shown):
     true = torch.zeros(60, dtype=torch.long)
     probability = torch.where(torch.arange(60) < wrong, 0.75, 0.25)
-    report = worst_report(torch.zeros(60, 1).long(), true, probability, "ab", {0: "word"})
+    report = worst_report(
+        torch.zeros(60, 1).long(), true, torch.stack([1 - probability, probability], 1), "ab", {0: "word"}
+    )
     assert report.count("> word") == shown
 
 
