@@ -7,6 +7,7 @@ with gc_paused():
     from lightmodels.core.light_model import LightModel
     from lightmodels.core.loading import load
     from lightmodels.core.summary import summary
+    from lightmodels.data.table_datamodule import TableDataModule
     from lightmodels.metrics.epoch_means import EpochMeans
     from lightmodels.metrics.history import History
     from lightmodels.models.image_cnn import ImageCNN
@@ -32,6 +33,7 @@ __all__ = [
     "LinearRegression",
     "ReutersConv1D",
     "RingDNN",
+    "TableDataModule",
     "TextCNN",
     "TextResNet",
     "TextSeparableCNN",

@@ -18,6 +18,7 @@ from lightmodels import (
     LinearRegression,
     ReutersConv1D,
     RingDNN,
+    TableDataModule,
     TextCNN,
     TextResNet,
     TextSeparableCNN,
@@ -79,4 +80,5 @@ TASKS = {
     "imdb": Task(TextResNet, IMDBDataModule),
     "imdb_separable": Task(TextSeparableCNN, IMDBDataModule),
     "housing": Task(MLP, HousingDataModule, SOURCE_HOUSING),
+    "table": Task(MLP, TableDataModule),
 }

@@ -4,10 +4,11 @@ from typing import Any
 
 from lightmodels.inputs.base import Inputs
 from lightmodels.inputs.digit_images import Digits
+from lightmodels.inputs.frames import Frames
 from lightmodels.inputs.rows import Rows
 from lightmodels.inputs.texts import Texts
 
-KINDS: dict[str, type[Inputs]] = {"table": Rows, "image": Digits, "text": Texts}
+KINDS: dict[str, type[Inputs]] = {"table": Rows, "frame": Frames, "image": Digits, "text": Texts}
 
 
 def inputs_for(info: dict[str, Any]) -> Inputs:
