@@ -60,7 +60,7 @@ class Parser(ArgumentParser):
         expected = " or ".join(dict.fromkeys(name for name in names if "None" not in name))
         if key and value and expected:
             return f"--{key[1]} must be {expected}, got {value[1]}"
-        return message.removeprefix("argument ")
+        return re.sub(r"\b(?=(?:data|model)\.)", "--", message.removeprefix("argument "))
 
 
 def similar_flag(flag: str, known: Sequence[str]) -> str | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
@@ -204,7 +205,7 @@ class TableDataModule(TensorDataModule):
                 row = int(wrong.argmax())
                 what = f"a weight must be a number of at least 0, got {weights[row]:g}"
                 raise DataError(f"{place(frame[name], row, where)}: {what}")
-            found.append(torch.from_numpy(weights).float())
+            found.append(torch.from_numpy(weights.astype(np.float32)))
         return found
 
 

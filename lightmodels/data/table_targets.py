@@ -54,7 +54,7 @@ class Target:
             return torch.stack([_zeros_and_ones(frame[name], where) for name in self.columns], dim=1)
         column = frame[self.columns[0]]
         if not self.classes:
-            return torch.from_numpy(as_numbers(column, where)).float()[:, None]
+            return torch.from_numpy(as_numbers(column, where).astype(np.float32))[:, None]
         rows, values = import_pandas().factorize(column)
         numbers = {name: number for number, name in enumerate(self.classes)}
         if self.separator is not None:

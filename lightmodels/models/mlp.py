@@ -66,7 +66,7 @@ class MLP(LightModel):
         ValueError: a size, rate or factor out of range, or moments of another length than ``num_features``.
     """
 
-    max_epochs = 10
+    max_epochs = 30
     feature_mean: Tensor | None
     feature_std: Tensor | None
 
@@ -75,14 +75,14 @@ class MLP(LightModel):
         num_features: int = 784,
         num_classes: int = 10,
         *,
-        hidden: Sequence[int] | str = (512, 256, 128),
-        activation: Literal["relu", "elu", "gelu", "silu", "tanh"] = "relu",
-        dropout: float = 0.0,
+        hidden: Sequence[int] | str = (256, 128),
+        activation: Literal["relu", "elu", "gelu", "silu", "tanh"] = "silu",
+        dropout: float = 0.1,
         l2: float = 0.0,
         initializer: Literal["torch", "he_normal", "he_uniform", "glorot_uniform"] = "torch",
         optimizer: Literal["adam", "nadam"] = "adam",
-        lr: float = 1e-4,
-        schedule: Literal["constant", "one_cycle"] = "constant",
+        lr: float = 2e-3,
+        schedule: Literal["constant", "one_cycle"] = "one_cycle",
         feature_mean: Sequence[float] | None = None,
         feature_std: Sequence[float] | None = None,
         target_scale: float = 1.0,
