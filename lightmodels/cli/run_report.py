@@ -13,8 +13,10 @@ from pytorch_lightning.__version__ import version as lightning_version
 from lightmodels import LightModel, Trainer
 from lightmodels.cli.exit_codes import OutputError
 from lightmodels.data.tensor_datamodule import TensorDataModule
+from lightmodels.metrics.report import Report, evaluation_report
 from lightmodels.utils import console
 from lightmodels.utils.atomic_file import replace_file, write_file
+from lightmodels.visualization.tensorboard_logger import find_writer
 
 
 def headline(task: str, model: LightModel, data: TensorDataModule, trainer: Trainer) -> str:
@@ -28,7 +30,23 @@ def count_parameters(model: LightModel) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def collect_metrics(trainer: Trainer, model: LightModel, seed: int, tested: dict[str, float]) -> dict[str, Any]:
+def report_on_test(trainer: Trainer, model: LightModel, data: TensorDataModule, ckpt_path: str | None) -> Report | None:
+    """The report on the predictions for the test set, written to TensorBoard too; None if there is none for such data.
+
+    Every process must call it.
+    """
+    outputs = trainer.predict(model, datamodule=data, ckpt_path=ckpt_path)
+    if not isinstance(outputs, torch.Tensor):
+        return None
+    report = evaluation_report(data.splits.test[1], outputs, model.data_info.get("classes", ()))
+    if report and (writer := find_writer(trainer)):
+        writer.add_text("test", report.markdown(), 0)
+    return report
+
+
+def collect_metrics(
+    trainer: Trainer, model: LightModel, seed: int, tested: dict[str, float], report: Report | None
+) -> dict[str, Any]:
     """The content of metrics.json."""
     last = model.history[-1]
     values = {name: last[name] for name in last if name.startswith(("train_", "val_"))}
@@ -37,6 +55,7 @@ def collect_metrics(trainer: Trainer, model: LightModel, seed: int, tested: dict
         "seconds": sum(model.history["seconds"]),
         **values,
         **tested,
+        **({} if report is None else {"report": report.values}),
         "best_epoch": trainer.best_epoch,
         "parameters": count_parameters(model),
         "seed": seed,
@@ -70,12 +89,13 @@ def write_errors(run_dir: Path) -> Iterator[None]:
         raise OutputError(f"{run_dir}: cannot be written to ({error.strerror})") from error
 
 
-def format_results(trainer: Trainer, tested: dict[str, float], epochs: int) -> str:
-    """The last three lines of a run: test results, run directory, TensorBoard."""
+def format_results(trainer: Trainer, tested: dict[str, float], epochs: int, report: Report | None) -> str:
+    """The last lines of a run: test results and the report on them, run directory, TensorBoard."""
     best, run_dir = trainer.best_epoch, console.printable(str(trainer.run_dir))
     values = "  ".join(f"{name} {value:.4f}" for name, value in tested.items())
     lines = [
         f"{f'best epoch {best}' if best else f'last epoch {epochs}'} of {epochs}: {values}",
+        *([] if report is None else report.lines()),
         f"{run_dir}: metrics.json, history.csv, config.yaml, checkpoints, figures",
         f"tensorboard --logdir {run_dir}",
     ]

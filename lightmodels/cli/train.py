@@ -100,9 +100,10 @@ def train(options: Namespace, parser: Parser) -> dict[str, float]:
     keeps = trainer.checkpoint_callback and not options.trainer.fast_dev_run
     best = "best" if keeps else None  # without checkpoints, the last weights
     tested: dict[str, float] = (trainer.test(model, datamodule=data, ckpt_path=best, verbose=False) or [{}])[0]
+    report = None if options.trainer.fast_dev_run else run_report.report_on_test(trainer, model, data, best)
     if is_first:
-        run_report.write_metrics(run_dir, run_report.collect_metrics(trainer, model, options.seed, tested))
-        print(run_report.format_results(trainer, tested, len(model.history)), flush=True)
+        run_report.write_metrics(run_dir, run_report.collect_metrics(trainer, model, options.seed, tested, report))
+        print(run_report.format_results(trainer, tested, len(model.history), report), flush=True)
     return tested
 
 

@@ -37,7 +37,7 @@ def read_frame(path: str | Path, texts: Sequence[str] = ()) -> Any:
         if suffix in PARQUET:
             frame = pandas.read_parquet(path)
         elif suffix in JSON_LINES:
-            frame = pandas.read_json(path, lines=True, convert_dates=False, dtype=False)
+            frame = pandas.read_json(path, lines=True, dtype=False)
         else:
             frame = _read_text(pandas, Path(path), texts)
     except (OSError, ValueError, ImportError, pandas.errors.ParserError) as error:

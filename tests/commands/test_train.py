@@ -29,10 +29,13 @@ def test_a_run_prints_a_table_and_its_results_writes_its_files_and_its_metrics_a
     assert train(*SMALL, *NO_FIGURES).code == 0
     code, out, err = train(*SMALL, "--seed", 3)
     assert (code, err) == (0, "")
-    headline, *table, results, _, last = out.splitlines()
+    headline, *table, results, figures, columns, outer, inner, _, last = out.splitlines()
     assert headline.startswith("ring: RingDNN, 61 parameters; rows: 280 train, 120 val, 200 test; on 1 x ")
     assert [line.split()[0] for line in table] == ["epoch", "1", "2"]
     assert "test_acc" in results
+    assert figures.startswith("accuracy 0.")
+    assert columns.split() == ["class", "precision", "recall", "f1", "rows"]
+    assert (outer[:10], inner[:10]) == ("outer ring", "inner ring")
     assert last == "tensorboard --logdir runs/ring/2"
     run = Path("runs/ring/2")
     assert sorted(path.name for path in run.parent.iterdir()) == ["1", "2"]
@@ -47,6 +50,9 @@ def test_a_run_prints_a_table_and_its_results_writes_its_files_and_its_metrics_a
     assert len(rows) == metrics["epochs"] == 2
     for name in ("train_loss", "train_acc", "val_loss", "val_acc"):
         assert rows[-1][name] == metrics[name]
+    report = metrics["report"]
+    assert report["accuracy"] == pytest.approx(metrics["test_acc"])
+    assert sum(map(sum, report["confusion_matrix"])) == sum(each["rows"] for each in report["classes"].values()) == 200
     losses = [row["val_loss"] for row in rows]
     assert metrics["best_epoch"] == losses.index(min(losses)) + 1
     assert metrics.items() >= {"parameters": 61, "seed": 3, "devices": 1, "torch": torch.__version__}.items()
