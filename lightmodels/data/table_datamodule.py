@@ -37,26 +37,28 @@ class TableDataModule(TensorDataModule):
     Several target columns of zeros and ones, or texts with a ``separator``, make it multi-label, float32
     ``(N, labels)``: a row can be of any number of classes.
 
-    The test rows are a random share, each class by the same share; with ``group``, whole groups; with ``time``, the
-    latest rows. The validation rows are split off the others in the same way. A column named by ``group``, ``time``,
-    ``split`` or ``sample_weight`` is no feature, nor is one without a name.
+    The test rows are a random share, each class by the same share; with ``group``, such as patients, whole groups; with
+    ``time``, of dates or numbers, the latest rows. The validation rows are split off the other rows in the same way. A
+    column named by ``group``, ``time``, ``split`` or ``sample_weight`` is no feature, nor is one without a name.
+
+    Class weights, scikit-learn's, are in the training loss only, weights of rows in every loss.
 
     Args:
-        path: a CSV, TSV, Parquet or JSON-lines file; or, in Python, a DataFrame.
-        target: the column to predict, or several.
-        kind: whether the target is one of ``classes`` or a ``number``; ``auto`` tells it from the column.
-        test_path: a file, or a DataFrame, of test rows; then ``path`` has none.
-        test_fraction: share of the rows to test on.
-        split: column that says ``train``, ``val`` or ``test`` of each row.
-        group: column of groups that stay on one side of every split, such as patients.
-        time: column of dates or numbers: the latest rows are for the test, those before them for validation.
+        path: CSV, TSV, Parquet, JSON lines, or a DataFrame.
+        target: column to predict, or several.
+        kind: ``classes`` or ``number``.
+        test_path: file of test rows; then ``path`` has none.
+        test_fraction: share of test rows.
+        split: column that says train, val or test.
+        group: column of groups that are not split.
+        time: column whose latest rows are the test rows.
         ignore: columns to leave out.
-        categories: columns of numbers that are categories, such as postal codes.
-        separator: what is between labels in the target's texts; a text without any is of no class.
-        class_weights: ``balanced`` weights training rows so that all classes weigh the same.
-        sample_weight: column of the weights that rows have in the loss.
-        batch_size: rows in a global batch, over all devices.
-        val_fraction: share of the other rows for validation.
+        categories: columns of numbers that are categories.
+        separator: what is between a row's labels.
+        class_weights: ``balanced`` for equal classes.
+        sample_weight: column of the rows' weights in the loss.
+        batch_size: rows in a global batch.
+        val_fraction: share of validation rows.
         seed: seed of the splits and of the order of the training rows.
     """
 

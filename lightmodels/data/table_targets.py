@@ -144,5 +144,5 @@ def _zeros_and_ones(column: Any, where: str) -> Tensor:
 def _require_values(column: Any, where: str) -> None:
     missing = column.isna().to_numpy()
     if missing.any():
-        what = f"the target is missing ({missing.sum():,} rows have none)"
+        what = f"the target is missing (in {missing.sum():,} of {len(missing):,} rows)"
         raise DataError(f"{place(column, int(missing.argmax()), where)}: {what}; remove the rows, or fill it in")

@@ -139,5 +139,5 @@ def _to_dates(values: Any, format_: str) -> Array:
     texts = column if pandas.api.types.is_datetime64_any_dtype(column) else column.astype(str)
     dates = pandas.DatetimeIndex(pandas.to_datetime(texts, format=format_, errors="coerce", utc=True))
     days = (dates - pandas.Timestamp(0, tz="UTC")) / pandas.Timedelta(days=1)
-    parts = (days, dates.month, dates.day, dates.weekday, dates.hour + dates.minute / 60)
+    parts = (days, dates.month, dates.day, dates.day_of_week, dates.hour + dates.minute / 60)
     return np.stack([np.asarray(part, dtype=np.float64) for part in parts], axis=1)

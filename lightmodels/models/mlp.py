@@ -46,14 +46,14 @@ class MLP(LightModel):
     Args:
         num_features: values of a row.
         num_classes: classes; 0 for a regression.
-        hidden: units of the hidden layers, ``[512, 256]`` or ``"512,256"``.
+        hidden: units of hidden layers.
         activation: ``relu``, ``elu``, ``gelu``, ``silu`` or ``tanh``.
-        dropout: share of hidden units left out in training.
+        dropout: share of hidden units left out.
         l2: factor of the sum of the squared weights.
-        initializer: ``torch``, ``he_normal``, ``he_uniform`` or ``glorot_uniform``, of the hidden layers' weights.
+        initializer: of weights, such as ``he_normal``.
         optimizer: ``adam`` or ``nadam``.
-        lr: learning rate; with ``one_cycle`` the peak.
-        schedule: ``constant``, or ``one_cycle``, which rises, then falls to zero.
+        lr: learning rate, or its peak.
+        schedule: ``constant`` or ``one_cycle``.
         feature_mean: subtracted from each feature; nothing by default.
         feature_std: each feature is divided by it; features that do not vary are not.
         target_scale: unit of y in which mse and mae are reported, and in which ``target_mean`` and ``target_std`` are.
@@ -88,13 +88,14 @@ class MLP(LightModel):
         target_scale: float = 1.0,
         target_mean: float = 0.0,
         target_std: float = 1.0,
-        cardinalities: Sequence[int] = (),
+        cardinalities: Sequence[int] | None = None,
         multi_label: bool = False,
     ) -> None:
         argument_checks.positive(num_features=num_features, lr=lr, target_scale=target_scale, target_std=target_std)
         argument_checks.not_negative(num_classes=num_classes, l2=l2)
         argument_checks.probability(dropout=dropout)
         hidden = argument_checks.whole_numbers(1, hidden=hidden)
+        cardinalities = list(cardinalities or ())
         for cardinality in cardinalities:
             argument_checks.at_least(1, cardinalities=cardinality)
         if len(cardinalities) > num_features:
@@ -173,7 +174,7 @@ class MLP(LightModel):
         target, names = self.data_info.get("target", "target"), defaults.feature_names(self, x.shape[1])
         figures["predicted_against_true"] = regression.predicted_against_true(y, outputs, target)
         figures["residuals"] = regression.residuals(y, outputs, target)
-        if {"longitude", "latitude"} <= set(names) and self.feature_mean is not None:
+        if {"longitude", "latitude"} <= set(names) and self.data_info.get("kind") != "frame":
             places = x[:, [names.index("longitude"), names.index("latitude")]]
             figures["error_by_place"] = plane.values_in_plane(
                 places, (outputs - y)[:, 0], ("longitude", "latitude"), f"predicted - true {target}"

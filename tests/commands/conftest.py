@@ -1,10 +1,9 @@
 """Runs of all tasks, for the commands that take a checkpoint."""
 
 import pytest
-from helpers.commands import use_tiny_files
+from helpers.commands import DATA_SET_TASKS, use_tiny_files
 
 from lightmodels.cli import train
-from lightmodels.cli.tasks import TASKS
 
 
 @pytest.fixture(scope="session")
@@ -13,7 +12,7 @@ def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         use_tiny_files(patch, root / "files")
-        for task in TASKS:
+        for task in DATA_SET_TASKS:
             options = ["--task", task, "--max_epochs", "2", "--trainer.figures", "false"]
             small = ["--data.num_rows", "400", "--data.test_rows", "100"]
             options += small if task in ("linear", "ring") else ["--data_dir", str(root / "files")]
@@ -25,7 +24,7 @@ def runs(tmp_path_factory):
 @pytest.fixture
 def checkpoints(runs):
     """The best checkpoint of each task."""
-    return {task: runs / task / "checkpoints" / "best.ckpt" for task in TASKS}
+    return {task: runs / task / "checkpoints" / "best.ckpt" for task in DATA_SET_TASKS}
 
 
 @pytest.fixture

@@ -20,6 +20,10 @@ from datamodules.mnist import MNISTDataModule
 from datamodules.reuters import ReutersDataModule
 from helpers.tiny_files import accepted, write_housing, write_imdb, write_mnist, write_reuters
 from lightmodels.cli import exit_codes, main
+from lightmodels.cli.tasks import TASKS
+
+# The tasks that bring a data set; the others train on people's own files.
+DATA_SET_TASKS = [name for name, task in TASKS.items() if task.data.__module__.startswith("datamodules.")]
 
 
 class Ended(NamedTuple):
