@@ -1,8 +1,14 @@
-"""Write ``shared_step`` once; get right numbers, history, checkpoints and any device."""
+"""Write ``shared_step`` once; get right numbers, history, checkpoints and any device.
+
+Importing the package imports nothing else: each name brings its module along when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from lightmodels.utils.fast_import import gc_paused
 
-with gc_paused():
+if TYPE_CHECKING:
     from lightmodels.core.embedding import Embedding
     from lightmodels.core.light_model import LightModel
     from lightmodels.core.loading import load
@@ -22,6 +28,27 @@ with gc_paused():
     from lightmodels.trainer.repeated_fits import cross_validate, fit_seeds
     from lightmodels.trainer.trainer import Trainer
 
+__version__ = "0.1.0"
+_MODULES = {
+    "cross_validate": "trainer.repeated_fits",
+    "Embedding": "core.embedding",
+    "EpochMeans": "metrics.epoch_means",
+    "fit_seeds": "trainer.repeated_fits",
+    "History": "metrics.history",
+    "ImageCNN": "models.image_cnn",
+    "LightModel": "core.light_model",
+    "LinearRegression": "models.linear_regression",
+    "load": "core.loading",
+    "MLP": "models.mlp",
+    "MNISTCNN": "models.mnist_cnn",
+    "ReutersConv1D": "models.reuters_conv1d",
+    "RingDNN": "models.ring_dnn",
+    "summary": "core.summary",
+    "TextCNN": "models.text_cnn",
+    "TextResNet": "models.text_res_net",
+    "TextSeparableCNN": "models.text_separable_cnn",
+    "Trainer": "trainer.trainer",
+}
 __all__ = [
     "MLP",
     "MNISTCNN",
@@ -43,3 +70,16 @@ __all__ = [
     "load",
     "summary",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with gc_paused():
+        value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

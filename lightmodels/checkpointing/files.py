@@ -25,6 +25,8 @@ DIRECTORY = 0x10  # attribute of a zip entry: torch would skip the entry and lea
 class CheckpointError(Exception):
     """A checkpoint that cannot be read or written; the message is one line with the file and the reason."""
 
+    exit_code = 1  # of the commands
+
 
 class MissingCheckpointError(CheckpointError, FileNotFoundError):
     """There is no such checkpoint."""

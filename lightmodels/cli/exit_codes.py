@@ -12,10 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from lightmodels.checkpointing.files import CheckpointError
-from lightmodels.trainer.run_directory import RunDirectoryError
-from lightmodels.utils import console, distributed
-from lightmodels.utils.data_error import DataError
+from lightmodels.utils import console
 
 INVALID_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
@@ -23,9 +20,13 @@ INVALID_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 class UsageError(Exception):
     """A wrong flag, value or input file; the message is one line that names it."""
 
+    exit_code = INVALID_INPUT
+
 
 class OutputError(Exception):
     """An output file that cannot be written; the message is one line that names it and the reason."""
+
+    exit_code = FAILED
 
 
 class Parser(ArgumentParser):
@@ -55,6 +56,8 @@ def command_name() -> str:
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> None:
     """Runs a command; exits with 2 for invalid input, 1 for failures, 130 for Ctrl-C, 143 for SIGTERM.
 
+    Errors whose class has an ``exit_code`` are one line; others stay tracebacks.
+
     Its arguments, ``argv``, are by default all that follow the name of the script.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
@@ -63,16 +66,17 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     set_lightning_log_level(logging.WARNING)
     try:
         main(sys.argv[1:] if argv is None else argv)
-    except (UsageError, DataError, RunDirectoryError) as error:
-        exit_with_message(INVALID_INPUT, error)
-    except (CheckpointError, OutputError, FloatingPointError, distributed.LostProcessError) as error:
-        exit_with_message(FAILED, error)
     except KeyboardInterrupt as error:
         exit_with_message(INTERRUPTED, str(error) or "interrupted")
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into SystemExit(1)
             exit_with_message(INTERRUPTED, "interrupted")
         raise
+    except Exception as error:
+        code = FAILED if isinstance(error, FloatingPointError) else getattr(error, "exit_code", None)
+        if code is None:
+            raise
+        exit_with_message(code, error)
 
 
 def exit_with_parent(parent: int) -> None:
@@ -84,9 +88,15 @@ def exit_with_parent(parent: int) -> None:
 
 
 def exit_with_message(code: int, message: object) -> None:
-    if code not in (INTERRUPTED, TERMINATED) or distributed.rank() == 0:
+    if code not in (INTERRUPTED, TERMINATED) or _rank() == 0:
         print(console.printable(f"{command_name()}: {message}"), file=sys.stderr, flush=True)
     sys.exit(code)
+
+
+def _rank() -> int:
+    from lightmodels.utils import distributed  # imports PyTorch, which usage errors need not
+
+    return distributed.rank()
 
 
 @contextmanager

@@ -11,33 +11,27 @@ import io
 import json
 import warnings
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from lightmodels.cli.exit_codes import OutputError, Parser, UsageError, command_name
+from lightmodels.cli.arguments import FORMATS
+from lightmodels.cli.exit_codes import OutputError, UsageError
 from lightmodels.cli.from_checkpoint import load_model, make_datamodule
 from lightmodels.inputs.pipeline import Pipeline
 from lightmodels.utils.atomic_file import replace_file
 from lightmodels.utils.console import printable
 from lightmodels.utils.data_error import DataError
 
-SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 BATCH_SIZES = [1, 7]  # of the comparison
 TOLERANCE = 1e-5  # relative to the largest output, or to 1 if that is larger
 
 
-def main(argv: Sequence[str]) -> None:
-    parser = Parser(prog=command_name(), description="Exports a trained model to ONNX or torch.export.")
-    parser.add_argument("--ckpt", required=True, help="checkpoint file of a training run")
-    parser.add_argument("--format", required=True, choices=list(SUFFIXES), help="format of the file")
-    parser.add_argument("--output", help="file to write (default: beside the checkpoint, .onnx or .pt2)")
-    parser.add_argument("--data_dir", help="directory of the data files (default: as in training)")
-    options = parser.parse(argv)
+def main(options: Namespace) -> None:
     require_packages(options.format)
     output = output_path(options)
     model, checkpoint = load_model(options.ckpt, needs_data_info=True)
@@ -67,7 +61,7 @@ def require_packages(format_: str) -> None:
 
 def output_path(options: Namespace) -> Path:
     """The file to write; an existing one is replaced, unless it is the checkpoint."""
-    output = Path(options.output or Path(options.ckpt).with_suffix(SUFFIXES[options.format]))
+    output = Path(options.output or Path(options.ckpt).with_suffix(FORMATS[options.format]))
     if output.is_dir():
         raise UsageError(f"--output {output}: is a directory")
     if not output.absolute().parent.is_dir():

@@ -7,8 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import lightmodels
+from lightmodels.cli.arguments import PARSERS
 from lightmodels.cli.exit_codes import INVALID_INPUT, UsageError, run
 from lightmodels.utils.console import printable
+from lightmodels.utils.fast_import import gc_paused
 
 COMMANDS = {
     "train": "train one of the tasks",
@@ -30,6 +32,8 @@ def main() -> None:
         run_command(name, sys.argv[2:])
     elif name in ("-h", "--help"):
         print(USAGE)
+    elif name == "--version":
+        print(f"lightmodels {lightmodels.__version__}")
     else:
         unknown = f"lightmodels: unknown command {name}, choose one of {', '.join(COMMANDS)}"
         print(printable(unknown) if name else USAGE, file=sys.stderr)
@@ -40,8 +44,11 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> None:
     """Imports and runs a command; ``argv`` is by default what follows the name of the script."""
 
     def command(argv: Sequence[str]) -> None:
+        given = PARSERS[name]().parse(argv) if name in PARSERS else argv
         require_datamodules()
-        importlib.import_module(f"lightmodels.cli.{name}").main(argv)
+        with gc_paused():
+            module = importlib.import_module(f"lightmodels.cli.{name}")
+        module.main(given)
 
     run(command, argv)
 

@@ -5,27 +5,20 @@ linear, ring and housing a CSV file with one input a row.
 """
 
 import json
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from lightmodels.cli.exit_codes import Parser, UsageError, command_name
+from lightmodels.cli.exit_codes import UsageError
 from lightmodels.cli.from_checkpoint import load_model
 from lightmodels.inputs.base import Source
 from lightmodels.inputs.pipeline import Pipeline
 from lightmodels.utils.console import printable
 
 
-def main(argv: Sequence[str]) -> None:
-    parser = Parser(prog=command_name(), description="Predicts with a trained model from its checkpoint.")
-    parser.add_argument("--ckpt", required=True, help="checkpoint file of a training run")
-    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="image file, text, text file or CSV file")
-    parser.add_argument("--json", action="store_true", help="print one JSON line per prediction")
-    parser.add_argument("--top", type=int, default=3, help="most probable classes to show (default: 3)")
-    options = parser.parse(argv)
-    if options.top < 1:
-        raise UsageError(f"--top must be at least 1, got {options.top}")
+def main(options: Namespace) -> None:
     model, _ = load_model(options.ckpt, needs_data_info=True)
     pipeline = Pipeline(model, model.data_info)
     sources, raw = pipeline.inputs.read(options.inputs)

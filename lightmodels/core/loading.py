@@ -1,6 +1,7 @@
 """Rebuilds models from their checkpoints; a file never causes code to be imported or run."""
 
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ def rebuild(
 
 
 def _find(name: str, path: str | Path) -> type[LightModel]:
-    """The imported class of that name."""
+    """The imported class of that name, or one that the package itself offers."""
+    if name in sys.modules["lightmodels"].__all__:
+        getattr(sys.modules["lightmodels"], name)  # imports it
     # Running a notebook cell again leaves two classes of the same qualified name: the newer one is meant.
     found = {(each.__module__, each.__qualname__): each for each in _known() if each.__name__ == name}
     if not found:

@@ -10,6 +10,8 @@ from pathlib import Path
 class RunDirectoryError(Exception):
     """A run directory that cannot be used; one line with its path and what to do."""
 
+    exit_code = 2  # of the commands
+
 
 def refuse_used(run_dir: Path) -> None:
     """Raises RunDirectoryError if the path is not a directory, or the directory is not empty."""

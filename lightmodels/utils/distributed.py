@@ -43,6 +43,8 @@ LOST = re.compile(r"Timed out waiting|Connection (closed|reset) by peer|Broken p
 class LostProcessError(RuntimeError):
     """Another process of the run has ended, or does not answer; one line."""
 
+    exit_code = 1  # of the commands
+
 
 @contextmanager
 def explain_lost_processes(trainer: Any) -> Iterator[None]:

@@ -12,6 +12,8 @@ import pytorch_lightning as pl
 import torch
 from helpers import ROOT
 
+import lightmodels
+
 LAYERS = [  # each package imports packages of lower layers only, which come first
     ("utils", "plots", "optim"),
     ("inputs",),
@@ -128,7 +130,7 @@ def test_every_package_has_a_rank():
 NEW = """
 import sys, pytorch_lightning
 before = set(sys.modules)
-import lightmodels
+from lightmodels import *
 print(*{name.split(".")[0] for name in set(sys.modules) - before})
 """
 
@@ -144,14 +146,53 @@ assert "torch" not in sys.modules
 class Watch:
     def find_spec(self, name, *_):
         if name in ("torch", "pytorch_lightning"):
-            os._exit(3 if gc.isenabled() else 0)
+            os._exit(97 if gc.isenabled() else 98)
 sys.meta_path.insert(0, Watch())
-sys.path.insert(0, os.path.dirname(sys.argv[1]))
-runpy.run_path(sys.argv[1], run_name="__main__")
+sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
+ENTRY = "from lightmodels.cli.main import main; main()"
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "export"])
-def test_commands_import_pytorch_with_the_garbage_collector_paused(command):
-    path = str(ROOT / "scripts" / f"{command}.py")
-    assert subprocess.run([sys.executable, "-c", WATCHED, path]).returncode == 0
+def watched(path, *argv):
+    """The exit code of a command: 97 or 98 if it imports PyTorch, with the garbage collector running or paused."""
+    return subprocess.run([sys.executable, "-c", WATCHED, path, *argv], capture_output=True).returncode
+
+
+@pytest.mark.parametrize(
+    ("command", "argv"),
+    [("train", []), ("evaluate", ["--ckpt", "x"]), ("predict", ["--ckpt", "x", "y"]),
+     ("export", ["--ckpt", "x", "--format", "onnx"])],
+    ids=["train", "evaluate", "predict", "export"],
+)  # fmt: skip
+def test_commands_import_pytorch_with_the_garbage_collector_paused(command, argv):
+    assert watched(str(ROOT / "scripts" / f"{command}.py"), *argv) == 98
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (["--help"], 0), (["--version"], 0), (["nothing"], 2), ([], 2), (["predict", "--help"], 0),
+        (["predict", "--ckpt", "x"], 2), (["predict", "--ckpt", "x", "y", "--top", "0"], 2),
+        (["export", "--ckpt", "x", "--format", "h5"], 2), (["evaluate", "--nothing"], 2),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, list) else None,
+)  # fmt: skip
+def test_help_and_wrong_arguments_are_answered_without_importing_pytorch(argv, code, tmp_path):
+    (tmp_path / "lightmodels_command.py").write_text(ENTRY)
+    assert watched(str(tmp_path / "lightmodels_command.py"), *argv) == code
+
+
+def test_the_public_names_are_all_there():
+    """For checkers of types, on use, and in ``dir``."""
+    tree = ast.parse(Path(lightmodels.__file__).read_text())
+    (checked,) = [node for node in tree.body if isinstance(node, ast.If)]
+    typed = {alias.name: node.module for node in checked.body for alias in node.names}
+    assert sorted(typed) == sorted(lightmodels.__all__) == sorted(lightmodels._MODULES)
+    for name, module in typed.items():
+        assert module == f"lightmodels.{lightmodels._MODULES[name]}"
+        assert getattr(lightmodels, name).__module__ == module
+        assert name in dir(lightmodels)
+    with pytest.raises(AttributeError, match=r"^module 'lightmodels' has no attribute 'Nothing'$"):
+        lightmodels.Nothing  # noqa: B018
