@@ -44,6 +44,7 @@ _MODULES = {
     "ReutersConv1D": "models.reuters_conv1d",
     "RingDNN": "models.ring_dnn",
     "summary": "core.summary",
+    "TableDataModule": "data.table_datamodule",
     "TextCNN": "models.text_cnn",
     "TextResNet": "models.text_res_net",
     "TextSeparableCNN": "models.text_separable_cnn",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 MULTIPLIER = 0x5851F42D4C957F2D  # odd, so that multiplying loses no bits of a hash
+CHUNK = 2**13  # rows that fit into a processor's cache
 
 
 def count_copies(rows: Sequence[Tensor], among: Sequence[Tensor]) -> int:
@@ -20,9 +21,14 @@ def count_copies(rows: Sequence[Tensor], among: Sequence[Tensor]) -> int:
 
 def _hashes(tensors: Sequence[Tensor]) -> Tensor:
     """A hash of 64 bits of each row, int64 ``(N,)``."""
+    parts = zip(*(tensor.reshape(len(tensor), -1).split(CHUNK) for tensor in tensors), strict=True)
+    return torch.cat([_hash_part(part) for part in parts])
+
+
+def _hash_part(tensors: Sequence[Tensor]) -> Tensor:
     hashes = torch.zeros(len(tensors[0]), dtype=torch.int64)
     for tensor in tensors:
-        for column in tensor.reshape(len(tensor), -1).contiguous().view(torch.int32).T:
+        for column in tensor.contiguous().view(torch.int32).T:
             hashes = (hashes ^ column) * MULTIPLIER  # overflows on purpose
             hashes ^= hashes >> 32
     return hashes

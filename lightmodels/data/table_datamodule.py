@@ -15,10 +15,10 @@ from lightmodels.data.table_targets import Target, find_target
 from lightmodels.data.tensor_datamodule import Splits, TensorDataModule, Tensors
 from lightmodels.inputs.frame_columns import as_numbers, place
 from lightmodels.inputs.frames import UNNAMED, Frames, as_frame, fit_columns
-from lightmodels.inputs.table_files import read_frame
+from lightmodels.inputs.table_files import import_pandas, read_frame
 from lightmodels.utils.data_error import DataError
 
-CHUNK = 2**16  # rows that are turned into tensors at a time
+CHUNK = 2**15  # rows that are turned into tensors at a time
 MAX_NAMES = 20  # of columns in a message
 ROLES = ("split", "group", "time", "sample_weight")  # arguments that name a column which is no feature
 Names = Sequence[str] | str | None  # of columns: ["a", "b"] or "a,b"
@@ -122,6 +122,8 @@ class TableDataModule(TensorDataModule):
     def load(self) -> Splits:
         """Reads the table; DataError names file, row and column of what cannot be used."""
         frame, where = _read(self._path)
+        texts = [name for name in frame.columns if import_pandas().api.types.is_string_dtype(frame[name])]
+        frame = frame.astype(dict.fromkeys(texts, "category"))  # looked at several times, and smaller
         self._target, features, others = self._choose_columns(frame, where)
         y = self._target.encode(frame, where)
         train, val, test = self._split_rows(frame, y, where)

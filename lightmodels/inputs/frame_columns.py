@@ -74,13 +74,14 @@ def as_codes(column: Any, categories: list[str], missing: bool, where: str) -> A
     return codes[rows]
 
 
-def common_categories(column: Any, where: str) -> list[str]:
-    """The names of the categories of at least ``MIN_ROWS`` rows, sorted; at most ``MAX_CATEGORIES``."""
+def common_categories(column: Any, where: str) -> dict[str, Any]:
+    """The names of the ``categories`` of at least ``MIN_ROWS`` rows, at most ``MAX_CATEGORIES``; whether it is text."""
     rows, values = _different(column, where)
     counts: Counter[str] = Counter()
     for value, count in zip(values, np.bincount(rows[rows >= 0], minlength=len(values)).tolist(), strict=True):
         counts[class_name(value)] += count
-    return sorted(name for name, count in counts.most_common(MAX_CATEGORIES) if count >= MIN_ROWS)
+    names = sorted(name for name, count in counts.most_common(MAX_CATEGORIES) if count >= MIN_ROWS)
+    return {"categories": names, "text": any(isinstance(value, str) for value in values)}
 
 
 def moments(values: Array) -> dict[str, list[float]]:
@@ -90,9 +91,10 @@ def moments(values: Array) -> dict[str, list[float]]:
     """
     found: dict[str, list[float]] = {"median": [], "mean": [], "std": []}
     for column in values.T:
-        given = column[~np.isnan(column)]
+        missing = np.isnan(column)
+        given = column[~missing] if missing.any() else column
         median = float(np.median(given)) if len(given) else 0.0
-        filled = np.nan_to_num(column, nan=median)
+        filled = np.where(missing, median, column) if missing.any() else column
         found["median"].append(median)
         found["mean"].append(float(filled.mean()))
         found["std"].append(float(filled.std()) if filled.min() < filled.max() else 1.0)

@@ -164,7 +164,6 @@ def fit_columns(frame: Any, rows: Any, categories: Sequence[str], where: str) ->
     category has the names of its ``categories``, and whether they are ``text``. ``missing``: whether values are.
     Columns in ``categories`` are categories, whatever they hold.
     """
-    types = import_pandas().api.types
     columns: list[dict[str, Any]] = []
     for name in frame.columns:
         whole = frame[name]
@@ -172,8 +171,7 @@ def fit_columns(frame: Any, rows: Any, categories: Sequence[str], where: str) ->
         train = whole.iloc[rows]
         column = {"name": name, "kind": kind, "missing": bool(train.isna().any())}
         if kind == CATEGORY:
-            is_text = types.is_string_dtype(whole) or types.is_object_dtype(whole)
-            column |= {"categories": frame_columns.common_categories(train, where), "text": bool(is_text)}
+            column |= frame_columns.common_categories(train, where)
         elif kind == "date":
             dates = frame_columns.as_dates(train, str(format_), where)
             column |= {"format": format_, **frame_columns.moments(dates)}

@@ -70,7 +70,7 @@ def _read_text(pandas: Any, path: Path, texts: Sequence[str]) -> Any:
             path,
             sep=separator,
             encoding="utf-8-sig",
-            skipinitialspace=True,
+            skipinitialspace=f"{separator} " in text,  # slower
             low_memory=False,
             dtype=dict.fromkeys(texts, str),
         )
