@@ -21,7 +21,7 @@ def count_copies(rows: Sequence[Tensor], among: Sequence[Tensor]) -> int:
 
 def _hashes(tensors: Sequence[Tensor]) -> Tensor:
     """A hash of 64 bits of each row, int64 ``(N,)``."""
-    parts = zip(*(tensor.reshape(len(tensor), -1).split(CHUNK) for tensor in tensors), strict=True)
+    parts = zip(*(torch.split(tensor.reshape(len(tensor), -1), CHUNK) for tensor in tensors), strict=True)
     return torch.cat([_hash_part(part) for part in parts])
 
 

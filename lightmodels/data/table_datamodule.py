@@ -187,7 +187,7 @@ class TableDataModule(TensorDataModule):
                 rest, test = hold_out(rows, hparams["test_fraction"], self.seed, "test_fraction", labels, groups, times)
         if not len(val):
             rest, val = hold_out(rest, self.val_fraction, self.seed, "val_fraction", labels, groups, times)
-        return [part.sort().values for part in (rest, val, test)]
+        return [_in_order(part, len(frame)) for part in (rest, val, test)]
 
     def _test_file(self, inputs: Frames) -> Tensors:
         """The tensors of the other file."""
@@ -218,6 +218,13 @@ def _read(source: Any, texts: Sequence[str] = ()) -> tuple[Any, str]:
     if isinstance(source, str | Path):
         return read_frame(source, texts), str(source)
     return as_frame(source, "data"), "data"
+
+
+def _in_order(rows: Tensor, count: int) -> Tensor:
+    """Sorted row numbers below ``count``, faster than by sorting."""
+    chosen = torch.zeros(count, dtype=torch.bool)
+    chosen[rows] = True
+    return chosen.nonzero().flatten()
 
 
 def _inputs(inputs: Frames, frame: Any, rows: Tensor, where: str) -> Tensor:

@@ -45,10 +45,11 @@ def as_numbers(column: Any, where: str) -> Array:
     """The numbers of a column, float64 ``(N,)``, NaN where there is none; DataError names the first row without one."""
     types = import_pandas().api.types
     if types.is_numeric_dtype(column) and not types.is_complex_dtype(column):
-        numbers: Array = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        plain = isinstance(column.dtype, np.dtype)  # else pandas' own, which has a missing value of its own
+        numbers: Array = column.to_numpy(np.float64) if plain else column.to_numpy(np.float64, na_value=np.nan)
     else:
         numbers = _by_value(column, _to_numbers, where, "a number")
-    wrong = np.abs(numbers) > MAX_VALUE  # false for NaN
+    wrong = (numbers > MAX_VALUE) | (numbers < -MAX_VALUE)  # false for NaN
     if wrong.any():
         value = numbers[wrong.argmax()]
         problem = "is not a finite number" if np.isinf(value) else "is too large"
