@@ -46,7 +46,8 @@ def parse(argv: Sequence[str]) -> Namespace:
     peers = [name for name in CONTENDERS if name not in loops]
     choices = {"tasks": list(contenders.EPOCHS), "contenders": loops, "peers": peers, "parts": list(PARTS)}
     for name, known in choices.items():
-        default, text = [] if name == "peers" else known, f"some of {','.join(known)}"
+        default = {"peers": [], "tasks": contenders.USUAL_TASKS}.get(name, known)
+        text = f"some of {','.join(known)}"
         add(f"--{name}", type=lambda names: names.split(","), default=default, help=text)
     add("--rounds", type=int, default=5, help="number of measured rounds")
     add("--epochs", type=int, help="epochs of a round and of a job, instead of the tasks' own")

@@ -46,4 +46,24 @@ def export_parser() -> Parser:
     return parser
 
 
-PARSERS = {"evaluate": evaluate_parser, "predict": predict_parser, "export": export_parser}
+def runs_parser() -> Parser:
+    """Of ``runs``."""
+    parser = Parser(prog=command_name(), description="Lists the runs in a directory, the newest last.")
+    parser.add_argument("directory", metavar="DIR", nargs="?", default="runs", help="directory (default: runs)")
+    return parser
+
+
+def compare_parser() -> Parser:
+    """Of ``compare``."""
+    parser = Parser(prog=command_name(), description="Shows the settings in which runs differ, and their metrics.")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run directory")
+    return parser
+
+
+PARSERS = {
+    "evaluate": evaluate_parser,
+    "predict": predict_parser,
+    "export": export_parser,
+    "runs": runs_parser,
+    "compare": compare_parser,
+}

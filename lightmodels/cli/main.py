@@ -17,6 +17,8 @@ COMMANDS = {
     "evaluate": "test a checkpoint on the test set of its task",
     "predict": "predict with a trained model, from its checkpoint",
     "export": "export a trained model to ONNX or torch.export",
+    "runs": "list the runs in a directory",
+    "compare": "show the settings and metrics in which runs differ",
 }
 USAGE = "\n".join(
     ["usage: lightmodels COMMAND [flags]", ""]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from pytorch_lightning.__version__ import version as lightning_version
 
 from lightmodels import LightModel, Trainer
-from lightmodels.cli.exit_codes import OutputError
+from lightmodels.cli.exit_codes import OutputError, command_name
 from lightmodels.data.tensor_datamodule import TensorDataModule
 from lightmodels.metrics.report import Report, evaluation_report
 from lightmodels.utils import console
@@ -89,6 +90,20 @@ def write_errors(run_dir: Path) -> Iterator[None]:
         raise OutputError(f"{run_dir}: cannot be written to ({error.strerror})") from error
 
 
+def next_commands(run_dir: str, train: str) -> list[str]:
+    """Commands to copy, called as ``train`` was; of checkpoints and TensorBoard, if the run has them."""
+    checkpoint = f"{run_dir}/checkpoints/best.ckpt"
+    commands = [f"tensorboard --logdir {shlex.quote(run_dir)}"]
+    if not Path(checkpoint).is_file():
+        return commands
+    evaluate, predict = (
+        f"lightmodels {name}" if train.startswith("lightmodels") else f"python scripts/{name}.py"
+        for name in ("evaluate", "predict")
+    )
+    ckpt = f"--ckpt {shlex.quote(checkpoint)}"
+    return [f"{evaluate} {ckpt}", f"{predict} {ckpt} INPUT", *commands]
+
+
 def format_results(trainer: Trainer, tested: dict[str, float], epochs: int, report: Report | None) -> str:
     """The last lines of a run: test results and the report on them, run directory, TensorBoard."""
     best, run_dir = trainer.best_epoch, console.printable(str(trainer.run_dir))
@@ -97,6 +112,6 @@ def format_results(trainer: Trainer, tested: dict[str, float], epochs: int, repo
         f"{f'best epoch {best}' if best else f'last epoch {epochs}'} of {epochs}: {values}",
         *([] if report is None else report.lines()),
         f"{run_dir}: metrics.json, history.csv, config.yaml, checkpoints, figures",
-        f"tensorboard --logdir {run_dir}",
+        *next_commands(run_dir, command_name()),
     ]
     return "\n".join(lines)

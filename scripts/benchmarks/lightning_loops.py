@@ -9,10 +9,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LambdaCallback
 from torch import Tensor, nn
-from torchmetrics import MeanAbsoluteError, MeanAbsolutePercentageError
+from torchmetrics import MeanAbsoluteError, MeanAbsolutePercentageError, R2Score
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
-from benchmarks.plain import Marks, PlainTask, tutorial_net
+from benchmarks.plain import BINARY, Marks, PlainTask, tutorial_net
 
 
 def train_command(flags: Sequence[str]) -> tuple[Marks, float]:
@@ -41,26 +41,36 @@ def make_plain_task(flags: Sequence[str]) -> PlainTask:
     _, options, _, data, model = prepare(flags)
     from lightmodels.data.tensor_loader import TensorLoader
 
-    train, size, seed, epochs = data.splits.train, data.batch_size, options.seed, options.max_epochs
+    size, seed, epochs = data.batch_size, options.seed, options.max_epochs
+    train, val = (prepared(model, *part) for part in (data.splits.train, data.splits.val))
     loader = TensorLoader(*train, batch_size=size, shuffle=True, seed=seed)
     orders = [loader.order(epoch) for epoch in range(epochs)]
-    net = tutorial_net(model.net, model.hparams.get("masking", 0.0))
+    flat = [torch.nn.Flatten()] if train[0].dim() == 4 and options.task == "mnist_mlp" else []
+    net = tutorial_net(torch.nn.Sequential(*flat, *model.net) if flat else model.net, model.hparams.get("masking", 0.0))
     smoothing = model.hparams.get("label_smoothing", 0.0)
     optimizer = optimizer_and_rates(model, epochs * len(loader))
     device = "cuda" if options.gpus == "1" else "cpu"
-    return PlainTask(
-        options.task, net, train, data.splits.val, size, epochs, orders, *optimizer, smoothing, seed, device
-    )
+    l2 = model.hparams.get("l2", 0.0)
+    return PlainTask(options.task, net, train, val, size, epochs, orders, *optimizer, smoothing, seed, device, l2)
+
+
+def prepared(model: Any, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows as the net takes them: house values are scaled by the model, which a plain loop does beforehand."""
+    if getattr(model, "feature_mean", None) is None:
+        return x, y
+    return (x - model.feature_mean) / model.feature_std, y / model.hparams["target_scale"]
 
 
 def optimizer_and_rates(model: Any, steps: int) -> tuple["partial[torch.optim.Optimizer]", list[float]]:
     """The optimizer's class in ``torch.optim`` with its arguments, and the learning rate of each step."""
     model.total_steps = steps
     configured = model.configure_optimizers()
-    optimizer, (factor,) = configured["optimizer"], configured["lr_scheduler"]["scheduler"].lr_lambdas
+    optimizer, factor = configured, lambda step: 1.0
+    if isinstance(configured, dict):
+        optimizer, (factor,) = configured["optimizer"], configured["lr_scheduler"]["scheduler"].lr_lambdas
     torch_class = next(base for base in type(optimizer).mro() if base.__module__.startswith("torch.optim"))
     names = set(inspect.signature(torch_class).parameters) - {"params", "foreach", "fused"}
-    peak = optimizer.param_groups[0]["initial_lr"]
+    peak = optimizer.param_groups[0].get("initial_lr", optimizer.param_groups[0]["lr"])
     arguments = {name: value for name, value in optimizer.defaults.items() if name in names} | {"lr": peak}
     return partial(torch_class, **arguments), [peak * factor(step) for step in range(steps + 1)]
 
@@ -105,7 +115,9 @@ def make_metrics(task: PlainTask) -> nn.ModuleDict:
     accuracy = partial(MulticlassAccuracy, average="micro")
     metrics = {
         "linear": {"mae": MeanAbsoluteError(), "mape": MeanAbsolutePercentageError()},
-        "ring": {"acc": BinaryAccuracy()},
+        "housing": {"mae": MeanAbsoluteError(), "r2": R2Score()},
+        **{name: {"acc": BinaryAccuracy()} for name in BINARY},
+        "mnist_mlp": {"acc": accuracy(10)},
         "mnist": {"acc": accuracy(10)},
         "reuters": {"acc": accuracy(46), "top5_acc": accuracy(46, top_k=5)},
     }

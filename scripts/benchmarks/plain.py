@@ -1,6 +1,7 @@
 """The tasks and two training loops in plain PyTorch, which is all that this module imports."""
 
-from collections.abc import Iterable, Sequence
+import copy
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -15,7 +16,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 Batches = Iterable[Sequence[Tensor]]
 UNKNOWN_TOKEN = 2  # replaces masked words of reuters
-LOSSES = {"linear": F.mse_loss, "ring": F.binary_cross_entropy_with_logits}  # else the cross-entropy
+POOLINGS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d)
+BINARY = ("ring", "imdb", "imdb_separable")  # tasks with one logit
+LOSSES = {"linear": F.mse_loss, "housing": F.mse_loss, **dict.fromkeys(BINARY, F.binary_cross_entropy_with_logits)}
 
 
 class Marks(list[float]):
@@ -41,21 +44,29 @@ class PlainTask:
     label_smoothing: float  # in training
     seed: int
     device: str
+    l2: float = 0.0  # penalty on weights in training
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         if self.name in LOSSES:
-            return LOSSES[self.name](outputs, y)
+            loss = LOSSES[self.name](outputs, y)
+            if self.l2 and self.net.training:
+                weights = [parameter for parameter in self.net.parameters() if parameter.dim() > 1]
+                loss = loss + self.l2 * torch.stack([weight.square().sum() for weight in weights]).sum()
+            return loss
         return F.cross_entropy(outputs, y, label_smoothing=self.label_smoothing * self.net.training)
 
     def metric_sums(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-        """The metrics, summed over the batch: MAE and MAPE; accuracy; accuracy and top-5 accuracy."""
+        """The metrics, summed over the batch: MAE and MAPE, or what R² needs; accuracy; and top-5 accuracy."""
         if self.name == "linear":
             error = (outputs - y).abs()
             return error.sum(), (error / y.abs().clamp_min(torch.finfo(y.dtype).eps)).sum()
+        if self.name == "housing":
+            error = outputs - y
+            return error.abs().sum(), error.square().sum(), y.sum(), y.square().sum()
         if self.name == "reuters":
             hits = outputs.topk(5, dim=1).indices == y[:, None]
             return hits[:, 0].sum(), hits.sum()
-        hits = (outputs > 0) == (y > 0.5) if self.name == "ring" else outputs.argmax(1) == y
+        hits = (outputs > 0) == (y > 0.5) if self.name in BINARY else outputs.argmax(1) == y
         return (hits.sum(),)
 
     def configure_optimizers(self) -> tuple[Optimizer, LambdaLR]:
@@ -98,18 +109,21 @@ def tutorial_net(net: nn.Module, mask_probability: float = 0.0) -> nn.Module:
     def plain(layer: nn.Module) -> nn.Module:
         if isinstance(layer, nn.MaxPool2d) and isinstance(layer.kernel_size, tuple):
             return nn.MaxPool1d(layer.kernel_size[1])
+        if isinstance(layer, nn.AdaptiveMaxPool2d) and is_text:
+            return nn.AdaptiveMaxPool1d(1)
         if isinstance(layer, nn.Conv1d):
-            conv = nn.Conv1d(layer.in_channels, layer.out_channels, layer.kernel_size)
-            conv.weight, conv.bias = layer.weight, layer.bias
-            return conv
-        return layer if type(layer).__module__.startswith("torch.nn.") else ChannelsFirst()
+            return with_parameters_of(layer, nn.Conv1d(*conv_arguments(layer), **conv_options(layer)))
+        is_own = not type(layer).__module__.startswith("torch.nn.") and not list(layer.children())
+        return ChannelsFirst() if is_own else layer
 
-    layers = [plain(layer) for layer in (net if isinstance(net, nn.Sequential) else [net])]
-    for i in range(len(layers) - 1):
-        if isinstance(layers[i], (nn.MaxPool1d, nn.MaxPool2d)) and isinstance(layers[i + 1], nn.ReLU):
-            layers[i], layers[i + 1] = layers[i + 1], layers[i]
+    is_text = any(isinstance(layer, nn.Embedding) for layer in net.modules())
+    net = replace_layers(nn.Sequential(*copy.deepcopy(net if isinstance(net, nn.Sequential) else [net])), plain)
+    for layers in [part for part in net.modules() if isinstance(part, nn.Sequential)]:
+        for i in range(len(layers) - 1):
+            if isinstance(layers[i], POOLINGS) and isinstance(layers[i + 1], nn.ReLU):
+                layers[i], layers[i + 1] = layers[i + 1], layers[i]
     mask = [MaskWords(mask_probability)] if mask_probability else []
-    return nn.Sequential(*mask, *layers).to(memory_format=torch.contiguous_format)
+    return nn.Sequential(*mask, *net).to(memory_format=torch.contiguous_format)
 
 
 def channels_last_net(net: nn.Module) -> nn.Module:
@@ -120,13 +134,37 @@ def channels_last_net(net: nn.Module) -> nn.Module:
             return nn.Sequential(layer, nn.Unflatten(2, (1, -1)))  # without a copy
         if isinstance(layer, nn.MaxPool1d):
             return nn.MaxPool2d((1, layer.kernel_size))
+        if isinstance(layer, nn.AdaptiveMaxPool1d):
+            return nn.AdaptiveMaxPool2d(1)
         if not isinstance(layer, nn.Conv1d):
             return layer
-        conv = nn.Conv2d(layer.in_channels, layer.out_channels, (1, *layer.kernel_size))
-        conv.weight, conv.bias = nn.Parameter(layer.weight.detach().unsqueeze(2)), layer.bias
-        return conv
+        options = conv_options(layer) | {"padding": (0, *layer.padding)}
+        conv = nn.Conv2d(layer.in_channels, layer.out_channels, (1, *layer.kernel_size), **options)
+        return with_parameters_of(layer, conv)
 
-    return nn.Sequential(*map(wide, net.children())).to(memory_format=torch.channels_last)
+    return replace_layers(copy.deepcopy(net), wide).to(memory_format=torch.channels_last)
+
+
+def replace_layers(net: nn.Module, change: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    """The net itself, with each layer replaced by what ``change`` makes of it, also within blocks."""
+    for name, layer in list(net.named_children()):
+        changed = change(layer)
+        setattr(net, name, changed if changed is not layer else replace_layers(layer, change))
+    return net
+
+
+def conv_arguments(layer: nn.Conv1d) -> tuple[Any, ...]:
+    return layer.in_channels, layer.out_channels, layer.kernel_size
+
+
+def conv_options(layer: nn.Conv1d) -> dict[str, Any]:
+    return {"padding": layer.padding, "groups": layer.groups, "bias": layer.bias is not None}
+
+
+def with_parameters_of(layer: nn.Conv1d, conv: Any) -> nn.Module:
+    """The new convolution with the weight and bias of another one, whose weight may lack a dimension."""
+    conv.weight, conv.bias = nn.Parameter(layer.weight.detach().reshape(conv.weight.shape)), layer.bias
+    return conv
 
 
 def train_floor(task: PlainTask) -> tuple[Marks, float]:

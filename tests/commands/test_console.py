@@ -228,7 +228,7 @@ def test_quiet_shows_the_results_only(capfd):
     assert (ended.code, ended.err) == (0, "")
     first, *_, last = ended.out.splitlines()
     assert first.startswith("best epoch 3 of 3: test_loss")
-    assert (last, len(ended.out.splitlines())) == ("tensorboard --logdir run", 7)
+    assert (last, len(ended.out.splitlines())) == ("tensorboard --logdir run", 9)
     assert "quiet" not in Path("run/config.yaml").read_text()
     again = command(capfd, "train", *SMALL, "--resume", "last", "--max_epochs", 4, "--quiet")
     assert (again.code, again.err) == (0, "")

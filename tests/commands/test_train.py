@@ -29,13 +29,15 @@ def test_a_run_prints_a_table_and_its_results_writes_its_files_and_its_metrics_a
     assert train(*SMALL, *NO_FIGURES).code == 0
     code, out, err = train(*SMALL, "--seed", 3)
     assert (code, err) == (0, "")
-    headline, *table, results, figures, columns, outer, inner, _, last = out.splitlines()
+    headline, *table, results, figures, columns, outer, inner, _, evaluate, predict, last = out.splitlines()
     assert headline.startswith("ring: RingDNN, 61 parameters; rows: 280 train, 120 val, 200 test; on 1 x ")
     assert [line.split()[0] for line in table] == ["epoch", "1", "2"]
     assert "test_acc" in results
     assert figures.startswith("accuracy 0.")
     assert columns.split() == ["class", "precision", "recall", "f1", "rows"]
     assert (outer[:10], inner[:10]) == ("outer ring", "inner ring")
+    assert evaluate == "python scripts/evaluate.py --ckpt runs/ring/2/checkpoints/best.ckpt"
+    assert predict == "python scripts/predict.py --ckpt runs/ring/2/checkpoints/best.ckpt INPUT"
     assert last == "tensorboard --logdir runs/ring/2"
     run = Path("runs/ring/2")
     assert sorted(path.name for path in run.parent.iterdir()) == ["1", "2"]

@@ -176,6 +176,7 @@ def test_commands_import_pytorch_with_the_garbage_collector_paused(command, argv
         (["--help"], 0), (["--version"], 0), (["nothing"], 2), ([], 2), (["predict", "--help"], 0),
         (["predict", "--ckpt", "x"], 2), (["predict", "--ckpt", "x", "y", "--top", "0"], 2),
         (["export", "--ckpt", "x", "--format", "h5"], 2), (["evaluate", "--nothing"], 2),
+        (["runs", "nowhere"], 2), (["compare", "nowhere", "nowhere"], 2),
     ],
     ids=lambda part: " ".join(part) if isinstance(part, list) else None,
 )  # fmt: skip

@@ -143,6 +143,18 @@ def test_the_tutorial_net_and_the_channels_last_net_are_the_same_net():
     assert [type(layer) for layer in net[2:5]] == [nn.Conv1d, nn.ReLU, nn.MaxPool1d]
 
 
+@pytest.mark.parametrize("net", [lightmodels.TextResNet, lightmodels.TextSeparableCNN])
+def test_blocks_of_layers_are_the_same_blocks(net):
+    model = net(num_words=50, length=60).eval()
+    x = torch.randint(50, (3, 60))
+    tutorial = plain.tutorial_net(model.net)
+    torch.testing.assert_close(tutorial(x), model(x))
+    layers = list(tutorial.modules())
+    assert not [layer for layer in layers if isinstance(layer, (nn.Conv2d, nn.MaxPool2d, nn.AdaptiveMaxPool2d))]
+    assert {type(layer) for layer in layers if isinstance(layer, nn.Conv1d)} == {nn.Conv1d}
+    torch.testing.assert_close(plain.channels_last_net(tutorial)(x), model(x))
+
+
 def test_a_plain_script_saves_weights_and_needs_neither_lightning_nor_lightmodels(tmp_path):
     torch.save(lightning_loops.make_plain_task(flags("ring", 1)), tmp_path / "ring.pt")
     code = f"from benchmarks.processes import train; train({CONTENDERS['floor'].loop!r}, {str(tmp_path / 'ring.pt')!r})"
