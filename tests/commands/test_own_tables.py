@@ -79,6 +79,22 @@ def test_a_table_is_trained_tested_predicted_and_exported(run, target, ignore):
         assert info == model.data_info
 
 
+def test_rows_of_several_labels(run):
+    """The labels above one half are predicted, be they none."""
+    HOUSES.assign(tags=np.where(SIZE > 100, "large;sunny", "sunny"), other=1).to_csv("tags.csv", index=False)
+    flags = {"path": "tags.csv", "target": "tags", "separator": ";", "ignore": "price,dear,other,city"}
+    trained = run("train", *TABLE, **flags)
+    assert (trained.code, trained.err) == (0, "")
+    assert read_json("run/metrics.json")["report"]["classes"]["sunny"]["rows"] == 16
+    lines = run("predict", *CKPT, "tags.csv", "--json").out.splitlines()
+    answers = [json.loads(line)["prediction"] for line in lines]
+    assert answers == load(CKPT[1]).predict(["tags.csv"]).names
+    assert ["sunny"] in answers
+    table = run("predict", *CKPT, "tags.csv").out.splitlines()
+    assert table[1 + answers.index(["sunny"])].split("  ")[1].strip() == "sunny"
+    assert {"large, sunny", "sunny"} >= {line[len("tags.csv row 80  ") :].split("  ")[0] for line in table[1:]}
+
+
 def test_a_resumed_run_reads_the_same_table(run):
     options = {"path": "houses.csv", "target": "dear", "class_weights": "balanced", "categories": "rooms"}
     whole = run("train", *TABLE, **options)
