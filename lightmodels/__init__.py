@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lightmodels.core.loading import load
     from lightmodels.core.summary import summary
     from lightmodels.data.image_datamodule import ImageFolderDataModule
+    from lightmodels.data.table_datamodule import TableDataModule
     from lightmodels.data.text_datamodule import TextDataModule
     from lightmodels.metrics.epoch_means import EpochMeans
     from lightmodels.metrics.history import History
@@ -46,6 +47,7 @@ _MODULES = {
     "ReutersConv1D": "models.reuters_conv1d",
     "RingDNN": "models.ring_dnn",
     "summary": "core.summary",
+    "TableDataModule": "data.table_datamodule",
     "TextCNN": "models.text_cnn",
     "TextDataModule": "data.text_datamodule",
     "TextResNet": "models.text_res_net",
@@ -64,6 +66,7 @@ __all__ = [
     "LinearRegression",
     "ReutersConv1D",
     "RingDNN",
+    "TableDataModule",
     "TextCNN",
     "TextDataModule",
     "TextResNet",

@@ -14,7 +14,7 @@ from torch import Tensor
 from lightmodels.cli.exit_codes import UsageError
 from lightmodels.cli.from_checkpoint import load_model
 from lightmodels.inputs.base import Source
-from lightmodels.inputs.pipeline import Pipeline
+from lightmodels.inputs.pipeline import Pipeline, Predictions
 from lightmodels.utils.console import printable
 
 
@@ -52,17 +52,18 @@ def require_finite(outputs: Tensor, sources: Sequence[Source]) -> None:
 
 
 def describe(outputs: Tensor, info: dict[str, Any], top: int) -> Iterator[dict[str, Any]]:
-    """One prediction a row: a value, or the most probable classes by name."""
+    """One prediction a row: a value, or the most probable classes by name; of several labels those above one half."""
     if "classes" not in info:
         yield from ({"prediction": value} for value in outputs.flatten().tolist())
         return
     best = outputs.topk(min(top, outputs.shape[1]), dim=1)
-    for probabilities, classes in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+    names = Predictions(outputs, info["classes"], bool(info.get("multi_label"))).names
+    for name, probabilities, classes in zip(names, best.values.tolist(), best.indices.tolist(), strict=True):
         ranked = [
             {"class": info["classes"][index], "probability": probability}
             for index, probability in zip(classes, probabilities, strict=True)
         ]
-        yield {"prediction": ranked[0]["class"], "probability": ranked[0]["probability"], "top": ranked}
+        yield {"prediction": name, "probability": ranked[0]["probability"], "top": ranked}
 
 
 def format_json(sources: Sequence[Source], results: Sequence[dict[str, Any]]) -> list[str]:
@@ -79,7 +80,9 @@ def format_table(sources: Sequence[Source], results: Sequence[dict[str, Any]]) -
             rows.append([str(source), f"{result['prediction']:.4f}"])
             continue
         others = ", ".join(f"{each['class']} {each['probability']:.3f}" for each in result["top"][1:])
-        rows.append([str(source), str(result["prediction"]), f"{result['probability']:.3f}", others])
+        name = result["prediction"]
+        shown = name if isinstance(name, str) else ", ".join(name) or "none"
+        rows.append([str(source), shown, f"{result['probability']:.3f}", others])
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

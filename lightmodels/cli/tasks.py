@@ -19,6 +19,7 @@ from lightmodels import (
     LinearRegression,
     ReutersConv1D,
     RingDNN,
+    TableDataModule,
     TextCNN,
     TextDataModule,
     TextResNet,
@@ -62,14 +63,26 @@ class Task:
         return int(self.defaults.get("max_epochs", self.model.max_epochs))
 
 
-SOURCE_MLP = {"model.initializer": "glorot_uniform", "data.batch_size": 32, "data.val_fraction": 1 / 6}
+SOURCE_MLP = {
+    "model.hidden": [512, 256, 128],
+    "model.activation": "relu",
+    "model.dropout": 0.0,
+    "model.initializer": "glorot_uniform",
+    "model.lr": 1e-4,
+    "model.schedule": "constant",
+    "data.batch_size": 32,
+    "data.val_fraction": 1 / 6,
+    "max_epochs": 10,
+}
 SOURCE_HOUSING = {
     "model.hidden": [30],
     "model.activation": "elu",
+    "model.dropout": 0.0,
     "model.initializer": "he_normal",
     "model.l2": 0.05,
     "model.optimizer": "nadam",
     "model.lr": 0.01,
+    "model.schedule": "constant",
     "max_epochs": 5,
 }
 TEXTS = {"max_epochs": 5}
@@ -82,6 +95,7 @@ TASKS = {
     "imdb": Task(TextResNet, IMDBDataModule),
     "imdb_separable": Task(TextSeparableCNN, IMDBDataModule),
     "housing": Task(MLP, HousingDataModule, SOURCE_HOUSING),
+    "table": Task(MLP, TableDataModule),
     "texts": Task(TextCNN, TextDataModule, TEXTS, others=[TextResNet, TextSeparableCNN, ReutersConv1D]),
     "images": Task(ImageCNN, ImageFolderDataModule),
 }

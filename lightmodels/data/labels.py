@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightmodels.inputs.base import class_name
 from lightmodels.utils.data_error import DataError
 
 
@@ -25,16 +26,6 @@ def encode_labels(values: Any, where: str) -> tuple[Tensor, list[str]]:
     if len(found) < 2:
         raise DataError(f"{where}: all rows are of one class, {class_name(found.tolist()[0])!r}")
     return torch.from_numpy(labels.reshape(-1).astype(np.int64)), [class_name(value) for value in found.tolist()]
-
-
-def class_name(value: Any) -> str:
-    """A class's name: its text, with whole numbers as such.
-
-    Examples:
-        >>> class_name(3.0), class_name(True), class_name("red")
-        ('3', 'True', 'red')
-    """
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def balanced_weights(labels: Tensor, rows: Tensor | None = None) -> Tensor:

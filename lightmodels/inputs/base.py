@@ -73,6 +73,16 @@ def shorten(text: str) -> str:
     return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
 
+def class_name(value: Any) -> str:
+    """The name of a class or category: its text, with whole numbers as such.
+
+    Examples:
+        >>> class_name(3.0), class_name(True), class_name("red")
+        ('3', 'True', 'red')
+    """
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 def named(source: object, read: Callable[..., Any], *arguments: Any) -> Any:
     """Calls ``read``; its DataErrors begin with the source."""
     try:

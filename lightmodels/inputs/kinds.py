@@ -4,11 +4,14 @@ from typing import Any
 
 from lightmodels.inputs.base import Inputs
 from lightmodels.inputs.digit_images import Digits
+from lightmodels.inputs.frames import Frames
 from lightmodels.inputs.pictures import Pictures
 from lightmodels.inputs.rows import Rows
 from lightmodels.inputs.texts import Texts
 
-KINDS: dict[str, type[Inputs]] = {"table": Rows, "image": Digits, "text": Texts, "picture": Pictures}
+KINDS: dict[str, type[Inputs]] = {
+    "table": Rows, "frame": Frames, "image": Digits, "picture": Pictures, "text": Texts
+}  # fmt: skip
 
 
 def inputs_for(info: dict[str, Any]) -> Inputs:

@@ -4,6 +4,7 @@ import csv
 import importlib
 import io
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ def import_pandas() -> Any:
         raise DataError("tables need pandas: pip install 'lightmodels[frame]'") from error
 
 
-def read_frame(path: str | Path) -> Any:
+def read_frame(path: str | Path, texts: Sequence[str] = ()) -> Any:
     """The rows of a file as a DataFrame, by its suffix: Parquet, JSON lines, or else text with a header line.
 
     Columns of text are separated by comma, semicolon, tab or bar, whichever splits the header into most names. Cells
-    may be quoted and hold newlines. Raises DataError, which names the file, for one that is missing, empty, damaged or
-    not UTF-8, or in which two columns have the same name.
+    may be quoted and hold newlines; those of the columns in ``texts`` stay texts, even if they look like numbers.
+    Raises DataError, which names the file, for one that is missing, empty, damaged or not UTF-8, or in which two
+    columns have the same name.
     """
     pandas = import_pandas()
     suffix = Path(path).suffix.lower()
@@ -37,7 +39,7 @@ def read_frame(path: str | Path) -> Any:
         elif suffix in JSON_LINES:
             frame = pandas.read_json(path, lines=True, dtype=False)
         else:
-            frame = _read_text(pandas, Path(path))
+            frame = _read_text(pandas, Path(path), texts)
     except (OSError, ValueError, ImportError, pandas.errors.ParserError) as error:
         raise DataError(f"{path} cannot be read: {one_line(error)}") from error
     except Exception as error:  # damaged Parquet files can raise anything
@@ -50,7 +52,7 @@ def read_frame(path: str | Path) -> Any:
     return frame
 
 
-def _read_text(pandas: Any, path: Path) -> Any:
+def _read_text(pandas: Any, path: Path, texts: Sequence[str]) -> Any:
     with path.open("rb") as file:
         sample = file.read(SAMPLE)
     try:
@@ -64,7 +66,14 @@ def _read_text(pandas: Any, path: Path) -> Any:
     if twice := [name for name, count in names.items() if count > 1]:
         raise DataError(f"{path} has {names[twice[0]]} columns named {twice[0]!r}: rename all but one")
     try:
-        return pandas.read_csv(path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, low_memory=False)
+        return pandas.read_csv(
+            path,
+            sep=separator,
+            encoding="utf-8-sig",
+            skipinitialspace=f"{separator} " in text,  # slower
+            low_memory=False,
+            dtype=dict.fromkeys(texts, str),
+        )
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text") from error
 

@@ -27,12 +27,21 @@ def one_logit():
     return torch.randint(2, (ROWS, 1)).float()
 
 
+DENSE = {"hidden": [8], "lr": 0.01, "dropout": 0.0, "schedule": "constant"}
 TEXT = {"num_words": WORDS, "length": LENGTH}
 MODELS = {  # name -> what makes the model, its inputs and its targets
-    "mlp-classes": (lambda **k: MLP(6, 3, hidden=[8], lr=0.01, **k), lambda: torch.randn(ROWS, 6), lambda: classes(3)),
+    "mlp-classes": (
+        lambda **k: MLP(6, 3, **DENSE | k),
+        lambda: torch.randn(ROWS, 6), lambda: classes(3),
+    ),
     "mlp-number": (
-        lambda **k: MLP(6, 0, hidden=[8], l2=0.05, optimizer="nadam", lr=0.01, **k),
+        lambda **k: MLP(6, 0, l2=0.05, optimizer="nadam", **DENSE | k),
         lambda: torch.randn(ROWS, 6), lambda: torch.randn(ROWS, 1),
+    ),
+    "mlp-labels": (
+        lambda **k: MLP(4, 3, cardinalities=[2, 5], multi_label=True, **DENSE | k),
+        lambda: torch.cat([torch.randn(ROWS, 2), torch.randint(2, (ROWS, 2))], 1),
+        lambda: torch.randint(2, (ROWS, 3)).float(),
     ),
     "text-res-net": (lambda **k: TextResNet(**TEXT, **k), tokens, one_logit),
     "text-separable": (lambda **k: TextSeparableCNN(**TEXT, **k), tokens, one_logit),

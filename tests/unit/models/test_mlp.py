@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from sklearn.metrics import r2_score
+from sklearn.metrics import accuracy_score, mean_squared_error, r2_score
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
@@ -12,6 +12,7 @@ from datamodules.housing import HousingDataModule
 from datamodules.mnist import MNISTDataModule
 from lightmodels import MLP, Trainer
 from lightmodels.cli.tasks import TASKS
+from lightmodels.data.array_datamodule import ArrayDataModule
 from lightmodels.optim.fused import FusedNAdam
 
 X = torch.randn(64, 8, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 9) + 5
@@ -67,11 +68,60 @@ def test_values_by_hand_and_the_penalty_is_in_the_training_loss_only():
 
 
 def test_classes_by_hand():
-    model, y = MLP(8, 4, hidden=[6], l2=0.1, dropout=0.5), torch.arange(64) % 4
+    model, y = MLP(8, 4, hidden=[6], activation="relu", l2=0.1, dropout=0.5), torch.arange(64) % 4
     values = model.eval().shared_step((X, y))
     assert values["loss"].item() == pytest.approx(nn.functional.cross_entropy(model(X), y).item())
     assert values["acc"] == ((model(X).argmax(1) == y).sum(), 64)
     assert [type(layer).__name__ for layer in model.net] == ["Linear", "ReLU", "Dropout", "Linear"]
+
+
+def test_a_target_is_standardized_for_the_net_and_reported_in_its_unit():
+    """The loss is the mean squared error of the standardized target, as scikit-learn's scaler standardizes it."""
+    scaler = StandardScaler().fit(Y.double().numpy())
+    model = MLP(8, 0, target_mean=float(scaler.mean_[0]), target_std=float(scaler.scale_[0])).eval()
+    values, predicted = model.shared_step((X, Y)), model(X).detach().double().numpy()
+    assert values["loss"].item() == pytest.approx(
+        mean_squared_error(scaler.transform(Y.double().numpy()), scaler.transform(predicted)), rel=1e-4
+    )
+    assert values["mse"].item() == pytest.approx(mean_squared_error(Y, predicted), rel=1e-4)
+    assert np.abs(predicted - Y.double().numpy().mean()).max() < 3 * Y.std()
+
+
+def test_weights_are_in_the_loss_only_and_exact_over_uneven_batches():
+    y, weights = torch.arange(64) % 4, torch.arange(64) / 10
+    model = MLP(8, 4, hidden=[6]).eval()
+    losses = nn.functional.cross_entropy(model(X), y, reduction="none")
+    data = ArrayDataModule((X, y), val=(X, y, weights), batch_size=50)
+    values = Trainer(gpus=0, logger=False, enable_checkpointing=False).validate(model, data, verbose=False)[0]
+    assert values["val_loss"] == pytest.approx((losses * weights).mean().item(), rel=1e-5)
+    assert values["val_acc"] == pytest.approx((model(X).argmax(1) == y).float().mean().item())
+
+
+def test_labels_by_hand():
+    """Binary cross-entropy; rows of which all labels are right, and single labels."""
+    model, y = MLP(8, 3, multi_label=True).eval(), (torch.rand(64, 3) < 0.4).float()
+    values, p = model.shared_step((X, y)), model(X).sigmoid().detach().double().numpy()
+    true = y.double().numpy()
+    assert values["loss"].item() == pytest.approx(-np.mean(true * np.log(p) + (1 - true) * np.log(1 - p)), rel=1e-4)
+    correct, count = values["acc"]
+    assert correct.item() / count == pytest.approx(accuracy_score(true, p > 0.5))
+    correct, count = values["label_acc"]
+    assert correct.item() / count == pytest.approx(((p > 0.5) == true).mean())
+    assert model.figures((X, y), model(X)) == {}
+
+
+def test_categories_are_embedded():
+    """Each category has its vector, which follows the numbers; unknown ones begin with zeros."""
+    model = MLP(4, 2, hidden=[5], cardinalities=[3, 10]).eval()
+    x = torch.tensor([[0.5, -1.0, 2, 9], [0.5, -1.0, 0, 0]])
+    colors, cities = (table.weight for table in model.category_embeddings.tables)
+    assert (colors.shape, cities.shape) == ((3, 3), (10, 6))
+    expected = torch.stack([torch.cat([x[0, :2], colors[2], cities[9]]), torch.cat([x[1, :2], torch.zeros(9)])])
+    assert torch.equal(model(x), model.net(expected))
+    model.shared_step((x, torch.tensor([0, 1])))["loss"].backward()
+    assert [row.abs().sum() > 0 for row in cities.grad] == [True, *[False] * 8, True]
+    only = MLP(1, 0, cardinalities=[4])
+    assert only(torch.tensor([[3.0]])).shape == (1, 1)
 
 
 def test_he_normal_and_the_optimizers():
@@ -91,6 +141,9 @@ def test_he_normal_and_the_optimizers():
         ({"l2": -1}, "l2 must be a finite number of at least 0, got -1"),
         ({"dropout": 1}, "dropout must be at least 0 and below 1, got 1"),
         ({"feature_mean": [1.0]}, "feature_mean must have 784 numbers, got 1"),
+        ({"num_features": 1, "cardinalities": [2, 3]}, "cardinalities must be at most 1 numbers, got 2"),
+        ({"cardinalities": [0]}, "cardinalities must be at least 1, got 0"),
+        ({"target_std": 0}, "target_std must be a finite number above 0, got 0"),
         ({"target_scale": 0}, "target_scale must be a finite number above 0, got 0"),
     ],
 )
@@ -104,6 +157,8 @@ def test_figures_suit_the_data():
     model = regressor(**MOMENTS).eval()
     model.data_info = {"features": [*"abcdef", "latitude", "longitude"], "target": "value"}
     assert set(model.figures((X, Y), model(X))) == {"predicted_against_true", "residuals", "error_by_place"}
+    model.data_info["kind"] = "frame"  # whose inputs are no longer degrees
+    assert set(model.figures((X, Y, X[:, 0]), model(X))) == {"predicted_against_true", "residuals"}
     model.data_info = {}
     assert set(model.figures((X, Y), model(X))) == {"predicted_against_true", "residuals"}
     digits, x = MLP(), torch.rand(30, 1, 28, 28)
