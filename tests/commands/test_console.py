@@ -282,4 +282,4 @@ def test_a_warning_is_one_line_without_a_place_in_the_code(monkeypatch):
     before = warnings.formatwarning
     exit_codes.run(warn, [])
     assert warnings.formatwarning is before
-    assert shown == ["train.py: warning: 3 rows are left out: ?[1mrow 1\n", "train.py: DeprecationWarning: old\n"]
+    assert shown == ["train.py: warning: 3 rows are left out: \\x1b[1mrow 1\n", "train.py: DeprecationWarning: old\n"]
