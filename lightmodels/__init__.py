@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lightmodels.models.text_separable_cnn import TextSeparableCNN
     from lightmodels.trainer.repeated_fits import cross_validate, fit_seeds
     from lightmodels.trainer.trainer import Trainer
+    from lightmodels.tuning.tune import tune
 
 __version__ = "0.1.0"
 _MODULES = {
@@ -53,6 +54,7 @@ _MODULES = {
     "TextResNet": "models.text_res_net",
     "TextSeparableCNN": "models.text_separable_cnn",
     "Trainer": "trainer.trainer",
+    "tune": "tuning.tune",
 }
 __all__ = [
     "MLP",
@@ -76,6 +78,7 @@ __all__ = [
     "fit_seeds",
     "load",
     "summary",
+    "tune",
 ]
 
 

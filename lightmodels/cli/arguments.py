@@ -1,6 +1,10 @@
-"""The arguments of the commands that take a checkpoint; parsed before PyTorch is imported, which takes seconds."""
+"""The arguments of all commands but train; parsed before PyTorch is imported, which takes seconds."""
 
-from lightmodels.cli.exit_codes import Parser, UsageError, command_name
+from argparse import Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from lightmodels.cli.exit_codes import Parser, UsageError, command_name, normalize_flag
 
 FORMATS = {"onnx": ".onnx", "torch_export": ".pt2"}  # with the suffixes of their files
 CHECKPOINT = "checkpoint file of a training run"
@@ -60,7 +64,44 @@ def compare_parser() -> Parser:
     return parser
 
 
+TUNING = """Searches the hyper-parameters of a task by Optuna, on its validation rows; the test rows are not used.
+
+Flags are those of train. A range, --model.lr 1e-4..1e-1 (logarithmic if its ends differ a hundredfold), or a list
+of values, --data.batch_size 32,64 or --model.hidden "[64],[256,128]", is searched; all others are the same in
+each trial. The same command with the --run_dir of a study continues it."""
+NOT_FOR_TUNING = ("--resume", "--seeds", "--summary", "--override", "--print_config")  # flags of train
+
+
+class TuneParser(Parser):
+    """Leaves all flags that it does not know to train's parser, in ``rest``."""
+
+    def parse(self, argv: Sequence[str]) -> Namespace:
+        options, rest = self.parse_known_args([normalize_flag(arg) for arg in argv])
+        options.rest = rest
+        if find_spec("optuna") is None:
+            raise UsageError("tune needs Optuna: pip install 'lightmodels[tune]'")
+        if options.trials < 1:
+            raise UsageError(f"--trials must be at least 1, got {options.trials}")
+        if bool(options.storage) != bool(options.study):
+            raise UsageError("--storage and --study go together: where the study is, and its name there")
+        flags = [arg.partition("=")[0] for arg in rest]
+        if refused := [flag for flag in flags if flag in NOT_FOR_TUNING]:
+            raise UsageError(f"{refused[0]} is a flag of train only; a study continues with the same --run_dir")
+        return options
+
+
+def tune_parser() -> Parser:
+    """Of ``tune``, without the flags of train."""
+    parser = TuneParser(prog=command_name(), usage="%(prog)s [--task TASK] [flags]", allow_abbrev=False)
+    parser.description, parser.formatter_class = TUNING, RawDescriptionHelpFormatter
+    parser.add_argument("--trials", type=int, default=20, help="trials of the study in all (default: 20)")
+    parser.add_argument("--storage", help="database (URL) or journal file (path) of Optuna, for several processes")
+    parser.add_argument("--study", help="name of the study in --storage")
+    return parser
+
+
 PARSERS = {
+    "tune": tune_parser,
     "evaluate": evaluate_parser,
     "predict": predict_parser,
     "export": export_parser,

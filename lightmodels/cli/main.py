@@ -14,6 +14,7 @@ from lightmodels.utils.fast_import import gc_paused
 
 COMMANDS = {
     "train": "train one of the tasks",
+    "tune": "search the hyper-parameters of a task",
     "evaluate": "test a checkpoint on the test set of its task",
     "predict": "predict with a trained model, from its checkpoint",
     "export": "export a trained model to ONNX or torch.export",

@@ -66,6 +66,8 @@ def main(options: Namespace) -> None:
 def find_runs(root: Path) -> Iterator[Run]:
     """The runs in a directory, at any depth; those within a run's directory are not looked for."""
     for path in [root] if (root / "config.yaml").is_file() else sorted(root.iterdir()):
+        if (path / "trials").is_dir():  # a study of tune, whose configuration is that of its best trial
+            continue
         if (path / "config.yaml").is_file():
             yield read_run(path)
         elif path.is_dir() and not path.is_symlink():

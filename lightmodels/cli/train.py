@@ -146,9 +146,10 @@ def make_model(options: Namespace, parser: Parser, data: TensorDataModule) -> Li
         return TASKS[options.task].models[options.model_class](**(vars(options.model) | data.sizes))
 
 
-def make_trainer(options: Namespace, parser: Parser) -> Trainer:
+def make_trainer(options: Namespace, parser: Parser, more: Sequence[pl.Callback] = ()) -> Trainer:
+    """The trainer of the flags, with these callbacks too."""
     arguments = {name: options[name] for name in PLAIN_TRAINER} | changed_options(parser, options, "trainer")
-    callbacks = [OverrideOptimizerOptions()] if options.override else []
+    callbacks = [*more, *([OverrideOptimizerOptions()] if options.override else [])]
     names = [name for kind in (Trainer, pl.Trainer) for name in inspect.signature(kind).parameters]
     with trainer_errors(names):
         return Trainer(default_root_dir=f"runs/{options.task}", callbacks=callbacks, **arguments)
@@ -169,16 +170,21 @@ def fit(trainer: Trainer, model: LightModel, data: TensorDataModule, resume: str
         raise
     except UsageError:
         if not resume and trainer.is_global_zero:
-            shutil.rmtree(run_dir, ignore_errors=True)
-            with suppress(OSError):  # other runs are in it
-                for parent in list(run_dir.parents)[: 2 if run_dir.parts[0] == "runs" else 0]:
-                    parent.rmdir()
+            remove_run(run_dir)
         raise
     finally:
         if model.history and trainer.is_global_zero:
             failed = sys.exc_info()[0]  # then report that error, such as a full disk
             with suppress(OutputError) if failed else nullcontext():
                 run_report.write_history(run_dir, model)
+
+
+def remove_run(run_dir: Path) -> None:
+    """Removes the directory of a run that never started, and the default ones around it."""
+    shutil.rmtree(run_dir, ignore_errors=True)
+    with suppress(OSError):  # other runs are in it
+        for parent in list(run_dir.parents)[: 2 if run_dir.parts[0] == "runs" else 0]:
+            parent.rmdir()
 
 
 def how_to_resume(run_dir: Path) -> str:

@@ -65,7 +65,7 @@ def cross_validate(make_model: MakeModel, data: Any, k: int = 5, **options: Any)
         >>> len(result.histories), list(result.mean)
         (3, ['val_loss'])
     """
-    module = data if isinstance(data, TensorDataModule) else _from_arrays(data)
+    module = data if isinstance(data, TensorDataModule) else from_arrays(data)
     module.prepare_data()
     parts = [part for part in (module.splits.train, module.splits.val) if part]
     if len({len(part) for part in parts}) > 1 or not all(isinstance(each, torch.Tensor) for each in parts[0]):
@@ -105,7 +105,7 @@ def fit_seeds(make_model: MakeModel, data: Any, seeds: Sequence[int], **options:
         raise ValueError("seeds must hold at least one seed")
     split, batch_size = options.pop("validation_split", 0.0), options.pop("batch_size", 32)
     if not isinstance(data, pl.LightningDataModule):
-        data = _from_arrays(data, batch_size=batch_size, val_fraction=split)
+        data = from_arrays(data, batch_size=batch_size, val_fraction=split)
     if isinstance(data, TensorDataModule):
         data.prepare_data()
         data.setup()  # its own seed decides which rows there are
@@ -131,7 +131,8 @@ def _collect(histories: list[History]) -> RepeatedFits:
     return RepeatedFits(values, histories)
 
 
-def _from_arrays(data: Any, **options: Any) -> TensorDataModule:
+def from_arrays(data: Any, **options: Any) -> TensorDataModule:
+    """A data module of arrays; raises ValueError for anything else."""
     arrays = data_arguments.as_arrays(data)
     if arrays is None:
         raise ValueError(f"data must be arrays or a TensorDataModule, got {type(data).__name__}")

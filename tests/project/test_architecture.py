@@ -22,6 +22,7 @@ LAYERS = [  # each package imports packages of lower layers only, which come fir
     ("core",),
     ("models", "loops", "visualization"),
     ("trainer",),
+    ("sklearn", "tuning"),
     ("cli",),
 ]
 RANKS = {package: rank for rank, packages in enumerate(LAYERS) for package in packages}
@@ -123,8 +124,8 @@ def test_files_and_functions_are_short(path):
 
 
 def test_every_package_has_a_rank():
-    folders = {path.name for path in (ROOT / "lightmodels").iterdir() if (path / "__init__.py").exists()}
-    assert folders == set(RANKS)
+    parts = {package_of(module) for module in MODULES if module.startswith("lightmodels.")}
+    assert parts == set(RANKS)
 
 
 NEW = """
@@ -176,7 +177,8 @@ def test_commands_import_pytorch_with_the_garbage_collector_paused(command, argv
         (["--help"], 0), (["--version"], 0), (["nothing"], 2), ([], 2), (["predict", "--help"], 0),
         (["predict", "--ckpt", "x"], 2), (["predict", "--ckpt", "x", "y", "--top", "0"], 2),
         (["export", "--ckpt", "x", "--format", "h5"], 2), (["evaluate", "--nothing"], 2),
-        (["runs", "nowhere"], 2), (["compare", "nowhere", "nowhere"], 2),
+        (["tune", "--help"], 0), (["tune", "--trials", "0"], 2), (["runs", "nowhere"], 2),
+        (["compare", "nowhere", "nowhere"], 2),
     ],
     ids=lambda part: " ".join(part) if isinstance(part, list) else None,
 )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Hyper-parameter search with Optuna: what is searched, the study, and ``tune``."""
