@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightmodels.data.labels import class_name
-from lightmodels.inputs.base import named
+from lightmodels.inputs.base import class_name, named
 from lightmodels.inputs.pictures import no_huge_pictures, read_header, read_picture
 from lightmodels.inputs.table_files import read_frame
 from lightmodels.utils.data_error import DataError

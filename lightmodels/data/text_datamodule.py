@@ -11,10 +11,10 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightmodels.data.labelled_texts import LabelledTexts, read_labelled_texts
-from lightmodels.data.labels import balanced_weights, class_name, encode_labels
+from lightmodels.data.labels import balanced_weights, encode_labels
 from lightmodels.data.row_splits import split_rows
 from lightmodels.data.tensor_datamodule import Splits, TensorDataModule, Tensors
-from lightmodels.inputs.base import shorten
+from lightmodels.inputs.base import class_name, shorten
 from lightmodels.inputs.tokens import (
     CONVENTION,
     OFFSET,
