@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -64,6 +65,7 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     if int(os.environ.get("LOCAL_RANK", 0)) and "TORCHELASTIC_RUN_ID" not in os.environ:
         threading.Thread(target=exit_with_parent, args=(os.getppid(),), daemon=True).start()
     set_lightning_log_level(logging.WARNING)
+    usual, warnings.formatwarning = warnings.formatwarning, format_warning
     try:
         main(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt as error:
@@ -77,6 +79,14 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         if code is None:
             raise
         exit_with_message(code, error)
+    finally:
+        warnings.formatwarning = usual
+
+
+def format_warning(message: Warning | str, category: type[Warning], *_: object) -> str:
+    """A warning as one line, as the errors are; the place in the code tells a user nothing."""
+    kind = "warning" if issubclass(category, UserWarning) else category.__name__
+    return console.printable(f"{command_name()}: {kind}: {' '.join(str(message).split())}") + "\n"
 
 
 def exit_with_parent(parent: int) -> None:

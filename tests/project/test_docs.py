@@ -26,13 +26,18 @@ def blocks(page: Path, language: str) -> str:
 
 BASH = "".join(blocks(page, "bash") for page in PAGES).replace("\\\n", "")
 LINES = [shlex.split(line, comments=True) for line in BASH.splitlines()]
+KINDS = ("flat", "house")
 COMMANDS = [(Path(line[1]).stem, *line[2:]) for line in LINES if line[:1] == ["python"]]
 TRAININGS = dict.fromkeys(command for command in COMMANDS if command[0] == "train")
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
 def test_the_code_of_a_page_runs(page, capsys):
+    """With the files that a reader has."""
     pl.seed_everything(0, verbose=False)
+    rows = [f"{area},{kind},{area * (3_000 + 500 * (kind == 'house'))}" for area in range(40, 100) for kind in KINDS]
+    Path("houses.csv").write_text("\n".join(["area,kind,price", *rows]))
+    Path("new_houses.csv").write_text("area,kind\n50,flat\n")
     exec(compile(blocks(page, "python"), page.name, "exec"), {"__name__": page.stem})
     assert page != README or capsys.readouterr().out.count("'test_acc'") == 2
 
@@ -40,6 +45,7 @@ def test_the_code_of_a_page_runs(page, capsys):
 @pytest.mark.parametrize("words", TRAININGS, ids=" ".join)
 def test_the_training_commands_are_understood(capfd, words):
     """Up to what is missing here, such as a run to resume."""
+    Path("configs").symlink_to(ROOT / "configs")
     Path("recipe.yaml").write_text("task: ring\n")
     flags = words[1 : words.index(">")] if ">" in words else words[1:]
     ended = command(capfd, "train", *flags, "--print_config")
