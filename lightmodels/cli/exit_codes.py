@@ -83,7 +83,9 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         warnings.formatwarning = usual
 
 
-def format_warning(message: Warning | str, category: type[Warning], *_: object) -> str:
+def format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
     """A warning as one line, as the errors are; the place in the code tells a user nothing."""
     kind = "warning" if issubclass(category, UserWarning) else category.__name__
     return console.printable(f"{command_name()}: {kind}: {' '.join(str(message).split())}") + "\n"

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightmodels import Trainer
 from lightmodels.callbacks import epoch_table, progress
+from lightmodels.cli import exit_codes
 from lightmodels.cli.main import COMMANDS
 from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.utils.console import verbosity
@@ -258,8 +259,7 @@ def test_help_lists_the_commands_and_no_or_an_unknown_command_is_an_error(capfd)
     assert all(f"\n  {name} " in text for name in COMMANDS)
     assert command(capfd, "lightmodels", "-h") == (0, text, "")
     assert command(capfd, "lightmodels") == (2, "", text)
-    known = "choose one of train, evaluate, predict, export"
-    told = f"lightmodels: unknown command nonsense, {known}\n"
+    told = f"lightmodels: unknown command nonsense, choose one of {', '.join(COMMANDS)}\n"
     assert command(capfd, "lightmodels", "nonsense", "--help") == (2, "", told)
 
 
@@ -268,3 +268,18 @@ def test_usage_and_errors_name_the_command_as_it_was_called(capfd, name):
     assert command(capfd, "lightmodels", name, "--help").out.startswith(f"usage: lightmodels {name} [")
     assert command(capfd, name, "--help").out.startswith(f"usage: {name}.py [")
     assert error_line(command(capfd, "lightmodels", name, "--nonsense")).startswith(f"lightmodels {name}: ")
+
+
+def test_a_warning_is_one_line_without_a_place_in_the_code(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["scripts/train.py"])
+
+    shown = []
+
+    def warn(argv):
+        shown.append(warnings.formatwarning("3 rows are left out:\n\x1b[1mrow 1", UserWarning, "code.py", 7))
+        shown.append(warnings.formatwarning("old", DeprecationWarning, "code.py", 8))
+
+    before = warnings.formatwarning
+    exit_codes.run(warn, [])
+    assert warnings.formatwarning is before
+    assert shown == ["train.py: warning: 3 rows are left out: ?[1mrow 1\n", "train.py: DeprecationWarning: old\n"]
