@@ -124,8 +124,8 @@ class Frames(Inputs):
             columns = [
                 f"{column['name']} {count:,}" for column, count in zip(self.categories, unknown, strict=True) if count
             ]
-            what = f"{sum(unknown):,} values are categories that training rows had not, or once only"
-            rank_zero_warn(f"{what} ({', '.join(columns)}): predicted as unknown", stacklevel=4)
+            what = "unknown categories, which training rows had not, or once only"
+            rank_zero_warn(f"{sum(unknown):,} {what}: {', '.join(columns)}", stacklevel=4)
         return raw
 
     def check_columns(self, columns: Sequence[str], where: str) -> None:
