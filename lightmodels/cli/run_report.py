@@ -39,9 +39,12 @@ def report_on_test(trainer: Trainer, model: LightModel, data: TensorDataModule, 
     outputs = trainer.predict(model, datamodule=data, ckpt_path=ckpt_path)
     if not isinstance(outputs, torch.Tensor):
         return None
-    report = evaluation_report(data.splits.test[1], outputs, model.data_info.get("classes", ()))
+    info = model.data_info
+    is_regression = bool(info) and "classes" not in info
+    report = evaluation_report(data.splits.test[1], outputs, info.get("classes", ()), is_regression)
     if report and (writer := find_writer(trainer)):
         writer.add_text("test", report.markdown(), 0)
+        writer.close()  # which ends its thread
     return report
 
 

@@ -55,7 +55,9 @@ class Report(NamedTuple):
         return [(name, each) for name, each in classes.items() if name in common]
 
 
-def evaluation_report(y: Tensor, outputs: Tensor, classes: Sequence[str] = ()) -> Report | None:
+def evaluation_report(
+    y: Tensor, outputs: Tensor, classes: Sequence[str] = (), is_regression: bool = False
+) -> Report | None:
     """The report that suits the shapes; None if they do not tell what it should be.
 
     Args:
@@ -63,6 +65,7 @@ def evaluation_report(y: Tensor, outputs: Tensor, classes: Sequence[str] = ()) -
             and ``(N, C)`` for any number of labels a row; or a regression's target.
         outputs: logits ``(N, C)``, or of two classes one logit ``(N, 1)``; or a regression's values, as ``y``.
         classes: names of the classes; their numbers if there are not as many as classes.
+        is_regression: whether a target of nothing but 0.0 and 1.0 is a number all the same.
 
     Precision, recall and F1 are 0 where their divisor is. Values agree with scikit-learn's.
     """
@@ -75,7 +78,7 @@ def evaluation_report(y: Tensor, outputs: Tensor, classes: Sequence[str] = ()) -
     if not y.is_floating_point() or outputs.numel() != y.numel() or y.numel() % len(y):
         return None
     y, outputs = y.reshape(len(y), -1).float(), outputs.reshape(len(y), -1)
-    if not ((y == 0) | (y == 1)).all():
+    if is_regression or not ((y == 0) | (y == 1)).all():
         return _of_regression(y, outputs)
     probability = outputs.sigmoid()
     if y.shape[1] > 1:

@@ -80,6 +80,12 @@ def test_a_regression_has_the_figures_of_scikit_learn(columns):
     assert evaluation_report(y[:, 0], outputs[:, 0]).values["mae"] > 0  # of shape (N,) too
 
 
+def test_a_target_of_zeros_and_ones_can_be_a_number():
+    y, outputs = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.5], [1.0]])
+    assert evaluation_report(y, outputs, is_regression=True).values["mae"] == 0.25
+    assert "accuracy" in evaluation_report(y, outputs).values
+
+
 def test_a_constant_target_has_no_r2():
     assert "r2" not in evaluation_report(torch.full((3, 1), 5.0), torch.ones(3, 1)).values
 
