@@ -173,10 +173,9 @@ class NetEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn ha
     def _make_model(self, X: Array) -> None:
         num_features, num_outputs = int(np.prod(X.shape[1:])), self._num_outputs
         if self.net is None:
-            layers = MLP(num_features, num_outputs, hidden=self.hidden, activation="relu", dropout=0).get_submodule(
-                "net"
-            )
-            net: nn.Module = nn.Sequential(nn.Flatten(), *layers.children())
+            model = MLP(num_features, num_outputs, hidden=self.hidden, activation="relu", dropout=0.0)
+            layers = model.get_submodule("net").children()
+            net: nn.Module = nn.Sequential(nn.Flatten(), *layers)
         else:
             net = copy.deepcopy(self.net) if isinstance(self.net, nn.Module) else self.net(num_features, num_outputs)
         loss = _by_name("loss", self.loss, self.losses)

@@ -61,7 +61,12 @@ def fit_trial(trainer: Trainer, model: pl.LightningModule, data: Any, report: Tr
         KeyboardInterrupt: on Ctrl-C.
         ValueError: there are no validation rows.
     """
-    trainer.fit(model, datamodule=data)
+    try:
+        trainer.fit(model, datamodule=data)
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C before and after the epochs
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
+        raise
     if trainer.interrupted:
         raise KeyboardInterrupt
     if not report.values:
