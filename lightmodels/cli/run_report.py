@@ -43,7 +43,7 @@ def report_on_test(trainer: Trainer, model: LightModel, data: TensorDataModule, 
     is_regression = bool(info) and "classes" not in info
     report = evaluation_report(data.splits.test[1], outputs, info.get("classes", ()), is_regression)
     if report and (writer := find_writer(trainer)):
-        writer.add_text("test", report.markdown(), 0)
+        writer.add_text("texts/test_report", report.markdown(), 0)
         writer.close()  # which ends its thread
     return report
 

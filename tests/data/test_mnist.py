@@ -103,7 +103,7 @@ def test_prepare_data_downloads_missing_files(tiny, monkeypatch):
 
 def test_hyper_parameters_are_plain(tmp_path):
     hparams = MNISTDataModule(tmp_path).hparams
-    others = {"batch_size": 128, "val_fraction": 1 / 12, "seed": 0, "classes": None}
+    others = {"batch_size": 128, "val_fraction": 1 / 12, "seed": 0, "augment": False, "classes": None}
     assert dict(hparams) == {"data_dir": str(tmp_path), **others}
 
 
