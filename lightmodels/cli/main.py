@@ -2,13 +2,14 @@
 
 import importlib
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import lightmodels
 from lightmodels.cli.arguments import PARSERS
-from lightmodels.cli.exit_codes import INVALID_INPUT, UsageError, run
+from lightmodels.cli.exit_codes import INVALID_INPUT, UsageError, format_warning, run
 from lightmodels.utils.console import printable
 from lightmodels.utils.fast_import import gc_paused
 
@@ -51,6 +52,7 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> None:
         require_datamodules()
         with gc_paused():
             module = importlib.import_module(f"lightmodels.cli.{name}")
+        warnings.formatwarning = format_warning  # again, as Lightning has set its own; ``run`` restores it
         module.main(given)
 
     run(command, argv)

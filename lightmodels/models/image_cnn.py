@@ -54,7 +54,7 @@ class ImageCNN(LightModel):
             backbone, or weights that cannot be read or do not fit it.
     """
 
-    max_epochs = 10
+    max_epochs = 30
 
     def __init__(  # noqa: PLR0913 (each is a flag of train.py)
         self,

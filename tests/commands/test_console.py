@@ -279,7 +279,8 @@ def test_a_warning_is_one_line_without_a_place_in_the_code(monkeypatch):
         shown.append(warnings.formatwarning("3 rows are left out:\n\x1b[1mrow 1", UserWarning, "code.py", 7))
         shown.append(warnings.formatwarning("old", DeprecationWarning, "code.py", 8))
 
-    before = warnings.formatwarning
+    before, handler = warnings.formatwarning, signal.getsignal(signal.SIGTERM)
     exit_codes.run(warn, [])
+    signal.signal(signal.SIGTERM, handler)
     assert warnings.formatwarning is before
     assert shown == ["train.py: warning: 3 rows are left out: \\x1b[1mrow 1\n", "train.py: DeprecationWarning: old\n"]
