@@ -1,4 +1,4 @@
-"""A table of one's own from a CSV file to predictions: normalization, class weights, the best weights, save and load."""
+"""From a CSV file to predictions: normalization, class weights, the best weights, save and load."""
 
 from lightmodels import MLP, TableDataModule, Trainer, load
 
