@@ -26,6 +26,8 @@ def token_words(info: dict[str, Any], num_words: int) -> dict[int, str]:
 
 def mask_words(x: Tensor, probability: float) -> Tensor:
     """Tokens ``(N, length)`` with words replaced by "unknown" at random; padding and start stay."""
+    if not probability:
+        return x
     masked = torch.rand(x.shape, device=x.device) < probability
     return x.masked_fill(masked & (x > UNKNOWN), UNKNOWN)
 

@@ -176,10 +176,7 @@ class ImageFolderDataModule(TensorDataModule):
                 given = listings[name].without(bad)
                 parts[name] = given.paths, given.labels(self._classes)
                 continue
-            try:
-                rows, held_out = split_rows(rows, fraction, self.seed, labels)
-            except ValueError as error:
-                raise ValueError(f"{name}{str(error).removeprefix('val')}") from error
+            rows, held_out = split_rows(rows, fraction, self.seed, labels, argument=f"{name}_fraction")
             parts[name] = [train.paths[row] for row in held_out.tolist()], labels[held_out]
         return {"train": ([train.paths[row] for row in rows.tolist()], labels[rows])} | parts
 

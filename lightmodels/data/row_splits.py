@@ -5,7 +5,12 @@ from torch import Tensor
 
 
 def split_rows(
-    rows: Tensor, fraction: float, seed: int, labels: Tensor | None = None, groups: Tensor | None = None
+    rows: Tensor,
+    fraction: float,
+    seed: int,
+    labels: Tensor | None = None,
+    groups: Tensor | None = None,
+    argument: str = "val_fraction",
 ) -> tuple[Tensor, Tensor]:
     """Splits row numbers ``(N,)`` at random into ``(kept, held_out)``, about ``fraction * N`` of them held out.
 
@@ -16,6 +21,7 @@ def split_rows(
         labels: the class of each row of the whole data, int64 ``(all rows,)``: every class is split by ``fraction``,
             and one of at least two rows has some on either side.
         groups: the group of each row of the whole data, int64 ``(all rows,)``: no group is on both sides.
+        argument: name of the argument that has the fraction, with which an error begins.
 
     Raises:
         ValueError: a fraction that leaves either part without rows, or fewer than two groups.
@@ -28,7 +34,7 @@ def split_rows(
     else:
         held = torch.arange(len(order)) >= len(order) - round(fraction * len(order))
     if held.all() or not held.any():
-        raise ValueError(f"val_fraction must leave rows for both parts, got {fraction} of {len(rows)} rows")
+        raise ValueError(f"{argument} must leave rows for both parts, got {fraction} of {len(rows)} rows")
     return order[~held], order[held]
 
 

@@ -66,10 +66,7 @@ def hold_out(
     Raises ValueError, which begins with the ``argument`` that has the fraction, if either part would have no rows.
     """
     if times is None:
-        try:
-            return split_rows(rows, fraction, seed, labels, groups)
-        except ValueError as error:
-            raise ValueError(str(error).replace("val_fraction", argument)) from error
+        return split_rows(rows, fraction, seed, labels, groups, argument)
     sorted_times = times[rows].sort().values
     count = max(1, round(fraction * len(rows)))
     held = times[rows] >= sorted_times[len(rows) - count]

@@ -189,7 +189,8 @@ class TextDataModule(TensorDataModule):
             is_test = kept >= len(first.columns["target"])
             rest, held, tested = kept[~is_test], kept[:0], kept[is_test]
         else:
-            rest, tested = split_rows(kept, self.hparams["test_fraction"], seed, labels)
+            test_fraction = self.hparams["test_fraction"]
+            rest, tested = split_rows(kept, test_fraction, seed, labels, argument="test_fraction")
             held = kept[:0]
         if not len(held):
             rest, held = split_rows(rest, fraction, seed, labels)

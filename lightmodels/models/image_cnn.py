@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightmodels.core.light_model import LightModel
+from lightmodels.metrics.class_values import class_values
 from lightmodels.metrics.epoch_means import MetricValue
-from lightmodels.metrics.weighted_loss import weighted_loss
 from lightmodels.optim.fused import fused_kwargs
 from lightmodels.optim.lr_schedules import one_cycle
 from lightmodels.utils import argument_checks
@@ -97,8 +97,7 @@ class ImageCNN(LightModel):
         x, y, *weights = batch
         logits = self(x)
         smoothing = self.hparams["label_smoothing"] if self.training else 0.0
-        losses = F.cross_entropy(logits, y, label_smoothing=smoothing, reduction="none")  # (B,)
-        return {"loss": weighted_loss(losses, weights), "acc": ((logits.argmax(dim=1) == y).sum(), len(x))}
+        return class_values(logits, y, weights, smoothing)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         hparams = self.hparams

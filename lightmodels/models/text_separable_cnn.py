@@ -77,7 +77,7 @@ class TextSeparableCNN(LightModel):
 
     def shared_step(self, batch: Sequence[Tensor]) -> dict[str, MetricValue]:
         x, y, *weights = batch
-        logits = self(mask_words(x, self.hparams["masking"]) if self.training and self.hparams["masking"] else x)
+        logits = self(mask_words(x, self.hparams["masking"]) if self.training else x)
         values = class_values(logits, y, weights)
         if self.auroc is None:
             return values

@@ -67,5 +67,7 @@ def test_two_groups_are_one_on_each_side(sizes):
 def test_splits_that_leave_nothing():
     with pytest.raises(ValueError, match=r"^val_fraction must leave rows for both parts, got 0.001 of 100 rows$"):
         split_rows(ROWS, 0.001, 0)
+    with pytest.raises(ValueError, match=r"^test_fraction must leave rows for both parts"):
+        split_rows(ROWS, 0.001, 0, argument="test_fraction")
     with pytest.raises(ValueError, match=r"^group: all rows are of one group"):
         split_rows(ROWS, 0.2, 0, groups=torch.zeros(100))
