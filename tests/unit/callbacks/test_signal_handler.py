@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -142,6 +143,21 @@ time.sleep(3600)
 def test_a_process_that_hangs_is_killed():
     assert subprocess.run([sys.executable, "-c", HANGS], timeout=SECONDS).returncode == 143
     assert signal_handler.DEADLINE == 30
+
+
+def test_ctrl_c_does_not_kill_a_single_process_whose_validation_is_long():
+    timers = []
+
+    class Listens(pl.Callback):
+        def on_validation_epoch_end(self, trainer, *_):
+            if not trainer.sanity_checking:
+                signal.raise_signal(signal.SIGINT)
+                timers.extend(each for each in threading.enumerate() if isinstance(each, threading.Timer))
+
+    trainer, _, history = fit([Listens()])
+    assert trainer.interrupted
+    assert len(history) == 1
+    assert timers == []
 
 
 SENDS = """
