@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from lightmodels.trainer.hardware import has_bfloat16
+
 DEFAULT, ACCELERATED, FLOOR, FLOOR_KEPT = "default", "accelerated", "floor", "floor_kept"
 TRAIN_COMMAND = "benchmarks.lightning_loops:train_command"
 
@@ -64,7 +66,9 @@ def further_flags(contender: str, task: str, gpus: int) -> list[str]:
     """Of ``train.py``: compiled steps accelerate tiny nets, half precision large convolutions."""
     if contender != ACCELERATED:
         return []
-    return COMPILED_STEPS if task in ("linear", "ring") else [*COMPILED, *BF16] if gpus else BF16
+    if task in ("linear", "ring"):
+        return COMPILED_STEPS
+    return [*COMPILED, *BF16] if gpus else BF16 if has_bfloat16() else COMPILED
 
 
 def check_losses(task: str, results: Results, epochs: int) -> None:

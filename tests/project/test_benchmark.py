@@ -1,14 +1,16 @@
 """benchmark.py: the loops learn the same, processes are measured, and the report is right."""
 
 import copy
+import importlib
 import sys
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 
 import benchmark as benchmark_command
 import pytest
 import torch
-from benchmarks import contenders, lightning_loops, plain, processes, report
+from benchmarks import contenders, lightning_loops, phases, plain, processes, report
 from benchmarks.contenders import CONTENDERS, EPOCHS, BenchmarkError, check_losses
 from helpers import ROOT
 from helpers.commands import command, error_line, read_json
@@ -217,3 +219,18 @@ def test_goals_are_reported_as_met_or_missed():
     assert "| aim: lightmodels, accelerated | ring | 0.60x | 0.70x, missed |" in lines
     assert "goal" not in report.section("loops", figures | {"machine": {"gpu": "one"}})
     assert "goal" not in report.section("loops", figures | {"loops": {"ring": {"floor": ring["floor"]}}})
+
+
+def test_phases_are_functions_that_exist_and_count_alone(monkeypatch):
+    for paths in (paths for functions in phases.FUNCTIONS.values() for paths in functions.values()):
+        for path in paths:
+            module, _, name = path.partition(":")
+            assert callable(attrgetter(name)(importlib.import_module(module))), path
+    now = iter([1.0, 3.0, 6.0, 10.0, 15.0])  # seconds since boot
+    monkeypatch.setattr(phases.time, "clock_gettime", lambda clock: next(now))
+    clock = phases.Clock()
+    clock.last = 0.0  # the process's begin
+    with clock.phase("outer"), clock.phase("inner"):
+        pass
+    clock.switch("end")
+    assert clock.seconds == {"interpreter": 1.0 + 5.0, "outer": 2.0 + 4.0, "inner": 3.0}
