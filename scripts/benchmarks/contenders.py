@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-from lightmodels.trainer.hardware import has_bfloat16
-
 DEFAULT, ACCELERATED, FLOOR, FLOOR_KEPT = "default", "accelerated", "floor", "floor_kept"
 TRAIN_COMMAND = "benchmarks.lightning_loops:train_command"
 
@@ -68,6 +66,8 @@ def further_flags(contender: str, task: str, gpus: int) -> list[str]:
         return []
     if task in ("linear", "ring"):
         return COMPILED_STEPS
+    from lightmodels.trainer.hardware import has_bfloat16  # which the plain loops do not import
+
     return [*COMPILED, *BF16] if gpus else BF16 if has_bfloat16() else COMPILED
 
 
