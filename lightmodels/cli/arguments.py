@@ -69,7 +69,7 @@ TUNING = """Searches the hyper-parameters of a task by Optuna, on its validation
 Flags are those of train. A range, --model.lr 1e-4..1e-1 (logarithmic if its ends differ a hundredfold), or a list
 of values, --data.batch_size 32,64 or --model.hidden "[64],[256,128]", is searched; all others are the same in
 each trial. The same command with the --run_dir of a study continues it."""
-NOT_FOR_TUNING = ("--resume", "--seeds", "--summary", "--override", "--print_config")  # flags of train
+NOT_FOR_TUNING = ("--resume", "--seeds", "--summary", "--dry_run", "--override", "--print_config")  # flags of train
 
 
 class TuneParser(Parser):

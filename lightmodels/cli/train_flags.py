@@ -16,16 +16,28 @@ from lightmodels.cli.exit_codes import UsageError, command_name, normalize_flag
 from lightmodels.cli.help_page import DESCRIPTION, Formatter, shortened_help
 from lightmodels.cli.resume_flags import find_checkpoint, newest_run, parse_resumed
 from lightmodels.cli.tasks import TASKS, Task
+from lightmodels.visualization.loggers import LOGGERS
 
 PLAIN_DATA = ("seed", "data_dir")  # arguments of data modules with a plain flag
-PLAIN_TRAINER = ("gpus", "tpu_cores", "run_dir", "max_epochs", "save_every_n_steps")  # the Trainer's
-NOT_FLAGS = ("callbacks", "logger", "plugins", "default_root_dir")
+PLAIN_TRAINER = ("gpus", "tpu_cores", "run_dir", "max_epochs", "save_every_n_steps", "logger")  # the Trainer's
+NOT_FLAGS = ("callbacks", "plugins", "default_root_dir")
 NAMES = {  # options of the Trainer that take an object too: as flags only names, as a class path can run any code
     "accelerator": (str, "auto"),
     "strategy": (str, "auto"),
     "profiler": (str | None, None),
 }
-NOT_SAVED = ("config", "run_dir", "resume", "override", "print_config", "seeds", "summary", "quiet", "verbose")
+NOT_SAVED = (
+    "config",
+    "run_dir",
+    "resume",
+    "override",
+    "print_config",
+    "seeds",
+    "summary",
+    "dry_run",
+    "quiet",
+    "verbose",
+)
 # Long name: short name.
 SHORT_NAMES = {f"--trainer.{name}": f"--{name}" for name in ("compile", "precision", "steps_per_execution", "tf32")}
 SHORT_NAMES["--model_class"] = "--model"
@@ -179,7 +191,6 @@ def make_parser(task_name: str, model: str) -> Parser:
     parser.add_class_arguments(Trainer, "trainer", skip=skipped, fail_untyped=False)
     for name, (kind, default) in NAMES.items():
         parser.add_argument(f"--trainer.{name}", type=kind, default=default, help=f"{name} of Lightning, by its name")
-    parser.add_argument("--trainer.logger", type=bool, default=True, help="write TensorBoard event files")
     defaults = {name: value for name, value in task.defaults.items() if name != "max_epochs"}
     parser.set_defaults(defaults)
     return parser
@@ -205,9 +216,11 @@ def add_plain_flags(parser: Parser, name: str, task: Task) -> None:
     add("--override", action="store_true", help="resume although settings have changed")
     add("--save_every_n_steps", type=int | None, help="save last.ckpt within epochs too")
     add = parser.add_argument_group("Output").add_argument
+    add("--logger", choices=[*LOGGERS, "none"], default="tensorboard", help="where metrics are logged, besides files")
     add("--quiet", action="store_true", help="print results and errors only")
     add("--verbose", action="store_true", help="print layers and Lightning's messages too")
     add("--summary", action="store_true", help="print the model's layers, then exit")
+    add("--dry_run", action="store_true", help="print what would be trained, then exit")
 
 
 def changed_options(parser: Parser, options: Namespace, group: str) -> dict[str, Any]:

@@ -213,6 +213,7 @@ class Tuning:
             write_file(self.run_dir / "config.yaml", dump_config(parser, options))
 
     def _summary(self, result: TuningResult) -> str:
+        view = f"tensorboard --logdir {shlex.quote(str(self.run_dir))}"
         config, train = self.run_dir / "config.yaml", command_name().replace("tune", "train")
         ended = Counter(outcome(trial, self.monitor).split()[0] for trial in finished(result.study))
         complete = f"{len(result.trials)} complete, {ended['pruned']} pruned, {ended['failed:']} failed"
@@ -220,6 +221,6 @@ class Tuning:
             complete,
             table(result, self.monitor),
             f"{console.printable(str(self.run_dir))}: study.db, trials, config.yaml of trial {result.trials[0].number}",
-            f"tensorboard --logdir {shlex.quote(str(self.run_dir))}",
+            *([view] if self.options.logger == "tensorboard" else []),
             f"{train} --config {shlex.quote(str(config))}",
         ])  # fmt: skip

@@ -16,6 +16,7 @@ from lightmodels.trainer import run_directory
 from lightmodels.trainer.trainer import Trainer
 from lightmodels.tuning.space import Space
 from lightmodels.utils.data_error import one_line
+from lightmodels.visualization.loggers import end_run
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -67,6 +68,8 @@ def fit_trial(trainer: Trainer, model: pl.LightningModule, data: Any, report: Tr
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stop
         raise
+    finally:
+        end_run(trainer)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if not report.values:
