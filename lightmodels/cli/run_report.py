@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,9 @@ from lightmodels.metrics.report import Report, evaluation_report
 from lightmodels.trainer.run_directory import next_directory
 from lightmodels.utils import console
 from lightmodels.utils.atomic_file import replace_file, write_file
-from lightmodels.visualization.loggers import find_writer
+from lightmodels.visualization.loggers import TRACKING_URI, find_writer
+
+FILES = ("metrics.json", "history.csv", "config.yaml", "checkpoints", "figures")  # of a run
 
 
 def headline(task: str, model: LightModel, trainer: Trainer, data: TensorDataModule | None) -> str:
@@ -42,9 +43,9 @@ def plan(
         batches, limit = len(data.train_dataloader()), trainer.limit_train_batches
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         lines.append(f"{options.max_epochs} epochs of {batches:,} batches of up to {data.batch_size:,} rows")
-    seeds = f", for {options.seeds} seeds" if options.seeds else ""
+    more = f", for {options.seeds} seeds" if options.seeds else f", resumes {options.resume}" if options.resume else ""
     run_dir = options.run_dir or str(next_directory(Path("runs", options.task)))
-    return "\n".join([*lines, f"run directory: {console.printable(run_dir)}{seeds}"])
+    return "\n".join([*lines, console.printable(f"run directory: {run_dir}{more}")])
 
 
 def count_parameters(model: LightModel) -> int:
@@ -131,7 +132,7 @@ def view_commands(run_dir: str, logger: str) -> list[str]:
     """The command that shows what a logger has written to a directory, if there is one."""
     if logger == "tensorboard":
         return [f"tensorboard --logdir {shlex.quote(run_dir)}"]
-    if logger == "mlflow" and "MLFLOW_TRACKING_URI" not in os.environ:
+    if logger == "mlflow" and not TRACKING_URI:
         return [f"mlflow ui --backend-store-uri {shlex.quote(f'sqlite:///{run_dir}/mlflow.db')}"]
     return []  # Weights & Biases prints its own
 
@@ -139,11 +140,12 @@ def view_commands(run_dir: str, logger: str) -> list[str]:
 def format_results(trainer: Trainer, tested: dict[str, float], epochs: int, report: Report | None, logger: str) -> str:
     """The last lines of a run: test results and the report on them, run directory, what to do with it."""
     best, run_dir = trainer.best_epoch, console.printable(str(trainer.run_dir))
+    files = [name for name in FILES if Path(str(trainer.run_dir), name).exists()]
     values = "  ".join(f"{name} {value:.4f}" for name, value in tested.items())
     lines = [
         f"{f'best epoch {best}' if best else f'last epoch {epochs}'} of {epochs}: {values}",
         *([] if report is None else report.lines()),
-        f"{run_dir}: metrics.json, history.csv, config.yaml, checkpoints, figures",
+        f"{run_dir}: {', '.join(files)}",
         *next_commands(run_dir, command_name(), logger),
     ]
     return "\n".join(lines)

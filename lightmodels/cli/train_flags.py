@@ -1,9 +1,9 @@
 """The flags of train.py: a few plain ones, and dotted ones from the constructors' signatures."""
 
 import argparse
-import difflib
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,9 +11,10 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lightmodels import Trainer
 from lightmodels.cli import config_files, exit_codes, torchrun_restart
+from lightmodels.cli.arguments import GPUS, TPU_CORES
 from lightmodels.cli.config_files import configured
 from lightmodels.cli.exit_codes import UsageError, command_name, normalize_flag
-from lightmodels.cli.help_page import DESCRIPTION, Formatter, shortened_help
+from lightmodels.cli.help_page import DESCRIPTION, SIZES, Formatter, shortened_help
 from lightmodels.cli.resume_flags import find_checkpoint, newest_run, parse_resumed
 from lightmodels.cli.tasks import TASKS, Task
 from lightmodels.visualization.loggers import LOGGERS
@@ -41,6 +42,7 @@ NOT_SAVED = (
 # Long name: short name.
 SHORT_NAMES = {f"--trainer.{name}": f"--{name}" for name in ("compile", "precision", "steps_per_execution", "tf32")}
 SHORT_NAMES["--model_class"] = "--model"
+SYNONYMS = {"learning_rate": "lr", "epochs": "max_epochs", "num_epochs": "max_epochs"}  # for unknown flags
 SWITCHES = ("--compile", "--tf32")  # need no value
 TYPE_NAMES = {
     "<class 'float'>": "a finite number",
@@ -63,8 +65,7 @@ class Parser(ArgumentParser):
     def _one_line(self, message: str) -> str:
         if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
             flag = unknown[1].partition("=")[0]
-            similar = similar_flag(flag, list(self._option_string_actions))
-            return f"unknown flag {flag}" + (f"; did you mean {similar}?" if similar else "")
+            return f"unknown flag {flag}{advice(flag, list(self._option_string_actions))}"
         key = re.search(r'Parser key "([^"]+)":', message)
         value = re.search(r"(?:Given|Got) value: (.*)", message)
         types = re.findall(r"Expected an? (.+?)(?:\. Got.*)?$", message, re.MULTILINE)
@@ -75,14 +76,37 @@ class Parser(ArgumentParser):
         return re.sub(r"\b(?=(?:data|model)\.)", "--", message.removeprefix("argument "))
 
 
-def similar_flag(flag: str, known: Sequence[str]) -> str | None:
-    """The flag that was probably meant: one that ends in it, such as ``--model.lr`` for ``--lr``, or a similar one."""
-    name = flag.removeprefix("--")
-    ending = [each for each in known if each.endswith(f".{name}")]
-    last_parts = {each.rpartition(".")[2]: each for each in known if "." in each}
-    close = difflib.get_close_matches(name, last_parts, n=1, cutoff=0.8) if len(name) > 2 else []
-    similar = difflib.get_close_matches(flag, known, n=1)
-    return next(iter([*ending, *(last_parts[each] for each in close), *similar]), None)
+def advice(flag: str, known: Sequence[str]) -> str:
+    """What to do about an unknown flag: the one that was probably meant, or, of ``--model.…``, those there are.
+
+    Examples:
+        >>> known = ["--seed", "--model.lr", "--model.dropout", "--data.batch_size"]
+        >>> [advice(flag, known) for flag in ("--lr", "--model.drop", "--model.batch_size")]
+        ['; did you mean --model.lr?', '; did you mean --model.dropout?', '; did you mean --data.batch_size?']
+        >>> advice("--model.width", known)
+        '; there are --model.lr, --model.dropout'
+    """
+    group, dot, name = flag.removeprefix("--").rpartition(".")
+    name = SYNONYMS.get(name, name)
+    flags = {each.removeprefix("--").rpartition(".")[2]: each for each in reversed(known) if is_shown(each)}
+    there = {last: each for last, each in reversed(flags.items()) if dot and each.startswith(f"--{group}.")}
+    close = get_close_matches(name, flags, n=1, cutoff=0.8) if len(name) > 2 else []
+    close += get_close_matches(name, there, n=1) or ([] if dot else get_close_matches(name, flags, n=1, cutoff=0.7))
+    if meant := [flags[each] for each in (name, *close) if each in flags]:
+        return f"; did you mean {meant[0]}?"
+    return (
+        "; --print_config shows all options"
+        if group == "trainer"
+        else f"; there are {', '.join(there.values())}"
+        if there
+        else ""
+    )
+
+
+def is_shown(flag: str) -> bool:
+    """Whether a flag is one that users give; not ``--model``, ``--model.help``, ``--model.hidden+`` and sizes."""
+    group, dot, name = flag.removeprefix("--").partition(".")
+    return not (flag.endswith("+") or (group in ("model", "data", "trainer") and (not dot or name in ("help", *SIZES))))
 
 
 def parse(argv: Sequence[str]) -> tuple[Namespace, Parser]:
@@ -183,7 +207,7 @@ def make_parser(task_name: str, model: str) -> Parser:
     parser = Parser(prog=prog, description=DESCRIPTION, formatter_class=Formatter, allow_abbrev=False)
     parser.parser_mode = config_files.MODE
     parser.usage = f"{prog} [--task TASK] [flags]"
-    parser.add_argument("--config", action="config", help="YAML file of options; later flags override it")
+    parser.add_argument("--config", action="config", help="YAML file of options; flags after it override it")
     add_plain_flags(parser, task_name, task)
     parser.add_class_arguments(task.model, "model")
     parser.add_class_arguments(task.data, "data", skip=set(PLAIN_DATA))
@@ -200,27 +224,32 @@ def add_plain_flags(parser: Parser, name: str, task: Task) -> None:
     """The flags without a dot, in the groups that ``--help`` shows."""
     epochs, models = task.max_epochs, list(TASKS[name].models)
     add = parser.add_argument_group("Run").add_argument
-    add("--task", choices=list(TASKS), default=name, help="task, ring if left out; decides the flags below")
+    add(
+        "--task",
+        choices=list(TASKS),
+        default=name,
+        help="task to train (default: ring); it decides which flags follow below",
+    )
     about = "class of the model" if len(models) > 1 else argparse.SUPPRESS
     add("--model_class", choices=models, default=task.model.__name__, help=about)
-    add("--max_epochs", type=int | None, help=f"epochs to train, {epochs} if left out")
-    add("--seed", type=int, default=0, help="seed of data, weights and order")
+    add("--max_epochs", type=int | None, help=f"number of epochs (default: {epochs})")
+    add("--seed", type=int, default=0, help="seed of the data, the weights and the order of the rows")
     add("--seeds", type=int | None, help="train N times with consecutive seeds")
     add = parser.add_argument_group("Devices and directories").add_argument
-    add("--gpus", type=int | str | None, help="count, -1 (all), indices like 0,1, or 0 (CPU)")
-    add("--tpu_cores", type=int | str | None, help="count, -1 (all), or indices like 0,1")
+    add("--gpus", type=int | str | None, help=GPUS)
+    add("--tpu_cores", type=int | str | None, help=TPU_CORES)
     add("--data_dir", type=str, default="data", help="directory of the data files")
-    add("--run_dir", type=str | None, help="run directory, runs/TASK/N if left out")
+    add("--run_dir", type=str | None, help="directory of this run (default: runs/TASK/1, 2, …)")
     add = parser.add_argument_group("Resuming").add_argument
-    add("--resume", type=str | None, help="checkpoint, or 'last' for the newest run's")
-    add("--override", action="store_true", help="resume although settings have changed")
-    add("--save_every_n_steps", type=int | None, help="save last.ckpt within epochs too")
+    add("--resume", type=str | None, help="continue from a checkpoint, or from the last one of the newest run")
+    add("--override", action="store_true", help="resume even if settings have changed")
+    add("--save_every_n_steps", type=int | None, help="save last.ckpt every N steps, not only after each epoch")
     add = parser.add_argument_group("Output").add_argument
-    add("--logger", choices=[*LOGGERS, "none"], default="tensorboard", help="where metrics are logged, besides files")
-    add("--quiet", action="store_true", help="print results and errors only")
-    add("--verbose", action="store_true", help="print layers and Lightning's messages too")
-    add("--summary", action="store_true", help="print the model's layers, then exit")
-    add("--dry_run", action="store_true", help="print what would be trained, then exit")
+    add("--logger", choices=[*LOGGERS, "none"], default="tensorboard", help="where to log metrics")
+    add("--quiet", action="store_true", help="print only results and errors")
+    add("--verbose", action="store_true", help="also print the model's layers and Lightning's messages")
+    add("--summary", action="store_true", help="print the model's layers, and exit")
+    add("--dry_run", action="store_true", help="print what would be trained, and exit")
 
 
 def changed_options(parser: Parser, options: Namespace, group: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class GitState:
         return self._process is None or self._process.poll() is not None
 
     def describe(self, timeout: float = 5) -> str | None:
-        """The commit, and how many files have changed; None without git, repository, commit or answer."""
+        """The commit, and whether the tracked files are as in it; None without git, repository, commit or answer."""
         if self._process is None:
             return None
         try:
@@ -38,4 +38,4 @@ class GitState:
         if self._process.returncode or commit == "(initial)":
             return None
         changed = sum(not line.startswith("#") for line in lines)
-        return f"{commit[:12]}, {f'{changed} changed files' if changed else 'no changes'}"
+        return f"{commit[:12]}, {f'uncommitted changes in {changed} of its files' if changed else 'clean'}"

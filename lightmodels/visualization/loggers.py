@@ -14,6 +14,7 @@ from lightmodels.utils import distributed
 
 LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")
 PROJECT = "lightmodels"  # of Weights & Biases, and the experiment of MLflow
+TRACKING_URI = os.environ.get("MLFLOW_TRACKING_URI")  # read once, as MLflow itself sets it to that of each logger
 
 
 class EpochSteps:
@@ -72,8 +73,7 @@ def make_logger(name: str, run_dir: Path) -> Logger | None:
     if name == "mlflow":
         if distributed.rank() > 0:  # it would create a database
             return DummyLogger()
-        uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{run_dir.absolute()}/mlflow.db")
-        return EpochMLFlowLogger(PROJECT, str(run_dir), uri)
+        return EpochMLFlowLogger(PROJECT, str(run_dir), TRACKING_URI or f"sqlite:///{run_dir.absolute()}/mlflow.db")
     if find_spec("tensorboard") is None:
         if distributed.rank() == 0:
             print("no event files: tensorboard is not installed", flush=True)

@@ -256,3 +256,21 @@ def test_the_recipes_are_valid(train, path):
     ended = train("--config", path, "--print_config")
     assert (ended.code, ended.err) == (0, "")
     assert f"task: {path.stem.rpartition('-')[0].removesuffix('-same')}" in ended.out
+
+
+def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(train):
+    Path("runs/ring/4").mkdir(parents=True)
+    before = sorted(Path().rglob("*"))
+    ended = train(*SMALL, "--dry_run", "--trainer.limit_train_batches", 0.7, "--seeds", 3)
+    assert ended == (0, (
+        "ring: RingDNN, 61 parameters; rows: 280 train, 120 val, 200 test; on 1 x cpu\n"
+        "2 epochs of 2 batches of up to 100 rows\n"
+        "run directory: runs/ring/5, for 3 seeds\n"
+    ), "")  # fmt: skip
+    ended = train("--task", "mnist", "--dry_run", "--data_dir", "none", "--run_dir", "here")
+    first, second, last = ended.out.splitlines()
+    assert first == "mnist: MNISTCNN, 53,994 parameters; rows: not known yet; on 1 x cpu"
+    assert second.startswith("10 epochs; to download: MNIST/raw/train-images-idx3-ubyte.gz, ")
+    assert (ended.code, ended.err, last) == (0, "", "run directory: here")
+    assert error_line(train("--dry_run", "--gpus", 99)).startswith("train.py: --gpus=99 requested, but ")
+    assert sorted(Path().rglob("*")) == before
