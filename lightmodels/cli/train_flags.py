@@ -3,7 +3,6 @@
 import argparse
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +16,7 @@ from lightmodels.cli.exit_codes import UsageError, command_name, normalize_flag
 from lightmodels.cli.help_page import DESCRIPTION, SIZES, Formatter, shortened_help
 from lightmodels.cli.resume_flags import find_checkpoint, newest_run, parse_resumed
 from lightmodels.cli.tasks import TASKS, Task
+from lightmodels.cli.unknown_flags import describe
 from lightmodels.visualization.loggers import LOGGERS
 
 PLAIN_DATA = ("seed", "data_dir")  # arguments of data modules with a plain flag
@@ -42,7 +42,6 @@ NOT_SAVED = (
 # Long name: short name.
 SHORT_NAMES = {f"--trainer.{name}": f"--{name}" for name in ("compile", "precision", "steps_per_execution", "tf32")}
 SHORT_NAMES["--model_class"] = "--model"
-SYNONYMS = {"learning_rate": "lr", "epochs": "max_epochs", "num_epochs": "max_epochs"}  # for unknown flags
 SWITCHES = ("--compile", "--tf32")  # need no value
 TYPE_NAMES = {
     "<class 'float'>": "a finite number",
@@ -64,8 +63,7 @@ class Parser(ArgumentParser):
 
     def _one_line(self, message: str) -> str:
         if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
-            flag = unknown[1].partition("=")[0]
-            return f"unknown flag {flag}{advice(flag, list(self._option_string_actions))}"
+            return describe(unknown[1], [flag for flag in self._option_string_actions if is_shown(flag)])
         key = re.search(r'Parser key "([^"]+)":', message)
         value = re.search(r"(?:Given|Got) value: (.*)", message)
         types = re.findall(r"Expected an? (.+?)(?:\. Got.*)?$", message, re.MULTILINE)
@@ -74,33 +72,6 @@ class Parser(ArgumentParser):
         if key and value and expected:
             return f"--{key[1]} must be {expected}, got {value[1]}"
         return re.sub(r"\b(?=(?:data|model)\.)", "--", message.removeprefix("argument "))
-
-
-def advice(flag: str, known: Sequence[str]) -> str:
-    """What to do about an unknown flag: the one that was probably meant, or, of ``--model.…``, those there are.
-
-    Examples:
-        >>> known = ["--seed", "--model.lr", "--model.dropout", "--data.batch_size"]
-        >>> [advice(flag, known) for flag in ("--lr", "--model.drop", "--model.batch_size")]
-        ['; did you mean --model.lr?', '; did you mean --model.dropout?', '; did you mean --data.batch_size?']
-        >>> advice("--model.width", known)
-        '; there are --model.lr, --model.dropout'
-    """
-    group, dot, name = flag.removeprefix("--").rpartition(".")
-    name = SYNONYMS.get(name, name)
-    flags = {each.removeprefix("--").rpartition(".")[2]: each for each in reversed(known) if is_shown(each)}
-    there = {last: each for last, each in reversed(flags.items()) if dot and each.startswith(f"--{group}.")}
-    close = get_close_matches(name, flags, n=1, cutoff=0.8) if len(name) > 2 else []
-    close += get_close_matches(name, there, n=1) or ([] if dot else get_close_matches(name, flags, n=1, cutoff=0.7))
-    if meant := [flags[each] for each in (name, *close) if each in flags]:
-        return f"; did you mean {meant[0]}?"
-    return (
-        "; --print_config shows all options"
-        if group == "trainer"
-        else f"; there are {', '.join(there.values())}"
-        if there
-        else ""
-    )
 
 
 def is_shown(flag: str) -> bool:

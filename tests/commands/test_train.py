@@ -106,7 +106,9 @@ def test_help_is_about_a_page_that_begins_with_the_task(train, task):
     titles = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert titles[:5] == ["General:", "Run:", "Devices and directories:", "Resuming:", "Output:"]
     text = "\n".join(lines)
-    assert not any(each in text for each in ("``", "null", "Optional["))
+    assert len(set(titles)) == len(titles)
+    assert not any(each in text for each in ("``", "null", "Optional[", "True", "False", " X|", "(256"))
+    assert "--trainer.figures true|false" in text
     flags = "task gpus tpu_cores max_epochs seed data_dir run_dir resume config print_config precision compile"
     own = "model.masking data.max_length" if task == "reuters" else ""
     assert all(f"--{flag}" in text for flag in f"{flags} {own}".split())
@@ -117,7 +119,7 @@ BAD = [
     (["--model.lrr", 1], "unknown flag --model.lrr; did you mean --model.lr?"),
     (["--model.lrr=1"], "unknown flag --model.lrr; did you mean --model.lr?"),
     (["--nonsense"], "unknown flag --nonsense"),
-    (["mnist"], "unknown flag mnist"),
+    (["mnist"], "unknown argument mnist"),
     (["--model.lr", 0], "--model.lr must be a finite number above 0, got 0.0"),
     (["--model.lr", "nan"], "--model.lr must be a finite number, got nan"),
     (["--model.lr", "fast"], "--model.lr must be a finite number, got fast"),

@@ -1,0 +1,34 @@
+"""What commands say about a flag that they do not know."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+SYNONYMS = {"learning_rate": "lr", "epochs": "max_epochs", "num_epochs": "max_epochs"}
+
+
+def describe(argument: str, known: Sequence[str]) -> str:
+    """The message: the flag that was probably meant, or those that begin as it does.
+
+    Args:
+        argument: what was given, such as ``--lr=0.1``.
+        known: all flags.
+
+    Examples:
+        >>> known = ["--seed", "--model.lr", "--model.dropout", "--data.batch_size"]
+        >>> describe("--lr=0.1", known)
+        'unknown flag --lr; did you mean --model.lr?'
+        >>> describe("--model.width", known)
+        'unknown flag --model.width; there are --model.lr, --model.dropout'
+    """
+    flag = argument.partition("=")[0]
+    group, dot, name = flag.removeprefix("--").rpartition(".")
+    name = SYNONYMS.get(name, name)
+    flags = {each.removeprefix("--").rpartition(".")[2]: each for each in reversed(known)}
+    there = {last: each for last, each in reversed(flags.items()) if dot and each.startswith(f"--{group}.")}
+    close = get_close_matches(name, flags, n=1, cutoff=0.8) if len(name) > 2 else []
+    close += get_close_matches(name, there, n=1) or ([] if dot else get_close_matches(name, flags, n=1, cutoff=0.7))
+    meant = [flags[each] for each in (name, *close) if each in flags]
+    advice = f"did you mean {meant[0]}?" if meant else f"there are {', '.join(there.values())}" if there else ""
+    if group == "trainer" and not meant:
+        advice = "--print_config shows all options"
+    return f"unknown {'flag' if flag.startswith('-') else 'argument'} {flag}" + (advice and f"; {advice}")
