@@ -42,7 +42,7 @@ def _at_least_one(text: str) -> int:
     try:
         number = int(text)
     except ValueError:
-        raise UsageError(f"--top: invalid int value: {text!r}") from None
+        raise UsageError(f"--top must be a whole number, got {text!r}") from None
     if number < 1:
         raise UsageError(f"--top must be at least 1, got {number}")
     return number
@@ -105,10 +105,12 @@ class TuneParser(Parser):
         if options.trials < 1:
             raise UsageError(f"--trials must be at least 1, got {options.trials}")
         if bool(options.storage) != bool(options.study):
-            raise UsageError("--storage and --study go together: where the study is, and its name there")
+            raise UsageError("--storage and --study must be given together")
         flags = [arg.partition("=")[0] for arg in rest]
         if refused := [flag for flag in flags if flag in NOT_FOR_TUNING]:
-            raise UsageError(f"{refused[0]} is a flag of train only; a study continues with the same --run_dir")
+            raise UsageError(
+                f"{refused[0]} is a flag of train, not of tune; to continue a study, repeat its command with --run_dir"
+            )
         return options
 
 

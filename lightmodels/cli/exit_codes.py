@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from lightmodels.cli.unknown_flags import describe
+from lightmodels.cli.parse_errors import explain
 from lightmodels.utils import console
 
 INVALID_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
@@ -35,9 +35,7 @@ class Parser(ArgumentParser):
     """A parser with one-line errors, which accepts ``-`` for ``_`` in flag names."""
 
     def error(self, message: str) -> NoReturn:
-        known, (what, _, rest) = list(self._option_string_actions), message.partition(": ")
-        unknown = describe(rest.split(" ")[0], known) if what == "unrecognized arguments" else None
-        raise UsageError(unknown or message.removeprefix("argument "))
+        raise UsageError(explain(message, list(self._option_string_actions)))
 
     def parse(self, argv: Sequence[str]) -> Namespace:
         return self.parse_args([normalize_flag(arg) for arg in argv])

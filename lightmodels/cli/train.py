@@ -209,7 +209,7 @@ def remove_run(run_dir: Path) -> None:
 def how_to_resume(run_dir: Path) -> str:
     """The line on what an interrupted run has saved."""
     path = run_dir / "checkpoints" / "last.ckpt"
-    return f"its state is saved: --resume {path} continues it" if path.is_file() else "nothing is saved"
+    return f"the state is saved: to continue, pass --resume {path}" if path.is_file() else "nothing was saved"
 
 
 @contextmanager

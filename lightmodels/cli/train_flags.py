@@ -14,9 +14,9 @@ from lightmodels.cli.arguments import GPUS, TPU_CORES
 from lightmodels.cli.config_files import configured
 from lightmodels.cli.exit_codes import UsageError, command_name, normalize_flag
 from lightmodels.cli.help_page import DESCRIPTION, SIZES, Formatter, shortened_help
+from lightmodels.cli.parse_errors import explain
 from lightmodels.cli.resume_flags import find_checkpoint, newest_run, parse_resumed
 from lightmodels.cli.tasks import TASKS, Task
-from lightmodels.cli.unknown_flags import describe
 from lightmodels.visualization.loggers import LOGGERS
 
 PLAIN_DATA = ("seed", "data_dir")  # arguments of data modules with a plain flag
@@ -62,8 +62,6 @@ class Parser(ArgumentParser):
         raise UsageError(self._one_line(message)) from ex
 
     def _one_line(self, message: str) -> str:
-        if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
-            return describe(unknown[1], [flag for flag in self._option_string_actions if is_shown(flag)])
         key = re.search(r'Parser key "([^"]+)":', message)
         value = re.search(r"(?:Given|Got) value: (.*)", message)
         types = re.findall(r"Expected an? (.+?)(?:\. Got.*)?$", message, re.MULTILINE)
@@ -71,7 +69,8 @@ class Parser(ArgumentParser):
         expected = " or ".join(dict.fromkeys(name for name in names if "None" not in name))
         if key and value and expected:
             return f"--{key[1]} must be {expected}, got {value[1]}"
-        return re.sub(r"\b(?=(?:data|model)\.)", "--", message.removeprefix("argument "))
+        message = explain(message, [flag for flag in self._option_string_actions if is_shown(flag)])
+        return re.sub(r"(?<!-)\b(?=(?:data|model)\.)", "--", message)
 
 
 def is_shown(flag: str) -> bool:
@@ -164,12 +163,14 @@ def check_values(options: Namespace) -> None:
         limit = f"at most --max_epochs, which is {options.max_epochs}"
         raise UsageError(f"--trainer.check_val_every_n_epoch must be {limit}, got {every}: no epoch would be validated")
     if options.quiet and options.verbose:
-        raise UsageError("--quiet and --verbose exclude each other")
+        raise UsageError("--quiet cannot be combined with --verbose")
     last_seed = options.seed + (options.seeds or 1) - 1
     if last_seed >= 2**32:
         raise UsageError(f"--seed must be below 2**32, got {last_seed}")
-    if options.seeds is not None and (options.seeds < 2 or options.resume):
-        raise UsageError(f"--seeds must be at least 2, and not be used with --resume, got {options.seeds}")
+    if options.seeds is not None and options.resume:
+        raise UsageError("--seeds cannot be combined with --resume")
+    if options.seeds is not None and options.seeds < 2:
+        raise UsageError(f"--seeds must be at least 2, got {options.seeds}")
 
 
 def make_parser(task_name: str, model: str) -> Parser:

@@ -73,7 +73,7 @@ def fit_trial(trainer: Trainer, model: pl.LightningModule, data: Any, report: Tr
     if trainer.interrupted:
         raise KeyboardInterrupt
     if not report.values:
-        raise ValueError("data must have validation rows, by which the best trial is chosen")
+        raise ValueError("data must have validation rows, which decide on the best trial")
     best = min if report.trial.study.direction.name == "MINIMIZE" else max
     return None if report.is_pruned else best(report.values)
 
@@ -94,7 +94,7 @@ def open_study(storage: str | None, name: str | None, monitor: str, mode: Mode |
     import optuna
 
     if not monitor.startswith("val_"):
-        raise ValueError(f"monitor must be a metric of validation, such as val_loss, got {monitor!r}")
+        raise ValueError(f"monitor must be a validation metric, such as val_loss, got {monitor!r}")
     direction = f"{require_mode(monitor, mode, None)}imize"
     try:
         with _without_logs():
