@@ -13,7 +13,7 @@ import torch
 from benchmarks import contenders, report
 from benchmarks.contenders import CONTENDERS, DEFAULT, FLOOR, TRAIN_COMMAND, BenchmarkError, Results
 from benchmarks.lightning_loops import make_plain_task
-from benchmarks.processes import TRAIN, WORKER, interleave
+from benchmarks.processes import PHASES, TRAIN, WORKER, interleave, measure
 
 from lightmodels.cli.exit_codes import OutputError, Parser, UsageError, run
 from lightmodels.cli.tasks import TASKS
@@ -113,6 +113,19 @@ def measure_jobs(options: Namespace) -> dict[str, Results]:
     return results
 
 
+def measure_phases(options: Namespace) -> Results:
+    """Seconds of the phases of a training of each task, and of predicting one row."""
+    run_dir, row = f"{options.directory}/run", Path(options.directory, "row.csv")
+    row.write_text("0.5,0.5\n")
+    measure("ring", [*TRAIN, "--task", "ring", "--max_epochs", "1", "--gpus", "0", "--run_dir", run_dir])
+    commands = {"predict": [*PHASES, "predict", "--ckpt", f"{run_dir}/checkpoints/best.ckpt", str(row)]}
+    for task in options.tasks:
+        epochs = options.epochs or contenders.JOB_EPOCHS[task]
+        (train,) = make_commands(options, task, epochs, [DEFAULT], [*PHASES, "train"]).values()
+        commands[task] = train
+    return interleave(commands, options.rounds, warm_up=1)
+
+
 def make_commands(
     options: Namespace, task: str, epochs: int, names: Sequence[str], train: Sequence[str] = TRAIN
 ) -> dict[str, list[str]]:
@@ -130,7 +143,7 @@ def make_commands(
     return commands
 
 
-PARTS = {"loops": measure_loops, "startup": measure_startup, "jobs": measure_jobs}
+PARTS = {"loops": measure_loops, "startup": measure_startup, "jobs": measure_jobs, "phases": measure_phases}
 
 if __name__ == "__main__":
     run(main)

@@ -38,6 +38,8 @@ def section(part: str, figures: Mapping[str, Any]) -> str:
     if part == "startup":
         rows = [[name, spread(values["seconds"])] for name, values in results.items()]
         return f"### Start-up\n\n{table(['process', 'seconds'], rows)}"
+    if part == "phases":
+        return f"### Phases\n\n{phases(results)}"
     if part == "jobs":
         jobs = by_task(results, "seconds", "seconds of the process, x lightmodels", DEFAULT)
         return f"### Whole jobs\n\n{jobs}"
@@ -59,6 +61,20 @@ def goal_rows(tasks: Mapping[str, Results]) -> Iterator[list[str]]:
                 times = ratio(results[contender]["epoch_seconds"], results[FLOOR]["epoch_seconds"])
                 verdict = f"{times:.2f}x, {'met' if times <= limits[task] else 'missed'}"
                 yield [f"{kind}: {CONTENDERS[contender].label}", task, f"{limits[task]:.2f}x", verdict]
+
+
+def phases(jobs: Results) -> str:
+    """A row for each phase, a column for each job, with medians; the rest of the seconds is the process's end."""
+    names = dict.fromkeys(name for values in jobs.values() for name in values if name != "seconds")
+    columns = []
+    for values in jobs.values():
+        found = {name: median(values[name]) if name in values else None for name in names}
+        whole = median(values["seconds"])
+        columns.append([*found.values(), whole - sum(filter(None, found.values())), whole])
+    rows = zip([*names, "end of the process", "in all"], *columns, strict=True)
+    return table(
+        ["seconds", *jobs], [[name, *("-" if x is None else f"{x:.3f}" for x in cells)] for name, *cells in rows]
+    )
 
 
 def by_task(tasks: Mapping[str, Results], key: str, heading: str, base: str = "") -> str:
