@@ -210,6 +210,8 @@ class Trainer(pl.Trainer):
         self._signals.user_handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
         if self.strategy.root_device.type == "cpu":
             hardware.tune_allocator()
+            if self.is_global_zero:
+                hardware.warn_of_slow_precision(str(self.precision))
         try:
             with (
                 console.without_banners(),
