@@ -35,7 +35,7 @@ FUNCTIONS = {  # by command: the functions whose calls are a phase, less what th
                 f"{BOARD}:TensorBoardCallback.{hook}"
                 for hook in ("on_train_start", "on_train_epoch_start", "on_fit_end")
             ),
-            *(f"{VISUALIZATION}.tensorboard_logger:EpochLogger.{name}" for name in ("log_metrics", "finalize")),
+            *(f"{VISUALIZATION}.loggers:EpochTensorBoardLogger.{name}" for name in ("log_metrics", "finalize")),
         ],
         "checkpoints": [f"{CHECKPOINT}.{hook}" for hook in ("on_validation_end", "on_train_epoch_end", "on_train_end")],
         "test": ["lightmodels.trainer.trainer:Trainer.test"],
