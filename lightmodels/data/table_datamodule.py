@@ -6,10 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
-from lightmodels.data.duplicates import count_copies
+from lightmodels.data.duplicates import row_hashes, warn_of_copies
 from lightmodels.data.table_splits import as_times, group_numbers, hold_out, said_parts
 from lightmodels.data.table_targets import Target, find_target
 from lightmodels.data.tensor_datamodule import Splits, TensorDataModule, Tensors
@@ -18,7 +17,7 @@ from lightmodels.inputs.frames import UNNAMED, Frames, as_frame, fit_columns
 from lightmodels.inputs.table_files import import_pandas, read_frame
 from lightmodels.utils.data_error import DataError
 
-CHUNK = 2**15  # rows that are turned into tensors at a time
+CHUNK = 2**14  # rows that are turned into tensors at a time
 MAX_NAMES = 20  # of columns in a message
 ROLES = ("split", "group", "time", "sample_weight")  # arguments that name a column which is no feature
 Names = Sequence[str] | str | None  # of columns: ["a", "b"] or "a,b"
@@ -132,14 +131,12 @@ class TableDataModule(TensorDataModule):
         columns = fit_columns(frame[features], train.numpy(), self._names("categories", frame, where), where)
         self._info = {"kind": "frame", "features": features, "columns": columns, "others": others, **self._target.info}
         inputs, weights = Frames(self._info), self._weights(frame, where)
-        parts = [
-            (_inputs(inputs, frame, rows, where), y[rows], *(each[rows] for each in weights))
-            for rows in (train, val, test)
-        ]
+        rows = (train, val, test)
+        x = _inputs(inputs, frame, rows, where)
+        parts = [(values, y[part], *(each[part] for each in weights)) for values, part in zip(x, rows, strict=True)]
         if self._test_path is not None:
             parts[2] = self._test_file(inputs)
-        if copies := count_copies(parts[2][:2], parts[0][:2]):
-            rank_zero_warn(f"{where}: {copies:,} test rows are also training rows", stacklevel=2)
+        warn_of_copies(row_hashes(parts[2][:2]), row_hashes(parts[0][:2]), where, "rows")
         if self.hparams["class_weights"] == "balanced":
             balanced = self._target.balanced_weights(y, train)[train]
             parts[0] = (*parts[0][:2], balanced * parts[0][2] if weights else balanced)
@@ -196,7 +193,7 @@ class TableDataModule(TensorDataModule):
             if name not in frame.columns:
                 raise DataError(f"{where} has no column {name!r}, the target")
         inputs.check_columns(frame.columns, where)
-        x = _inputs(inputs, frame, torch.arange(len(frame)), where)
+        (x,) = _inputs(inputs, frame, [torch.arange(len(frame))], where)
         return x, self._target.encode(frame, where), *self._weights(frame, where)
 
     def _weights(self, frame: Any, where: str) -> list[Tensor]:
@@ -227,10 +224,14 @@ def _in_order(rows: Tensor, count: int) -> Tensor:
     return chosen.nonzero().flatten()
 
 
-def _inputs(inputs: Frames, frame: Any, rows: Tensor, where: str) -> Tensor:
-    """The inputs of some rows, float32 ``(N, num_features)``, made of a part of the table at a time."""
-    x = torch.empty(len(rows), inputs.num_features)
-    for start in range(0, len(rows), CHUNK):
-        part = rows[start : start + CHUNK]
-        x[start : start + CHUNK] = inputs.preprocess(inputs.encode(frame.iloc[part.numpy()], where))
-    return x
+def _inputs(inputs: Frames, frame: Any, parts: Sequence[Tensor], where: str) -> list[Tensor]:
+    """The inputs of the rows of each part, in order, float32 ``(N, num_features)``, made in one pass of the table."""
+    found = [torch.empty(len(rows), inputs.num_features) for rows in parts]
+    columns = {name: frame[name] for name in inputs.info["features"]}
+    for start in range(0, len(frame), CHUNK):
+        chunk = {name: column.iloc[start : start + CHUNK] for name, column in columns.items()}
+        x = inputs.preprocess(inputs.encode(chunk, where))
+        for rows, part in zip(parts, found, strict=True):
+            first, end = torch.searchsorted(rows, torch.tensor([start, start + CHUNK])).tolist()
+            torch.index_select(x, 0, rows[first:end] - start, out=part[first:end])
+    return found

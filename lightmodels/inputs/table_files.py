@@ -3,6 +3,7 @@
 import csv
 import importlib
 import io
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,15 +66,18 @@ def _read_text(pandas: Any, path: Path, texts: Sequence[str]) -> Any:
     names = Counter(_header(text, separator))
     if twice := [name for name, count in names.items() if count > 1]:
         raise DataError(f"{path} has {names[twice[0]]} columns named {twice[0]!r}: rename all but one")
+    options = {
+        "sep": separator,
+        "encoding": "utf-8-sig",
+        "skipinitialspace": f"{separator} " in text,  # slower
+        "dtype": dict.fromkeys(texts, str),
+    }
     try:
-        return pandas.read_csv(
-            path,
-            sep=separator,
-            encoding="utf-8-sig",
-            skipinitialspace=f"{separator} " in text,  # slower
-            low_memory=False,
-            dtype=dict.fromkeys(texts, str),
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pandas.errors.DtypeWarning)
+            return pandas.read_csv(path, **options)
+    except pandas.errors.DtypeWarning:  # parts of a column hold different kinds of values
+        return pandas.read_csv(path, **options, low_memory=False)  # slower
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text") from error
 
