@@ -6,6 +6,7 @@ Importing the package imports nothing else: each name brings its module along wh
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from lightmodels.utils import lazy_torchmetrics
 from lightmodels.utils.fast_import import gc_paused
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from lightmodels.tuning.tune import tune
 
 __version__ = "0.1.0"
+lazy_torchmetrics.install()
 _MODULES = {
     "cross_validate": "trainer.repeated_fits",
     "Embedding": "core.embedding",

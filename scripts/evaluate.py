@@ -1,6 +1,6 @@
 """python scripts/evaluate.py --ckpt FILE"""
 
-from lightmodels.cli.main import run_command
+from lightmodels.cli.main import program
 
 if __name__ == "__main__":
-    run_command("evaluate")
+    program("evaluate")

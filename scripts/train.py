@@ -1,6 +1,6 @@
 """python scripts/train.py --task mnist --gpus 2"""
 
-from lightmodels.cli.main import run_command
+from lightmodels.cli.main import program
 
 if __name__ == "__main__":
-    run_command("train")
+    program("train")

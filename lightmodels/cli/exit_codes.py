@@ -1,5 +1,6 @@
 """What all commands share: exit codes, one-line errors, and Lightning's log level."""
 
+import atexit
 import logging
 import os
 import signal
@@ -9,7 +10,7 @@ import time
 import warnings
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -81,6 +82,30 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         exit_with_message(code, error)
     finally:
         warnings.formatwarning = usual
+
+
+@contextmanager
+def quick_end() -> Iterator[None]:
+    """Ends the process after this block as usual, but leaves its memory to the operating system.
+
+    Exit handlers run, threads are waited for, and what was printed is written. Python would then take PyTorch's
+    modules apart, object by object: 1.3 of the 4.5 seconds that predicting one row takes on a CPU core.
+    """
+    code = FAILED
+
+    def leave() -> None:  # runs last, as it was registered first
+        with suppress(OSError, ValueError):  # Python's own end reports output that cannot be written
+            for stream in filter(None, (sys.stdout, sys.stderr)):
+                stream.flush()
+            os._exit(code)
+
+    atexit.register(leave)
+    try:
+        yield
+        code = 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else FAILED if stop.code else 0
+        raise
 
 
 def format_warning(

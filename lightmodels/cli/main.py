@@ -9,7 +9,7 @@ from pathlib import Path
 
 import lightmodels
 from lightmodels.cli.arguments import PARSERS
-from lightmodels.cli.exit_codes import INVALID_INPUT, UsageError, format_warning, run
+from lightmodels.cli.exit_codes import INVALID_INPUT, UsageError, format_warning, quick_end, run
 from lightmodels.utils.console import printable
 from lightmodels.utils.fast_import import gc_paused
 
@@ -27,6 +27,12 @@ USAGE = "\n".join(
     + [f"  {name:10}{text}" for name, text in COMMANDS.items()]
     + ["", "lightmodels COMMAND --help lists the flags of a command."]
 )
+
+
+def program(name: str = "") -> None:
+    """Runs a command, or the one that is named first, as all that this process does."""
+    with quick_end():
+        run_command(name) if name else main()
 
 
 def main() -> None:

@@ -17,8 +17,6 @@ from lightmodels.optim.lr_schedules import one_cycle
 from lightmodels.utils import argument_checks
 from lightmodels.utils.conv1d_layers import Conv1dAsConv2d, ToChannelsFirst2d, initialize_like_keras
 
-CHANNELS = 7  # of a word's embedding, and of what each block returns
-
 
 class TextResNet(LightModel):
     """Word embeddings, two residual blocks and a dense layer; binary cross-entropy, accuracy, AUROC.
@@ -37,6 +35,7 @@ class TextResNet(LightModel):
         masking: probability of a word's being replaced by "unknown" in training.
         schedule: ``constant``, or ``one_cycle``, which rises, then falls to zero.
         num_classes: logits; 1 is for two classes too.
+        embedding: size of a word's embedding, and channels of what each block returns.
 
     Raises:
         ValueError: a size below 1, a length below 4, or a rate or probability out of range.
@@ -53,22 +52,23 @@ class TextResNet(LightModel):
         masking: float = 0.0,
         schedule: Literal["constant", "one_cycle"] = "constant",
         num_classes: int = 1,
+        embedding: int = 7,
     ) -> None:
-        argument_checks.positive(num_words=num_words, lr=lr, num_classes=num_classes)
+        argument_checks.positive(num_words=num_words, lr=lr, num_classes=num_classes, embedding=embedding)
         argument_checks.at_least(4, length=length)  # for two poolings
         argument_checks.probability(dropout=dropout, masking=masking)
         super().__init__(
             nn.Sequential(
-                nn.Embedding(num_words, CHANNELS),  # (B, length, 7)
+                nn.Embedding(num_words, embedding),  # (B, length, embedding)
                 nn.Dropout(dropout),
-                ToChannelsFirst2d(),  # (B, 7, 1, length), of height 1: the faster layout on CPUs
-                ResidualBlock(CHANNELS, kernel_size=7),
-                nn.MaxPool2d((1, 2)),  # (B, 7, 1, 100) for a length of 200
-                ResidualBlock(CHANNELS, kernel_size=5),
-                nn.MaxPool2d((1, 2)),  # (B, 7, 1, 50)
+                ToChannelsFirst2d(),  # (B, embedding, 1, length), of height 1: the faster layout on CPUs
+                ResidualBlock(embedding, kernel_size=7),
+                nn.MaxPool2d((1, 2)),  # (B, embedding, 1, 100) for a length of 200
+                ResidualBlock(embedding, kernel_size=5),
+                nn.MaxPool2d((1, 2)),  # (B, embedding, 1, 50)
                 nn.Flatten(),  # (B, 350)
                 nn.Dropout(dropout),
-                nn.Linear(CHANNELS * (length // 2 // 2), num_classes),  # (B, num_classes)
+                nn.Linear(embedding * (length // 2 // 2), num_classes),  # (B, num_classes)
             )
         )
         # Its checks would wait for the device in each step.

@@ -18,7 +18,6 @@ from lightmodels.optim.lr_schedules import one_cycle
 from lightmodels.utils import argument_checks
 from lightmodels.utils.conv1d_layers import Conv1dAsConv2d, ToChannelsFirst2d, initialize_like_keras
 
-CHANNELS = 7  # of a word's embedding
 KERNEL_SIZES = (3, 5, 7)  # of the branches
 MIN_LENGTH = 55  # leaves seven numbers for the second convolution of kernel 7: (55 - 6) // 7
 
@@ -40,6 +39,7 @@ class TextSeparableCNN(LightModel):
         masking: probability of a word's being replaced by "unknown" in training.
         schedule: ``constant``, or ``one_cycle``, which rises, then falls to zero.
         num_classes: logits; 1 is for two classes too.
+        embedding: size of a word's embedding.
 
     Raises:
         ValueError: a size below 1, a length below 55, or a rate or probability out of range.
@@ -56,16 +56,17 @@ class TextSeparableCNN(LightModel):
         masking: float = 0.0,
         schedule: Literal["constant", "one_cycle"] = "constant",
         num_classes: int = 1,
+        embedding: int = 7,
     ) -> None:
-        argument_checks.positive(num_words=num_words, lr=lr, num_classes=num_classes)
+        argument_checks.positive(num_words=num_words, lr=lr, num_classes=num_classes, embedding=embedding)
         argument_checks.at_least(MIN_LENGTH, length=length)
         argument_checks.probability(dropout=dropout, masking=masking)
         super().__init__(
             nn.Sequential(
-                nn.Embedding(num_words, CHANNELS),  # (B, length, 7)
+                nn.Embedding(num_words, embedding),  # (B, length, embedding)
                 nn.Dropout(dropout),
-                ToChannelsFirst2d(),  # (B, 7, 1, length), of height 1: the faster layout on CPUs
-                Branches([Branch(CHANNELS, kernel_size) for kernel_size in KERNEL_SIZES]),  # (B, 96)
+                ToChannelsFirst2d(),  # (B, embedding, 1, length), of height 1: the faster layout on CPUs
+                Branches([Branch(embedding, kernel_size) for kernel_size in KERNEL_SIZES]),  # (B, 96)
                 nn.Dropout(dropout),
                 nn.Linear(32 * len(KERNEL_SIZES), num_classes),  # (B, num_classes)
             )

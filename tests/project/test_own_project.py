@@ -95,7 +95,7 @@ def test_the_wheel_has_all_packages_their_types_and_the_command(wheel):
         assert files | {f"{package}/py.typed"} <= names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"lightmodels", "datamodules"}
     (entry_points,) = [name for name in names if name.endswith("/entry_points.txt")]
-    assert b"lightmodels = lightmodels.cli.main:main" in archive.read(entry_points)
+    assert b"lightmodels = lightmodels.cli.main:program" in archive.read(entry_points)
 
 
 def test_the_project_trains_on_the_installed_package(python, project):

@@ -40,7 +40,7 @@ def res_net(parameters, x):
     hidden = F.embedding(x, next(left)).transpose(1, 2)
     for kernel_size in (7, 5):
         inner = hidden
-        for channels in (64, 32, 7):
+        for channels in (64, 32, hidden.shape[1]):
             weight, bias = next(left), next(left)
             assert weight.shape == (channels, inner.shape[1], kernel_size)
             inner = F.relu(F.conv1d(F.pad(inner, (kernel_size // 2, kernel_size // 2)), weight, bias))
@@ -61,7 +61,7 @@ def separable_cnn(parameters, x):
     hidden, results = F.embedding(x, next(left)).transpose(1, 2), []
     for kernel_size in (3, 5, 7):
         first, second = [next(left) for _ in range(3)], [next(left) for _ in range(3)]
-        assert (first[0].shape, first[1].shape) == ((7, 1, kernel_size), (64, 7, 1))
+        assert (first[0].shape, first[1].shape) == ((hidden.shape[1], 1, kernel_size), (64, hidden.shape[1], 1))
         assert (second[0].shape, second[1].shape) == ((64, 1, kernel_size), (32, 64, 1))
         inner = F.max_pool1d(F.relu(separable(hidden, *first)), kernel_size)
         results.append(F.relu(separable(inner, *second)).amax(2))
@@ -69,9 +69,10 @@ def separable_cnn(parameters, x):
 
 
 @pytest.mark.parametrize(("model_class", "reference"), [(TextResNet, res_net), (TextSeparableCNN, separable_cnn)])
-@pytest.mark.parametrize("length", [200, 57])
-def test_a_net_is_that_of_the_source(model_class, reference, length):
-    model, (x, y) = model_class(length=length).double(), example(length=length)
+@pytest.mark.parametrize(("length", "embedding"), [(200, 7), (57, 7), (57, 12)])
+def test_a_net_is_that_of_the_source(model_class, reference, length, embedding):
+    model, (x, y) = model_class(length=length, embedding=embedding).double(), example(length=length)
+    assert model.get_parameter("net.0.weight").shape == (10_000, embedding)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.3)  # biases too
@@ -182,6 +183,8 @@ def test_the_worst_reviews_and_the_embeddings(model_class):
         (lambda: TextResNet(lr=0), "^lr must be"),
         (lambda: TextResNet(num_words=0), "^num_words must be"),
         (lambda: TextResNet(length=3), "^length must be at least 4"),
+        (lambda: TextResNet(embedding=0), "^embedding must be"),
+        (lambda: TextSeparableCNN(embedding=0), "^embedding must be"),
         (lambda: TextSeparableCNN(length=54), "^length must be at least 55"),
         (lambda: TextSeparableCNN(dropout=1.0), "^dropout must be at least 0 and below 1"),
     ],
