@@ -34,7 +34,7 @@ TRAINER_HELP = {  # the options of the Trainer that are shown; the others are in
 }
 SIZES = (  # arguments of models that follow from the data
     "num_features", "num_classes", "channels", "num_words", "length", "feature_mean", "feature_std", "target_scale",
-    "target_mean", "target_std", "cardinalities", "multi_label",
+    "target_mean", "target_std", "cardinalities",
 )  # fmt: skip
 VALUES = {"config": "FILE", "data_dir": "DIR", "run_dir": "DIR", "resume": "PATH"}
 VALUES |= dict.fromkeys(("max_epochs", "seed", "seeds", "gpus", "tpu_cores", "save_every_n_steps"), "N")

@@ -32,7 +32,7 @@ def kind_of(column: Any, where: str) -> tuple[str, str | None]:
         return "number", None
     if types.is_datetime64_any_dtype(column):
         return "date", FORMATS[0]
-    _, values = _different(column, where)
+    _, values = different_values(column, where)
     if not len(values) or np.isfinite(_to_numbers(values)).mean() >= NUMERIC:
         return "number", None
     for each in FORMATS:
@@ -68,7 +68,7 @@ def as_codes(column: Any, categories: list[str], missing: bool, where: str) -> A
     Without ``missing``, missing ones are unknown.
     """
     numbers = {name: number for number, name in enumerate(categories, start=1)}
-    rows, values = _different(column, where)
+    rows, values = different_values(column, where)
     codes: Array = np.array([*(numbers.get(class_name(value), 0) for value in values), 0])
     if missing:
         codes[-1] = len(categories) + 1
@@ -77,7 +77,7 @@ def as_codes(column: Any, categories: list[str], missing: bool, where: str) -> A
 
 def common_categories(column: Any, where: str) -> dict[str, Any]:
     """The names of the ``categories`` of at least ``MIN_ROWS`` rows, at most ``MAX_CATEGORIES``; whether it is text."""
-    rows, values = _different(column, where)
+    rows, values = different_values(column, where)
     counts: Counter[str] = Counter()
     for value, count in zip(values, np.bincount(rows[rows >= 0], minlength=len(values)).tolist(), strict=True):
         counts[class_name(value)] += count
@@ -111,11 +111,19 @@ def _median(values: Array) -> float:
 
 def place(column: Any, position: int, where: str) -> str:
     """The row and column of a value, for messages; the DataFrame's index has the row numbers of the file, from 0."""
+    if isinstance(column, np.ndarray):
+        return where
     return f"{where} row {column.index[position] + 1}, column {column.name!r}"
 
 
-def _different(column: Any, where: str) -> tuple[Array, Any]:
-    """The number of each row's value among the different values, -1 if it is missing; and those values."""
+def different_values(column: Any, where: str) -> tuple[Array, Any]:
+    """The number of each row's value among the different values, -1 if it is missing; and those values.
+
+    The column is one of a DataFrame, or an array of texts, which needs no pandas.
+    """
+    if isinstance(column, np.ndarray):
+        values, rows = np.unique(column, return_inverse=True)
+        return rows, values
     try:
         rows, values = import_pandas().factorize(column)
     except TypeError as error:
@@ -125,7 +133,7 @@ def _different(column: Any, where: str) -> tuple[Array, Any]:
 
 def _by_value(column: Any, convert: Callable[[Any], Array], where: str, what: str) -> Array:
     """``convert`` of each row's value, from the different ones; where it gives NaN, the value is not ``what``."""
-    rows, values = _different(column, where)
+    rows, values = different_values(column, where)
     converted = convert(values)
     wrong = np.isnan(converted if converted.ndim == 1 else converted[:, 0])
     if wrong.any():

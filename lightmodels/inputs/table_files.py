@@ -13,6 +13,8 @@ from lightmodels.utils.data_error import DataError, one_line
 
 SEPARATORS = ",;\t|"
 PARQUET, JSON_LINES = (".parquet", ".pq"), (".jsonl", ".ndjson")
+MAX_NAMES = 20  # of columns in a message
+Names = Sequence[str] | str | None  # of columns: ["a", "b"] or "a,b"
 SAMPLE = 2**16  # bytes from which the separator and the header are read
 
 
@@ -51,6 +53,18 @@ def read_frame(path: str | Path, texts: Sequence[str] = ()) -> Any:
         raise DataError(f"{path} has no rows")
     frame.columns = [str(name) for name in frame.columns]
     return frame
+
+
+def choose_columns(frame: Any, names: Names, argument: str, where: object) -> list[str]:
+    """The columns of a DataFrame that an argument names, as a list or as ``a,b``; DataError if they are not there."""
+    if isinstance(names, str):
+        names = [names] if names in frame.columns else [name.strip() for name in names.split(",")]
+    for name in names or ():
+        if name not in frame.columns:
+            known = ", ".join(map(repr, frame.columns[:MAX_NAMES]))
+            more = f" and {len(frame.columns) - MAX_NAMES} more" if len(frame.columns) > MAX_NAMES else ""
+            raise DataError(f"{where} has no column {name!r} ({argument}); it has {known}{more}")
+    return list(names or ())
 
 
 def _read_text(pandas: Any, path: Path, texts: Sequence[str]) -> Any:

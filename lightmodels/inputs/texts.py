@@ -8,13 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lightmodels.inputs.base import Inputs, Source, file_content, named, shorten
-from lightmodels.inputs.table_files import JSON_LINES, PARQUET, read_frame
+from lightmodels.inputs.base import Inputs, Source, file_content, named
+from lightmodels.inputs.table_files import JSON_LINES, PARQUET, choose_columns, read_frame
 from lightmodels.inputs.tokens import CONVENTION, MAX_RANK, SPLITTERS, join_words, pad_front, word_ranks
 from lightmodels.utils.data_error import DataError
 
 TABLES = (".csv", ".tsv", *JSON_LINES, *PARQUET)
-MAX_NAMES = 20  # columns in a message
 
 
 class Texts(Inputs):
@@ -83,18 +82,11 @@ class Texts(Inputs):
         return torch.randint(self.info["num_words"] + 7, (count, self.info["max_length"]), generator=generator)
 
 
-def require_column(frame: Any, name: str, where: object, argument: str) -> Any:
-    """A column of a DataFrame; DataError names those that it has, and the argument that chooses one."""
-    names = [str(each) for each in frame.columns]
-    if name not in names:
-        shown = ", ".join(shorten(each) for each in names[:MAX_NAMES]) + (" …" if len(names) > MAX_NAMES else "")
-        raise DataError(f"{where} has no column {name!r}, only {shown}: choose one with {argument}")
-    return frame.iloc[:, names.index(name)]
-
-
 def column_texts(frame: Any, name: str, where: object) -> Iterator[str]:
     """The texts in a column of a DataFrame; DataError if there is no such column."""
-    return cell_texts(require_column(frame, name, where, "text"))
+    frame = frame.rename(columns=str)
+    choose_columns(frame, [name], "text", where)
+    return cell_texts(frame[name])
 
 
 def cell_texts(column: Any) -> Iterator[str]:

@@ -99,7 +99,7 @@ def test_weights_are_in_the_loss_only_and_exact_over_uneven_batches():
 
 def test_labels_by_hand():
     """Binary cross-entropy; rows of which all labels are right, and single labels."""
-    model, y = MLP(8, 3, multi_label=True).eval(), (torch.rand(64, 3) < 0.4).float()
+    model, y = MLP(8, 3).eval(), (torch.rand(64, 3) < 0.4).float()
     values, p = model.shared_step((X, y)), model(X).sigmoid().detach().double().numpy()
     true = y.double().numpy()
     assert values["loss"].item() == pytest.approx(-np.mean(true * np.log(p) + (1 - true) * np.log(1 - p)), rel=1e-4)
