@@ -95,7 +95,7 @@ class Target:
 
     def _number(self, numbers: dict[str, int], name: str, column: Any, rows: Any, value: Any, where: str) -> int:
         if name not in numbers:
-            row = int((column == value).to_numpy().argmax())
+            row = int(np.argmax(column == value))
             raise DataError(f"{place(column, row, where)}: {shorten(name)!r} is not a class of the training data")
         return numbers[name]
 

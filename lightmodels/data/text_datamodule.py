@@ -134,7 +134,9 @@ class TextDataModule(TensorDataModule):
         labels = torch.cat([self._target.encode(part.columns, part.where) for part in parts])
         weights = self._weights(parts)
         rows, numbers = number_words(self._split_words(text) for part in parts for text in part.texts)
-        train, val, test = self._split_rows(_rows_with_words(rows, parts), labels, parts)
+        kept = _rows_with_words(rows, parts)
+        self._target.require_rows(labels[kept], torch.arange(len(kept)), first.where)
+        train, val, test = self._split_rows(kept, labels, parts)
         self._target.require_rows(labels, train, first.where)
         self.train_rows, self.val_rows = train, val
         copied, known = (text_hashes(rows[row].tobytes() for row in part.tolist()) for part in (test, train))

@@ -41,14 +41,17 @@ def kind_of(column: Any, where: str) -> tuple[str, str | None]:
     return "category", None
 
 
-def as_numbers(column: Any, where: str) -> Array:
-    """The numbers of a column, float64 ``(N,)``, NaN where there is none; DataError names the first row without one."""
+def as_numbers(column: Any, where: str, advice: str = "") -> Array:
+    """The numbers of a column, float64 ``(N,)``, NaN where there is none; DataError names the first row without one.
+
+    ``advice`` follows "correct it" in that error.
+    """
     types = import_pandas().api.types
     if types.is_numeric_dtype(column) and not types.is_complex_dtype(column):
         plain = isinstance(column.dtype, np.dtype)  # else pandas' own, which has a missing value of its own
         numbers: Array = column.to_numpy(np.float64) if plain else column.to_numpy(np.float64, na_value=np.nan)
     else:
-        numbers = _by_value(column, _to_numbers, where, "a number")
+        numbers = _by_value(column, _to_numbers, where, "a number", advice)
     wrong = (numbers > MAX_VALUE) | (numbers < -MAX_VALUE)  # false for NaN
     if wrong.any():
         value = numbers[wrong.argmax()]
@@ -131,7 +134,7 @@ def different_values(column: Any, where: str) -> tuple[Array, Any]:
     return rows, values
 
 
-def _by_value(column: Any, convert: Callable[[Any], Array], where: str, what: str) -> Array:
+def _by_value(column: Any, convert: Callable[[Any], Array], where: str, what: str, advice: str = "") -> Array:
     """``convert`` of each row's value, from the different ones; where it gives NaN, the value is not ``what``."""
     rows, values = different_values(column, where)
     converted = convert(values)
@@ -139,8 +142,7 @@ def _by_value(column: Any, convert: Callable[[Any], Array], where: str, what: st
     if wrong.any():
         row = int(np.append(wrong, False)[rows].argmax())
         shown = shorten(str(values[rows[row]]))
-        hint = f"correct it, or name {column.name!r} as one of categories" if what == "a number" else "correct it"
-        raise DataError(f"{place(column, row, where)}: {shown!r} is not {what}; {hint}")
+        raise DataError(f"{place(column, row, where)}: {shown!r} is not {what}; correct it{advice}")
     return np.append(converted, np.full((1, *converted.shape[1:]), np.nan), axis=0)[rows]
 
 

@@ -131,12 +131,15 @@ class MLP(LightModel):
     def shared_step(self, batch: Sequence[Tensor]) -> dict[str, MetricValue]:
         x, y, *weights = batch
         outputs = self(x)
-        values: dict[str, Any] = (class_values if self.hparams["num_classes"] else self._number_values)(
-            outputs, y, weights
-        )
-        return values | {"loss": values["loss"] + self._penalty()} if self.training and self.hparams["l2"] else values
+        values = self._values(outputs, y, weights)
+        if self.training and self.hparams["l2"]:
+            values["loss"] = values["loss"] + self._penalty()
+        return values
 
-    def _number_values(self, outputs: Tensor, y: Tensor, weights: Sequence[Tensor]) -> dict[str, Any]:
+    def _values(self, outputs: Tensor, y: Tensor, weights: Sequence[Tensor]) -> dict[str, Any]:
+        """The loss without the penalty, and what is reported of the batch."""
+        if self.hparams["num_classes"]:
+            return class_values(outputs, y, weights)
         error = (outputs - y) / self.hparams["target_scale"]  # (B, 1)
         squares = error.square()
         self.r2.update(outputs.detach(), y)
