@@ -8,7 +8,7 @@ from lightmodels.data.targets import folder_columns
 from lightmodels.inputs.base import file_content
 from lightmodels.inputs.frames import as_frame
 from lightmodels.inputs.table_files import Names, choose_columns, read_frame
-from lightmodels.inputs.texts import column_texts
+from lightmodels.inputs.texts import cell_texts
 from lightmodels.utils.data_error import DataError
 
 
@@ -41,9 +41,9 @@ def read_labelled_texts(source: Any, text: str, target: Names, others: Mapping[s
     if isinstance(source, str) and Path(source).is_dir():
         return _read_folder(Path(source), target, others)
     frame, where = (read_frame(source), source) if isinstance(source, str) else (as_frame(source, "data"), "data")
-    for argument, names in {"target": target, **others}.items():
+    for argument, names in {"text": text, "target": target, **others}.items():
         choose_columns(frame, names, argument, where)
-    return LabelledTexts(where, column_texts(frame, text, where), len(frame), frame)
+    return LabelledTexts(where, cell_texts(frame[text]), len(frame), frame)
 
 
 def _read_folder(folder: Path, target: Names, others: Mapping[str, Names]) -> LabelledTexts:

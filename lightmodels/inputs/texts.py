@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightmodels.inputs.base import Inputs, Source, file_content, named
+from lightmodels.inputs.frames import as_frame
 from lightmodels.inputs.table_files import JSON_LINES, PARQUET, choose_columns, read_frame
 from lightmodels.inputs.tokens import CONVENTION, MAX_RANK, SPLITTERS, join_words, pad_front, word_ranks
 from lightmodels.utils.data_error import DataError
@@ -40,7 +41,7 @@ class Texts(Inputs):
     def convert(self, data: Any) -> Tensor:
         """A text, a list of texts, a Series of them, or a DataFrame with the data's column; a ``Path`` is read."""
         if hasattr(data, "columns"):
-            texts = list(column_texts(data, self.info.get("text", "text"), "data"))
+            texts = list(column_texts(as_frame(data, "data"), self.info.get("text", "text"), "data"))
         elif hasattr(data, "to_frame"):
             texts = list(cell_texts(data))
         else:
@@ -84,7 +85,6 @@ class Texts(Inputs):
 
 def column_texts(frame: Any, name: str, where: object) -> Iterator[str]:
     """The texts in a column of a DataFrame; DataError if there is no such column."""
-    frame = frame.rename(columns=str)
     choose_columns(frame, [name], "text", where)
     return cell_texts(frame[name])
 
