@@ -11,9 +11,18 @@ from typing import Any
 
 import torch
 from benchmarks import contenders, report
-from benchmarks.contenders import CONTENDERS, DEFAULT, FLOOR, TRAIN_COMMAND, BenchmarkError, Results
+from benchmarks.contenders import (
+    BARE_IMPORT,
+    CONTENDERS,
+    DEFAULT,
+    FLOOR,
+    PREDICT,
+    TRAIN_COMMAND,
+    BenchmarkError,
+    Results,
+)
 from benchmarks.lightning_loops import make_plain_task
-from benchmarks.processes import TRAIN, WORKER, interleave
+from benchmarks.processes import PHASES, TRAIN, WORKER, interleave, measure
 
 from lightmodels.cli.exit_codes import OutputError, Parser, UsageError, run
 from lightmodels.cli.tasks import TASKS
@@ -92,10 +101,17 @@ def measure_loops(options: Namespace) -> dict[str, Results]:
 
 
 def measure_startup(options: Namespace) -> Results:
-    """Seconds of imports, and to the first optimizer step of each task."""
-    commands = {"train.py --help": [*TRAIN, "--help"]}
-    for name in ("torch", "pytorch_lightning", "lightmodels"):
-        commands[f"import {name}"] = [sys.executable, "-c", f"import {name}, os; os._exit(0)"]
+    """Seconds of imports, of predicting one row, and to the first optimizer step of each task."""
+    imports = {
+        "import torch": "import torch",
+        BARE_IMPORT: BARE_IMPORT,
+        "LightModel": "from lightmodels import LightModel",
+    }
+    commands = {name: [sys.executable, "-c", statement] for name, statement in imports.items()}
+    commands |= {
+        "train.py --help": [*TRAIN, "--help"],
+        PREDICT: [sys.executable, "-m", "predict", *predict_flags(options)],
+    }
     for task in options.tasks:
         train, script = make_commands(options, task, 1, [DEFAULT, FLOOR]).values()
         commands[f"{task}: train.py to its first step"] = [*WORKER, "first_step", *train[2:]]
@@ -111,6 +127,24 @@ def measure_jobs(options: Namespace) -> dict[str, Results]:
         commands = make_commands(options, task, epochs, options.contenders + options.peers)
         results[task] = interleave(commands, options.rounds, warm_up=1, prefix=f"{task}: ")
     return results
+
+
+def measure_phases(options: Namespace) -> Results:
+    """Seconds of the phases of predicting one row, and of a training of each task."""
+    commands = {"predict": [*PHASES, "predict", *predict_flags(options)]}
+    for task in options.tasks:
+        epochs = options.epochs or contenders.JOB_EPOCHS[task]
+        commands |= {task: make_commands(options, task, epochs, [DEFAULT], [*PHASES, "train"])[DEFAULT]}
+    return interleave(commands, options.rounds, warm_up=1)
+
+
+def predict_flags(options: Namespace) -> list[str]:
+    """Flags of ``predict.py`` for one row and a model that is trained for it."""
+    run_dir, row = Path(options.directory, "run"), Path(options.directory, "row.csv")
+    if not run_dir.exists():
+        row.write_text("0.5,0.5\n")
+        measure("ring", [*TRAIN, "--task", "ring", "--max_epochs", "1", "--gpus", "0", "--run_dir", str(run_dir)])
+    return ["--ckpt", str(run_dir / "checkpoints" / "best.ckpt"), str(row)]
 
 
 def make_commands(
@@ -130,7 +164,7 @@ def make_commands(
     return commands
 
 
-PARTS = {"loops": measure_loops, "startup": measure_startup, "jobs": measure_jobs}
+PARTS = {"loops": measure_loops, "startup": measure_startup, "jobs": measure_jobs, "phases": measure_phases}
 
 if __name__ == "__main__":
     run(main)

@@ -7,26 +7,34 @@ from importlib.util import find_spec
 from lightmodels.cli.exit_codes import Parser, UsageError, command_name, normalize_flag
 
 FORMATS = {"onnx": ".onnx", "torch_export": ".pt2"}  # with the suffixes of their files
-CHECKPOINT = "checkpoint file of a training run"
+CHECKPOINT = "checkpoint of a training run, such as checkpoints/best.ckpt"
+GPUS = "number of GPUs, -1 for all, indices such as 0,1, or 0 for the CPU"
+TPU_CORES = "number of TPU cores, -1 for all, or indices such as 0,1"
 
 
 def evaluate_parser() -> Parser:
     """Of ``evaluate``."""
     parser = Parser(prog=command_name(), description="Tests a checkpoint on the test set of its task.")
-    parser.add_argument("--ckpt", required=True, help=CHECKPOINT)
-    parser.add_argument("--data_dir", help="directory of the data files (default: as in training)")
-    parser.add_argument("--gpus", help="count, -1 (all), indices like 0,1, or 0 (CPU)")
-    parser.add_argument("--tpu_cores", help="count, -1 (all), or indices like 0,1")
+    parser.add_argument("--ckpt", metavar="FILE", required=True, help=CHECKPOINT)
+    parser.add_argument("--data_dir", metavar="DIR", help="directory of the data files (default: as in training)")
+    parser.add_argument("--gpus", metavar="N", help=GPUS)
+    parser.add_argument("--tpu_cores", metavar="N", help=TPU_CORES)
     return parser
 
 
 def predict_parser() -> Parser:
     """Of ``predict``."""
-    parser = Parser(prog=command_name(), description="Predicts with a trained model from its checkpoint.")
-    parser.add_argument("--ckpt", required=True, help=CHECKPOINT)
+    parser = Parser(prog=command_name(), description="Predicts with a trained model.")
+    parser.add_argument("--ckpt", metavar="FILE", required=True, help=CHECKPOINT)
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help="image file, text, text file or CSV file")
-    parser.add_argument("--json", action="store_true", help="print one JSON line per prediction")
-    parser.add_argument("--top", type=_at_least_one, default=3, help="most probable classes to show (default: 3)")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON per prediction")
+    parser.add_argument(
+        "--top",
+        type=_at_least_one,
+        metavar="N",
+        default=3,
+        help="number of classes to print, the most probable first (default: 3)",
+    )
     return parser
 
 
@@ -34,7 +42,7 @@ def _at_least_one(text: str) -> int:
     try:
         number = int(text)
     except ValueError:
-        raise UsageError(f"--top: invalid int value: {text!r}") from None
+        raise UsageError(f"--top must be a whole number, got {text!r}") from None
     if number < 1:
         raise UsageError(f"--top must be at least 1, got {number}")
     return number
@@ -43,33 +51,47 @@ def _at_least_one(text: str) -> int:
 def export_parser() -> Parser:
     """Of ``export``."""
     parser = Parser(prog=command_name(), description="Exports a trained model to ONNX or torch.export.")
-    parser.add_argument("--ckpt", required=True, help=CHECKPOINT)
-    parser.add_argument("--format", required=True, choices=list(FORMATS), help="format of the file")
-    parser.add_argument("--output", help="file to write (default: beside the checkpoint, .onnx or .pt2)")
-    parser.add_argument("--data_dir", help="directory of the data files (default: as in training)")
+    parser.add_argument("--ckpt", metavar="FILE", required=True, help=CHECKPOINT)
+    parser.add_argument("--format", required=True, choices=list(FORMATS), help="format of the exported file")
+    parser.add_argument(
+        "--output", metavar="FILE", help="file to write (default: the checkpoint's name with .onnx or .pt2)"
+    )
+    parser.add_argument("--data_dir", metavar="DIR", help="directory of the data files (default: as in training)")
     return parser
 
 
 def runs_parser() -> Parser:
     """Of ``runs``."""
-    parser = Parser(prog=command_name(), description="Lists the runs in a directory, the newest last.")
-    parser.add_argument("directory", metavar="DIR", nargs="?", default="runs", help="directory (default: runs)")
+    parser = Parser(
+        prog=command_name(), description="Lists the runs in a directory, the newest last, with their state and metrics."
+    )
+    parser.add_argument(
+        "directory",
+        metavar="DIR",
+        nargs="?",
+        default="runs",
+        help="directory that holds runs, at any depth (default: runs)",
+    )
     return parser
 
 
 def compare_parser() -> Parser:
     """Of ``compare``."""
-    parser = Parser(prog=command_name(), description="Shows the settings in which runs differ, and their metrics.")
+    parser = Parser(prog=command_name(), description="Prints the settings in which runs differ, beside their metrics.")
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run directory")
     return parser
 
 
-TUNING = """Searches the hyper-parameters of a task by Optuna, on its validation rows; the test rows are not used.
+TUNING = """Searches hyper-parameters of a task with Optuna. Trials are compared on the validation rows; the test rows
+are not used.
 
-Flags are those of train. A range, --model.lr 1e-4..1e-1 (logarithmic if its ends differ a hundredfold), or a list
-of values, --data.batch_size 32,64 or --model.hidden "[64],[256,128]", is searched; all others are the same in
-each trial. The same command with the --run_dir of a study continues it."""
-NOT_FOR_TUNING = ("--resume", "--seeds", "--summary", "--override", "--print_config")  # flags of train
+The flags of train are accepted, too. Those whose value is a range or a list are searched; the others are the same
+in every trial:
+  --model.lr 1e-4..1e-1             a range, logarithmic if its ends differ by a factor of 100 or more
+  --data.batch_size 32,64           a list
+  --model.hidden "[64],[256,128]"   a list of lists
+To continue a study, repeat its command with --run_dir."""
+NOT_FOR_TUNING = ("--resume", "--seeds", "--summary", "--dry_run", "--override", "--print_config")  # flags of train
 
 
 class TuneParser(Parser):
@@ -83,10 +105,12 @@ class TuneParser(Parser):
         if options.trials < 1:
             raise UsageError(f"--trials must be at least 1, got {options.trials}")
         if bool(options.storage) != bool(options.study):
-            raise UsageError("--storage and --study go together: where the study is, and its name there")
+            raise UsageError("--storage and --study must be given together")
         flags = [arg.partition("=")[0] for arg in rest]
         if refused := [flag for flag in flags if flag in NOT_FOR_TUNING]:
-            raise UsageError(f"{refused[0]} is a flag of train only; a study continues with the same --run_dir")
+            raise UsageError(
+                f"{refused[0]} is a flag of train, not of tune; to continue a study, repeat its command with --run_dir"
+            )
         return options
 
 
@@ -94,9 +118,13 @@ def tune_parser() -> Parser:
     """Of ``tune``, without the flags of train."""
     parser = TuneParser(prog=command_name(), usage="%(prog)s [--task TASK] [flags]", allow_abbrev=False)
     parser.description, parser.formatter_class = TUNING, RawDescriptionHelpFormatter
-    parser.add_argument("--trials", type=int, default=20, help="trials of the study in all (default: 20)")
-    parser.add_argument("--storage", help="database (URL) or journal file (path) of Optuna, for several processes")
-    parser.add_argument("--study", help="name of the study in --storage")
+    parser.add_argument(
+        "--trials", metavar="N", type=int, default=20, help="number of trials in the study (default: 20)"
+    )
+    parser.add_argument(
+        "--storage", metavar="STORE", help="Optuna's database (URL) or journal file (path), for several processes"
+    )
+    parser.add_argument("--study", metavar="NAME", help="name of the study in --storage")
     return parser
 
 

@@ -13,7 +13,7 @@ FIGURES = ("epochs", "best_epoch", "seconds", "parameters")
 def main(options: Namespace) -> None:
     """Prints a table of the settings that differ, and of the metrics, a column for each run."""
     if len(options.runs) < 2:
-        raise UsageError("RUN: name at least two run directories")
+        raise UsageError("at least two run directories are needed")
     runs = [read_run(Path(path)) for path in options.runs]
     settings = [flatten(run.config) for run in runs]
     names = sorted({name for each in settings for name in each})

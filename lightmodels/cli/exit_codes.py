@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
+from lightmodels.cli.parse_errors import explain
 from lightmodels.utils import console
 
 INVALID_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
@@ -35,7 +36,7 @@ class Parser(ArgumentParser):
     """A parser with one-line errors, which accepts ``-`` for ``_`` in flag names."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message.removeprefix("argument "))
+        raise UsageError(explain(message, list(self._option_string_actions)))
 
     def parse(self, argv: Sequence[str]) -> Namespace:
         return self.parse_args([normalize_flag(arg) for arg in argv])

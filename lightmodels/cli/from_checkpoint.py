@@ -24,12 +24,12 @@ def load_model(path: str, needs_data_info: bool = False) -> tuple[LightModel, di
         checkpoint = checkpoint_files.load_checkpoint(path)
         classes = {name: each for task in TASKS.values() for name, each in task.models.items()}
         if checkpoint.get("model_class") not in list(classes):
-            raise UsageError(f"--ckpt {path}: not a checkpoint of {', '.join(TASKS)}")
+            raise UsageError(f"--ckpt {path}: not a checkpoint of a task ({', '.join(TASKS)})")
         model = loading.rebuild(checkpoint, path, classes[checkpoint["model_class"]])
     except checkpoint_files.CheckpointError as error:
         raise UsageError(f"--ckpt {error}") from error
     if needs_data_info and not model.data_info:
-        raise UsageError(f"--ckpt {path}: no description of the data (data_info), train again")
+        raise UsageError(f"--ckpt {path}: no description of the data (data_info): train again")
     if needs_data_info and not kinds.is_valid(model.data_info):
         raise UsageError(f"--ckpt {path}: unsupported description of the data (data_info)")
     return model, checkpoint
@@ -44,7 +44,7 @@ def make_datamodule(checkpoint: dict[str, Any], path: str, data_dir: str | None)
     data_class = pairs.get((checkpoint["model_class"], str(checkpoint.get("datamodule_class"))))
     saved = checkpoint.get("datamodule_hyper_parameters")
     if not isinstance(saved, dict) or data_class is None:
-        raise UsageError(f"--ckpt {path}: its data was not that of a task, {', '.join(TASKS)}: {IN_PYTHON}")
+        raise UsageError(f"--ckpt {path}: its data was not that of a task ({', '.join(TASKS)}): {IN_PYTHON}")
     parameters = inspect.signature(data_class).parameters
     if any(name in parameters and name not in saved for name in ("path", "test_path")):
         what = "was a DataFrame, which a checkpoint does not hold: train on a file"

@@ -1,15 +1,18 @@
 """The page that ``train --help`` shows: the flags that most runs need, in a few words each."""
 
 import argparse
+import json
 import shutil
 from argparse import SUPPRESS, Action
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 from jsonargparse import DefaultHelpFormatter as JsonFormatter
 
-DESCRIPTION = "Trains a task, tests the best weights and saves all results in a run directory."
+DESCRIPTION = "Trains a model on a task, tests its best weights, and saves the results in a run directory."
 TITLES = {
     "options": "General",
     "model": "Model of --task {task}",
@@ -17,26 +20,29 @@ TITLES = {
     "trainer": "Training (more options: --print_config)",
 }
 TRAINER_HELP = {  # the options of the Trainer that are shown; the others are in --print_config
-    "monitor": "metric of the best epoch, val_loss if left out",
-    "mode": "whether min or max of it is best",
-    "patience": "stop after X epochs without improvement",
+    "monitor": "metric that decides which epoch is best (default: val_loss)",
+    "mode": "whether its lowest or its highest value is best",
+    "patience": "stop after N epochs without improvement",
     "figures": "draw the model's figures",
-    "steps_per_execution": "steps between callbacks, or auto",
+    "steps_per_execution": "optimizer steps between calls of callbacks",
     "compile": "compile the training step with torch.compile",
     "tf32": "use TF32 for float32 matrix multiplications",
-    "precision": "such as bf16-mixed or 16-mixed",
+    "precision": "numerical precision, such as bf16-mixed or 16-mixed",
     "accumulate_grad_batches": "batches per optimizer step",
-    "gradient_clip_val": "maximum gradient norm",
-    "check_val_every_n_epoch": "epochs between validations",
-    "limit_train_batches": "batches per epoch, as a number or fraction",
-    "max_time": "stop after DD:HH:MM:SS",
-    "num_nodes": "machines",
+    "gradient_clip_val": "maximum norm of the gradient",
+    "check_val_every_n_epoch": "validate every N epochs",
+    "limit_train_batches": "train on this number or fraction of the batches",
+    "max_time": "stop after this time, DD:HH:MM:SS",
+    "num_nodes": "number of machines",
 }
 SIZES = (  # arguments of models that follow from the data
     "num_features", "num_classes", "channels", "num_words", "length", "feature_mean", "feature_std", "target_scale",
     "target_mean", "target_std", "cardinalities",
 )  # fmt: skip
-VALUES = {"config": "FILE", "data_dir": "DIR", "run_dir": "DIR", "resume": "PATH"}
+MAX_NAMES = 24  # characters of all choices, above which they are not listed
+TYPES = {bool: "true|false", int: "N", float: "X", str: "TEXT"}
+VALUES = {"config": "FILE", "data_dir": "DIR", "run_dir": "DIR", "resume": "PATH|last"}
+VALUES |= {"data.path": "PATH", "data.test_path": "PATH", "model.weights": "FILE", "trainer.max_time": "TIME"}
 VALUES |= dict.fromkeys(("max_epochs", "seed", "seeds", "gpus", "tpu_cores", "save_every_n_steps"), "N")
 
 
@@ -44,21 +50,39 @@ class Formatter(JsonFormatter):
     """One line per flag where it fits: name, meaning and default."""
 
     def __init__(self, prog: str) -> None:
-        width = min(shutil.get_terminal_size().columns, 110)
+        width = min(shutil.get_terminal_size((110, 24)).columns, 110)
         argparse.HelpFormatter.__init__(self, prog, max_help_position=min(42, width * 5 // 12), width=width)
 
     def _format_action_invocation(self, action: Action) -> str:
         name = next((flag for flag in action.option_strings if flag.startswith("--")), "")
-        choices = ",".join(map(str, action.choices or ()))
-        value = f"{{{choices}}}" if choices else VALUES.get(action.dest, "X")
-        return name if action.nargs == 0 or "print_config" in name else f"{name} {value}"
+        return name if action.nargs == 0 or "print_config" in name else f"{name} {value_name(action)}"
 
     def _expand_help(self, action: Action) -> str:
         text = str(action.help).replace("``", "").replace('"', "").rstrip(".")
-        if action.default in (None, False, SUPPRESS) or action.nargs == 0 or action.dest == "task":
+        if action.default in (None, SUPPRESS) or action.nargs == 0 or action.dest == "task":
             return text
-        default = f"{action.default:.4g}" if isinstance(action.default, float) else action.default
+        default = (
+            f"{action.default:.4g}" if isinstance(action.default, float) else json.dumps(action.default).strip('"')
+        )
         return f"{text} (default: {default})"
+
+
+def value_name(action: Action) -> str:
+    """What stands for the value of a flag: ``true|false``, other choices, or a letter."""
+    if action.choices:
+        return f"{{{','.join(map(str, action.choices))}}}"
+    names = "|".join(dict.fromkeys(value_names(getattr(action, "_typehint", None))))
+    return VALUES.get(action.dest, names if 0 < len(names) <= MAX_NAMES else "X")
+
+
+def value_names(kind: Any) -> list[str]:
+    """What stands for values of a type, empty for None and for other types."""
+    if get_origin(kind) is Literal:
+        return [str(value) for value in get_args(kind)]
+    if kind in TYPES:
+        return [TYPES[kind]]
+    is_union = get_origin(kind) in (Union, UnionType)
+    return [name for part in get_args(kind) for name in value_names(part)] if is_union else []
 
 
 @contextmanager
@@ -95,5 +119,5 @@ def short_help(action: Action) -> str | None:
     if group == "trainer":
         return TRAINER_HELP.get(name, SUPPRESS)
     if action.dest == "print_config" or "--print_config" in action.option_strings:
-        return "print all options as YAML, for --config"
-    return "show this page" if "--help" in action.option_strings else action.help
+        return "print all options as YAML for --config, and exit"
+    return "print this page, and exit" if "--help" in action.option_strings else action.help

@@ -15,7 +15,7 @@ from lightmodels.utils import distributed
 
 CHANGEABLE = (  # flags that may differ from those of the run that is resumed
     "max_epochs", "seeds", "data_dir", "save_every_n_steps", "gpus", "tpu_cores", "run_dir", "resume",
-    "config", "override", "summary", "quiet", "verbose", "trainer.accelerator",
+    "config", "override", "summary", "dry_run", "quiet", "verbose", "logger", "trainer.accelerator",
     "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.max_time", "trainer.patience",
     "trainer.profiler", "trainer.figures",
 )  # fmt: skip

@@ -3,28 +3,49 @@
 import json
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import Namespace
 from pytorch_lightning.__version__ import version as lightning_version
 
 from lightmodels import LightModel, Trainer
 from lightmodels.cli.exit_codes import OutputError, command_name
 from lightmodels.data.tensor_datamodule import TensorDataModule
 from lightmodels.metrics.report import Report, evaluation_report
+from lightmodels.trainer.run_directory import next_directory
 from lightmodels.utils import console
 from lightmodels.utils.atomic_file import replace_file, write_file
-from lightmodels.visualization.tensorboard_logger import find_writer
+from lightmodels.visualization.loggers import TRACKING_URI, find_writer
+
+FILES = ("metrics.json", "history.csv", "config.yaml", "checkpoints", "figures")  # of a run
 
 
-def headline(task: str, model: LightModel, data: TensorDataModule, trainer: Trainer) -> str:
-    rows = ", ".join(f"{len(tensors[0]):,} {split}" for split, tensors in data.splits._asdict().items())
+def headline(task: str, model: LightModel, trainer: Trainer, data: TensorDataModule | None) -> str:
+    """The first line of a run; without the numbers of rows if ``data`` is None."""
+    splits = {} if data is None else data.splits._asdict()
+    rows = ", ".join(f"{len(tensors[0]):,} {split}" for split, tensors in splits.items()) or "not known yet"
     device = f"{trainer.world_size} x {trainer.strategy.root_device.type}"
-    parameters = f"{count_parameters(model):,} parameters"
-    return f"{task}: {type(model).__name__}, {parameters}; rows: {rows}; on {device}"
+    return f"{task}: {type(model).__name__}, {count_parameters(model):,} parameters; rows: {rows}; on {device}"
+
+
+def plan(
+    trainer: Trainer, model: LightModel, data: TensorDataModule, options: Namespace, missing: Sequence[str]
+) -> str:
+    """What ``--dry_run`` shows: the headline, files to download, batches per epoch, and where the run would go."""
+    lines = [headline(options.task, model, trainer, None if missing else data)]
+    if missing:
+        lines.append(f"{options.max_epochs} epochs; to download: {', '.join(missing)}")
+    else:
+        batches, limit = len(data.train_dataloader()), trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        lines.append(f"{options.max_epochs} epochs of {batches:,} batches of up to {data.batch_size:,} rows")
+    more = f", for {options.seeds} seeds" if options.seeds else f", resumes {options.resume}" if options.resume else ""
+    run_dir = options.run_dir or str(next_directory(Path("runs", options.task)))
+    return "\n".join([*lines, console.printable(f"run directory: {run_dir}{more}")])
 
 
 def count_parameters(model: LightModel) -> int:
@@ -93,10 +114,10 @@ def write_errors(run_dir: Path) -> Iterator[None]:
         raise OutputError(f"{run_dir}: cannot be written to ({error.strerror})") from error
 
 
-def next_commands(run_dir: str, train: str) -> list[str]:
-    """Commands to copy, called as ``train`` was; of checkpoints and TensorBoard, if the run has them."""
+def next_commands(run_dir: str, train: str, logger: str) -> list[str]:
+    """Commands to copy, called as ``train`` was; those of checkpoints only if the run has them."""
     checkpoint = f"{run_dir}/checkpoints/best.ckpt"
-    commands = [f"tensorboard --logdir {shlex.quote(run_dir)}"]
+    commands = view_commands(run_dir, logger)
     if not Path(checkpoint).is_file():
         return commands
     evaluate, predict = (
@@ -107,14 +128,24 @@ def next_commands(run_dir: str, train: str) -> list[str]:
     return [f"{evaluate} {ckpt}", f"{predict} {ckpt} INPUT", *commands]
 
 
-def format_results(trainer: Trainer, tested: dict[str, float], epochs: int, report: Report | None) -> str:
-    """The last lines of a run: test results and the report on them, run directory, TensorBoard."""
+def view_commands(run_dir: str, logger: str) -> list[str]:
+    """The command that shows what a logger has written to a directory, if there is one."""
+    if logger == "tensorboard":
+        return [f"tensorboard --logdir {shlex.quote(run_dir)}"]
+    if logger == "mlflow" and not TRACKING_URI:
+        return [f"mlflow ui --backend-store-uri {shlex.quote(f'sqlite:///{run_dir}/mlflow.db')}"]
+    return []  # Weights & Biases prints its own
+
+
+def format_results(trainer: Trainer, tested: dict[str, float], epochs: int, report: Report | None, logger: str) -> str:
+    """The last lines of a run: test results and the report on them, run directory, what to do with it."""
     best, run_dir = trainer.best_epoch, console.printable(str(trainer.run_dir))
+    files = [name for name in FILES if Path(str(trainer.run_dir), name).exists()]
     values = "  ".join(f"{name} {value:.4f}" for name, value in tested.items())
     lines = [
         f"{f'best epoch {best}' if best else f'last epoch {epochs}'} of {epochs}: {values}",
         *([] if report is None else report.lines()),
-        f"{run_dir}: metrics.json, history.csv, config.yaml, checkpoints, figures",
-        *next_commands(run_dir, command_name()),
+        f"{run_dir}: {', '.join(files)}",
+        *next_commands(run_dir, command_name(), logger),
     ]
     return "\n".join(lines)

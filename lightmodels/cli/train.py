@@ -29,16 +29,18 @@ from lightmodels.cli.tasks import TASKS
 from lightmodels.cli.train_flags import PLAIN_DATA, PLAIN_TRAINER, Parser, changed_options, dump_config, parse
 from lightmodels.data.remote_files import RemoteFile
 from lightmodels.data.tensor_datamodule import TensorDataModule
+from lightmodels.metrics.report import Report
 from lightmodels.trainer.repeated_fits import RepeatedFits
 from lightmodels.trainer.trainer import NothingTrainedError
 from lightmodels.utils import console, distributed
 from lightmodels.utils.atomic_file import write_file
+from lightmodels.visualization import loggers
 
 
 def main(argv: Sequence[str]) -> None:
     options, parser = parse(argv)
-    if options.summary:
-        show_summary(options, parser)
+    if options.summary or options.dry_run:
+        (show_summary if options.summary else show_plan)(options, parser)
         return
     if options.verbose:
         set_lightning_log_level(logging.INFO)
@@ -53,12 +55,22 @@ def show_summary(options: Namespace, parser: Parser) -> None:
     """Prints the model's layers; downloads nothing: without data files the sizes are the default ones."""
     check_model_flags(options)
     data = make_data(options, download=False)
-    if has_missing_files(data):
-        model = TASKS[options.task].models[options.model_class](**vars(options.model))
+    model = make_model(options, parser, data)
+    if missing_files(data):
         shape, dtype = getattr(data, "input_shape", ()), getattr(data, "input_dtype", torch.float32)
         summary(model, shape, dtype=dtype)
     else:
-        summary(make_model(options, parser, data), batch=data.splits.train[0][:2])
+        summary(model, batch=data.splits.train[0][:2])
+
+
+def show_plan(options: Namespace, parser: Parser) -> None:
+    """Prints what would be trained; downloads nothing, and creates no run directory."""
+    check_run_dir(options)
+    trainer = make_trainer(options, parser)
+    check_model_flags(options)
+    data = make_data(options, download=False)
+    model = make_model(options, parser, data)
+    print(run_report.plan(trainer, model, data, options, missing_files(data)))
 
 
 def train_seeds(options: Namespace, parser: Parser) -> None:
@@ -92,19 +104,25 @@ def train(options: Namespace, parser: Parser) -> dict[str, float]:
         if options.verbose:
             summary(model, batch=data.splits.train[0][:2])
         if not options.quiet:
-            print(run_report.headline(options.task, model, data, trainer), flush=True)
+            print(run_report.headline(options.task, model, trainer, data), flush=True)
     torchrun_restart.init_process_group(trainer.strategy.root_device, trainer.timeout)
     fit(trainer, model, data, options.resume)
     if trainer.interrupted:
         raise KeyboardInterrupt(f"interrupted; {how_to_resume(run_dir)}")
-    keeps = trainer.checkpoint_callback and not options.trainer.fast_dev_run
-    best = "best" if keeps else None  # without checkpoints, the last weights
-    tested: dict[str, float] = (trainer.test(model, datamodule=data, ckpt_path=best, verbose=False) or [{}])[0]
-    report = None if options.trainer.fast_dev_run else run_report.report_on_test(trainer, model, data, best)
+    tested, report = test(trainer, model, data)
     if is_first:
         run_report.write_metrics(run_dir, run_report.collect_metrics(trainer, model, options.seed, tested, report))
-        print(run_report.format_results(trainer, tested, len(model.history), report), flush=True)
+        print(run_report.format_results(trainer, tested, len(model.history), report, options.logger), flush=True)
+    loggers.end_run(trainer)
     return tested
+
+
+def test(trainer: Trainer, model: LightModel, data: TensorDataModule) -> tuple[dict[str, float], Report | None]:
+    """The test metrics of the best weights, without checkpoints of the last, and the report on them."""
+    is_trial = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+    best = "best" if trainer.checkpoint_callback and not is_trial else None
+    tested = trainer.test(model, datamodule=data, ckpt_path=best, verbose=False) or [{}]
+    return tested[0], None if is_trial else run_report.report_on_test(trainer, model, data, best)
 
 
 def check_model_flags(options: Namespace) -> None:
@@ -125,30 +143,31 @@ def make_data(options: Namespace, download: bool = True) -> TensorDataModule:
         data = data_class(**vars(options.data), **plain)
         if download:
             data.prepare_data()
-        if download or not has_missing_files(data):
+        if download or not missing_files(data):
             data.setup()
     return data
 
 
-def has_missing_files(data: TensorDataModule) -> bool:
-    """Whether files of a data module have not been downloaded yet."""
+def missing_files(data: TensorDataModule) -> list[str]:
+    """The files of a data module that have not been downloaded yet."""
     files: Mapping[str, RemoteFile] = getattr(data, "files", {})
-    return any(file.find(getattr(data, "data_dir", "")) is None for file in files.values())
+    return [file.name for file in files.values() if file.find(getattr(data, "data_dir", "")) is None]
 
 
 def make_model(options: Namespace, parser: Parser, data: TensorDataModule) -> LightModel:
-    """The task's model, with the sizes of the data."""
-    changed = changed_options(parser, options, "model")
-    for name, size in data.sizes.items():
+    """The task's model, with the sizes of the data, if its files are here."""
+    changed, sizes = changed_options(parser, options, "model"), {} if missing_files(data) else data.sizes
+    for name, size in sizes.items():
         if changed.get(name, size) != size:
             raise UsageError(f"--model.{name} {changed[name]} does not fit the data, which has {size}")
     with flag_errors("--model.", list(vars(options.model))):
-        return TASKS[options.task].models[options.model_class](**(vars(options.model) | data.sizes))
+        return TASKS[options.task].models[options.model_class](**(vars(options.model) | sizes))
 
 
 def make_trainer(options: Namespace, parser: Parser, more: Sequence[pl.Callback] = ()) -> Trainer:
     """The trainer of the flags, with these callbacks too."""
     arguments = {name: options[name] for name in PLAIN_TRAINER} | changed_options(parser, options, "trainer")
+    arguments["logger"] = options.logger != "none" and options.logger
     callbacks = [*more, *([OverrideOptimizerOptions()] if options.override else [])]
     names = [name for kind in (Trainer, pl.Trainer) for name in inspect.signature(kind).parameters]
     with trainer_errors(names):
@@ -190,7 +209,7 @@ def remove_run(run_dir: Path) -> None:
 def how_to_resume(run_dir: Path) -> str:
     """The line on what an interrupted run has saved."""
     path = run_dir / "checkpoints" / "last.ckpt"
-    return f"its state is saved: --resume {path} continues it" if path.is_file() else "nothing is saved"
+    return f"the state is saved: to continue, pass --resume {path}" if path.is_file() else "nothing was saved"
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The flags of train.py: a few plain ones, and dotted ones from the constructors' signatures."""
 
 import argparse
-import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,21 +10,35 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lightmodels import Trainer
 from lightmodels.cli import config_files, exit_codes, torchrun_restart
+from lightmodels.cli.arguments import GPUS, TPU_CORES
 from lightmodels.cli.config_files import configured
 from lightmodels.cli.exit_codes import UsageError, command_name, normalize_flag
-from lightmodels.cli.help_page import DESCRIPTION, Formatter, shortened_help
+from lightmodels.cli.help_page import DESCRIPTION, SIZES, Formatter, shortened_help
+from lightmodels.cli.parse_errors import explain
 from lightmodels.cli.resume_flags import find_checkpoint, newest_run, parse_resumed
 from lightmodels.cli.tasks import TASKS, Task
+from lightmodels.visualization.loggers import LOGGERS
 
 PLAIN_DATA = ("seed", "data_dir")  # arguments of data modules with a plain flag
-PLAIN_TRAINER = ("gpus", "tpu_cores", "run_dir", "max_epochs", "save_every_n_steps")  # the Trainer's
-NOT_FLAGS = ("callbacks", "logger", "plugins", "default_root_dir")
+PLAIN_TRAINER = ("gpus", "tpu_cores", "run_dir", "max_epochs", "save_every_n_steps", "logger")  # the Trainer's
+NOT_FLAGS = ("callbacks", "plugins", "default_root_dir")
 NAMES = {  # options of the Trainer that take an object too: as flags only names, as a class path can run any code
     "accelerator": (str, "auto"),
     "strategy": (str, "auto"),
     "profiler": (str | None, None),
 }
-NOT_SAVED = ("config", "run_dir", "resume", "override", "print_config", "seeds", "summary", "quiet", "verbose")
+NOT_SAVED = (
+    "config",
+    "run_dir",
+    "resume",
+    "override",
+    "print_config",
+    "seeds",
+    "summary",
+    "dry_run",
+    "quiet",
+    "verbose",
+)
 # Long name: short name.
 SHORT_NAMES = {f"--trainer.{name}": f"--{name}" for name in ("compile", "precision", "steps_per_execution", "tf32")}
 SHORT_NAMES["--model_class"] = "--model"
@@ -49,10 +62,6 @@ class Parser(ArgumentParser):
         raise UsageError(self._one_line(message)) from ex
 
     def _one_line(self, message: str) -> str:
-        if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
-            flag = unknown[1].partition("=")[0]
-            similar = similar_flag(flag, list(self._option_string_actions))
-            return f"unknown flag {flag}" + (f"; did you mean {similar}?" if similar else "")
         key = re.search(r'Parser key "([^"]+)":', message)
         value = re.search(r"(?:Given|Got) value: (.*)", message)
         types = re.findall(r"Expected an? (.+?)(?:\. Got.*)?$", message, re.MULTILINE)
@@ -60,17 +69,14 @@ class Parser(ArgumentParser):
         expected = " or ".join(dict.fromkeys(name for name in names if "None" not in name))
         if key and value and expected:
             return f"--{key[1]} must be {expected}, got {value[1]}"
-        return re.sub(r"\b(?=(?:data|model)\.)", "--", message.removeprefix("argument "))
+        message = explain(message, [flag for flag in self._option_string_actions if is_shown(flag)])
+        return re.sub(r"(?<!-)\b(?=(?:data|model)\.)", "--", message)
 
 
-def similar_flag(flag: str, known: Sequence[str]) -> str | None:
-    """The flag that was probably meant: one that ends in it, such as ``--model.lr`` for ``--lr``, or a similar one."""
-    name = flag.removeprefix("--")
-    ending = [each for each in known if each.endswith(f".{name}")]
-    last_parts = {each.rpartition(".")[2]: each for each in known if "." in each}
-    close = difflib.get_close_matches(name, last_parts, n=1, cutoff=0.8) if len(name) > 2 else []
-    similar = difflib.get_close_matches(flag, known, n=1)
-    return next(iter([*ending, *(last_parts[each] for each in close), *similar]), None)
+def is_shown(flag: str) -> bool:
+    """Whether a flag is one that users give; not ``--model``, ``--model.help``, ``--model.hidden+`` and sizes."""
+    group, dot, name = flag.removeprefix("--").partition(".")
+    return not (flag.endswith("+") or (group in ("model", "data", "trainer") and (not dot or name in ("help", *SIZES))))
 
 
 def parse(argv: Sequence[str]) -> tuple[Namespace, Parser]:
@@ -157,12 +163,14 @@ def check_values(options: Namespace) -> None:
         limit = f"at most --max_epochs, which is {options.max_epochs}"
         raise UsageError(f"--trainer.check_val_every_n_epoch must be {limit}, got {every}: no epoch would be validated")
     if options.quiet and options.verbose:
-        raise UsageError("--quiet and --verbose exclude each other")
+        raise UsageError("--quiet cannot be combined with --verbose")
     last_seed = options.seed + (options.seeds or 1) - 1
     if last_seed >= 2**32:
         raise UsageError(f"--seed must be below 2**32, got {last_seed}")
-    if options.seeds is not None and (options.seeds < 2 or options.resume):
-        raise UsageError(f"--seeds must be at least 2, and not be used with --resume, got {options.seeds}")
+    if options.seeds is not None and options.resume:
+        raise UsageError("--seeds cannot be combined with --resume")
+    if options.seeds is not None and options.seeds < 2:
+        raise UsageError(f"--seeds must be at least 2, got {options.seeds}")
 
 
 def make_parser(task_name: str, model: str) -> Parser:
@@ -171,7 +179,7 @@ def make_parser(task_name: str, model: str) -> Parser:
     parser = Parser(prog=prog, description=DESCRIPTION, formatter_class=Formatter, allow_abbrev=False)
     parser.parser_mode = config_files.MODE
     parser.usage = f"{prog} [--task TASK] [flags]"
-    parser.add_argument("--config", action="config", help="YAML file of options; later flags override it")
+    parser.add_argument("--config", action="config", help="YAML file of options; flags after it override it")
     add_plain_flags(parser, task_name, task)
     parser.add_class_arguments(task.model, "model")
     parser.add_class_arguments(task.data, "data", skip=set(PLAIN_DATA))
@@ -179,7 +187,6 @@ def make_parser(task_name: str, model: str) -> Parser:
     parser.add_class_arguments(Trainer, "trainer", skip=skipped, fail_untyped=False)
     for name, (kind, default) in NAMES.items():
         parser.add_argument(f"--trainer.{name}", type=kind, default=default, help=f"{name} of Lightning, by its name")
-    parser.add_argument("--trainer.logger", type=bool, default=True, help="write TensorBoard event files")
     defaults = {name: value for name, value in task.defaults.items() if name != "max_epochs"}
     parser.set_defaults(defaults)
     return parser
@@ -189,25 +196,32 @@ def add_plain_flags(parser: Parser, name: str, task: Task) -> None:
     """The flags without a dot, in the groups that ``--help`` shows."""
     epochs, models = task.max_epochs, list(TASKS[name].models)
     add = parser.add_argument_group("Run").add_argument
-    add("--task", choices=list(TASKS), default=name, help="task, ring if left out; decides the flags below")
+    add(
+        "--task",
+        choices=list(TASKS),
+        default=name,
+        help="task to train (default: ring); it decides which flags follow below",
+    )
     about = "class of the model" if len(models) > 1 else argparse.SUPPRESS
     add("--model_class", choices=models, default=task.model.__name__, help=about)
-    add("--max_epochs", type=int | None, help=f"epochs to train, {epochs} if left out")
-    add("--seed", type=int, default=0, help="seed of data, weights and order")
+    add("--max_epochs", type=int | None, help=f"number of epochs (default: {epochs})")
+    add("--seed", type=int, default=0, help="seed of the data, the weights and the order of the rows")
     add("--seeds", type=int | None, help="train N times with consecutive seeds")
     add = parser.add_argument_group("Devices and directories").add_argument
-    add("--gpus", type=int | str | None, help="count, -1 (all), indices like 0,1, or 0 (CPU)")
-    add("--tpu_cores", type=int | str | None, help="count, -1 (all), or indices like 0,1")
+    add("--gpus", type=int | str | None, help=GPUS)
+    add("--tpu_cores", type=int | str | None, help=TPU_CORES)
     add("--data_dir", type=str, default="data", help="directory of the data files")
-    add("--run_dir", type=str | None, help="run directory, runs/TASK/N if left out")
+    add("--run_dir", type=str | None, help="directory of this run (default: runs/TASK/1, 2, …)")
     add = parser.add_argument_group("Resuming").add_argument
-    add("--resume", type=str | None, help="checkpoint, or 'last' for the newest run's")
-    add("--override", action="store_true", help="resume although settings have changed")
-    add("--save_every_n_steps", type=int | None, help="save last.ckpt within epochs too")
+    add("--resume", type=str | None, help="continue from a checkpoint, or from the last one of the newest run")
+    add("--override", action="store_true", help="resume even if settings have changed")
+    add("--save_every_n_steps", type=int | None, help="save last.ckpt every N steps, not only after each epoch")
     add = parser.add_argument_group("Output").add_argument
-    add("--quiet", action="store_true", help="print results and errors only")
-    add("--verbose", action="store_true", help="print layers and Lightning's messages too")
-    add("--summary", action="store_true", help="print the model's layers, then exit")
+    add("--logger", choices=[*LOGGERS, "none"], default="tensorboard", help="where to log metrics")
+    add("--quiet", action="store_true", help="print only results and errors")
+    add("--verbose", action="store_true", help="also print the model's layers and Lightning's messages")
+    add("--summary", action="store_true", help="print the model's layers, and exit")
+    add("--dry_run", action="store_true", help="print what would be trained, and exit")
 
 
 def changed_options(parser: Parser, options: Namespace, group: str) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def find_space(fixed: list[str], candidates: Flags) -> Space:
     fixed += to_flags({name: text for name, text in candidates.items() if name not in space})
     if not space:
         parse(fixed)  # may name a flag that cannot be searched
-        raise UsageError("nothing to search: give a flag a range, --model.lr 1e-4..1e-1, or a list of values")
+        raise UsageError("nothing to search: give a flag a range, such as --model.lr 1e-4..1e-1, or a list of values")
     return space
 
 
@@ -149,7 +149,7 @@ class Tuning:
                 remove_run(self.run_dir)
             raise
         if not result.trials:
-            raise FloatingPointError(f"none of {self.own.trials} trials is complete: search other values")
+            raise FloatingPointError(f"none of {self.own.trials} trials was completed: search other values")
         self._write_config(result)
         print(self._summary(result), flush=True)
 
@@ -167,7 +167,7 @@ class Tuning:
         return result
 
     def _headline(self, done: int) -> str:
-        rows = "" if self.data is None else f" of {len(self.data.splits.val[0]):,} validation rows"
+        rows = "" if self.data is None else f" on {len(self.data.splits.val[0]):,} validation rows"
         trials = f"{self.own.trials} trials" + (f", of which {done} are done" if done else "")
         return f"{self.options.task}: {trials}, compared by {self.monitor}{rows}; the test rows are not used"
 
@@ -175,7 +175,7 @@ class Tuning:
         return Path(self.options.run_dir) if self.options.run_dir else None
 
     def _how_to_continue(self) -> str:
-        return f"the study is kept: the same command with --run_dir {self.run_dir} continues it"
+        return f"the study is saved: to continue it, repeat the command with --run_dir {self.run_dir}"
 
     def _open_study(self) -> "Study":
         """The study; raises UsageError if its trials had other flags."""
@@ -188,7 +188,9 @@ class Tuning:
         before = study.user_attrs.get("settings", settings)
         if changed := [name for name in {**before, **settings} if before.get(name) != settings.get(name)]:
             was, now = before.get(changed[0]), settings.get(changed[0])
-            raise UsageError(f"--{changed[0]} was {was} in this study, now {now}: set it back, or start another study")
+            raise UsageError(
+                f"--{changed[0]} was {was} in this study, now {now}: restore the value, or start a new study"
+            )
         study.set_user_attr("settings", settings)
         return study
 
@@ -213,6 +215,7 @@ class Tuning:
             write_file(self.run_dir / "config.yaml", dump_config(parser, options))
 
     def _summary(self, result: TuningResult) -> str:
+        view = f"tensorboard --logdir {shlex.quote(str(self.run_dir))}"
         config, train = self.run_dir / "config.yaml", command_name().replace("tune", "train")
         ended = Counter(outcome(trial, self.monitor).split()[0] for trial in finished(result.study))
         complete = f"{len(result.trials)} complete, {ended['pruned']} pruned, {ended['failed:']} failed"
@@ -220,6 +223,6 @@ class Tuning:
             complete,
             table(result, self.monitor),
             f"{console.printable(str(self.run_dir))}: study.db, trials, config.yaml of trial {result.trials[0].number}",
-            f"tensorboard --logdir {shlex.quote(str(self.run_dir))}",
+            *([view] if self.options.logger == "tensorboard" else []),
             f"{train} --config {shlex.quote(str(config))}",
         ])  # fmt: skip

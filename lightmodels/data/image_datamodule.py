@@ -50,7 +50,7 @@ class ImageFolderDataModule(TensorDataModule):
 
     Args:
         path: folder with a folder per class, or a table.
-        size: side of the images in pixels, from the data if left out.
+        size: side of the images in pixels (default: from the data).
         color: ``grey``, ``color``, or ``auto``: grey if all pictures are.
         test_path: folder or table of the test rows.
         test_fraction: share of the rows for testing, if none are given.

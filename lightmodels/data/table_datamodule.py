@@ -43,18 +43,18 @@ class TableDataModule(TensorDataModule):
         path: CSV, TSV, Parquet, JSON lines, or a DataFrame.
         target: column to predict, or several.
         kind: ``classes`` or ``number``.
-        test_path: file of test rows; then ``path`` has none.
-        test_fraction: share of test rows.
+        test_path: file of the test rows, if ``path`` has none.
+        test_fraction: share of the rows for testing.
         split: column that says train, val or test.
-        group: column of groups that are not split.
+        group: column of groups, each of which stays in one split.
         time: column whose latest rows are the test rows.
         ignore: columns to leave out.
         categories: columns of numbers that are categories.
-        separator: what is between a row's labels.
+        separator: text between the labels of a row.
         class_weights: ``balanced`` for equal classes.
         sample_weight: column of the rows' weights in the loss.
         batch_size: rows in a global batch.
-        val_fraction: share of validation rows.
+        val_fraction: share of the rows for validation.
         seed: seed of the splits and of the order of the training rows.
     """
 

@@ -50,18 +50,18 @@ class TextDataModule(TensorDataModule):
         path: CSV, TSV, JSON lines, Parquet, a folder with a folder of text files for each class, or a DataFrame.
         text: column of the texts.
         target: column of the labels, or several of zeros and ones.
-        test_path: file or folder of test texts; then ``path`` has none.
-        test_fraction: share of test texts.
+        test_path: file or folder of the test texts, if ``path`` has none.
+        test_fraction: share of the texts for testing.
         split: column that says train, val or test; without val, ``val_fraction`` of the training texts are.
-        max_words: in the vocabulary; rarer words are unknown.
+        max_words: size of the vocabulary; rarer words are unknown.
         max_length: tokens of a text; by default 95 % of the training texts are not longer, and it is at least 55.
-        min_count: rarer words in the training texts are unknown.
-        lower: whether to put texts into lower case.
+        min_count: words that are rarer in the training texts are unknown.
+        lower: whether to convert texts to lower case.
         separator: what is between a text's labels.
         class_weights: ``balanced`` for equal classes.
         sample_weight: column of the texts' weights in the loss.
         batch_size: rows in a global batch.
-        val_fraction: share of validation texts.
+        val_fraction: share of the texts for validation.
         seed: seed of the splits and of the order of the training texts.
     """
 

@@ -41,14 +41,14 @@ class ImageCNN(LightModel):
         num_classes: classes.
         channels: 1 for grey images, 3 for color.
         width: channels after the first convolution, a multiple of 8; each further block doubles them.
-        blocks: residual blocks; between two of them, images are halved.
+        blocks: number of residual blocks; images are halved between them.
         lr: AdamW's peak learning rate; it rises, then falls to zero.
-        weight_decay: AdamW's, decoupled.
-        dropout: probability of leaving out an input of the dense layer, while training.
-        label_smoothing: share of the target spread over all classes while training.
-        backbone: a net of ``torchvision.models`` instead, such as ``resnet18``.
+        weight_decay: AdamW's decoupled weight decay.
+        dropout: probability of dropping an input of the dense layer during training.
+        label_smoothing: share of the target that is spread over all classes during training.
+        backbone: a net of ``torchvision.models`` to use instead, such as ``resnet18``.
         weights: file of the backbone's weights, a ``state_dict``.
-        freeze: whether to train the new dense layer only.
+        freeze: whether to train only the new dense layer.
 
     Raises:
         ValueError: a size below 1, a width that is no multiple of 8, a rate or probability out of range, an unknown

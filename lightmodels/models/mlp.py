@@ -46,13 +46,13 @@ class MLP(LightModel):
     Args:
         num_features: values of a row.
         num_classes: classes; 0 for a regression.
-        hidden: units of hidden layers.
+        hidden: units of each hidden layer.
         activation: ``relu``, ``elu``, ``gelu``, ``silu`` or ``tanh``.
-        dropout: share of hidden units left out.
-        l2: factor of the sum of the squared weights.
-        initializer: of weights, such as ``he_normal``.
+        dropout: probability of dropping a hidden unit during training.
+        l2: factor of the sum of squared weights in the loss.
+        initializer: initializer of the weights, such as ``he_normal``.
         optimizer: ``adam`` or ``nadam``.
-        lr: learning rate, or its peak.
+        lr: learning rate; its peak with ``one_cycle``.
         schedule: ``constant`` or ``one_cycle``.
         feature_mean: subtracted from each feature; nothing by default.
         feature_std: each feature is divided by it; features that do not vary are not.

@@ -23,8 +23,8 @@ class MNISTCNN(LightModel):
     Args:
         num_classes: classes.
         lr: AdamW's peak learning rate; it rises, then falls to zero.
-        weight_decay: AdamW's, decoupled.
-        dropout: probability of leaving out a channel after the second pooling, while training.
+        weight_decay: AdamW's decoupled weight decay.
+        dropout: probability of dropping a channel after the second pooling during training.
 
     Raises:
         ValueError: a size below 1, or a rate, weight decay or probability out of range.

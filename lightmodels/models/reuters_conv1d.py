@@ -36,9 +36,9 @@ class ReutersConv1D(LightModel):
         num_classes: topics.
         length: words of a news item.
         lr: NAdam's peak learning rate; it rises, then falls to zero.
-        weight_decay: NAdam's, decoupled.
-        masking: probability of a word's being replaced while training.
-        label_smoothing: share of the target spread over all topics while training.
+        weight_decay: NAdam's decoupled weight decay.
+        masking: probability that a word is replaced by "unknown" during training.
+        label_smoothing: share of the target that is spread over all topics during training.
 
     Raises:
         ValueError: a size below 1, or a rate, weight decay or probability out of range.

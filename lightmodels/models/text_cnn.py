@@ -33,13 +33,13 @@ class TextCNN(LightModel):
         num_words: size of the vocabulary.
         num_classes: classes.
         length: words of a text.
-        embedding: size of a word's embedding.
-        filters: of each of the three widths.
+        embedding: size of the word embeddings.
+        filters: number of filters of each of the three widths.
         lr: AdamW's peak learning rate; it rises, then falls to zero.
-        weight_decay: AdamW's, decoupled.
-        masking: probability of a word's being replaced by "unknown" while training.
+        weight_decay: AdamW's decoupled weight decay.
+        masking: probability that a word is replaced by "unknown" during training.
         dropout: probability of leaving out an input of the dense layer while training; half as high for embeddings.
-        label_smoothing: share of the target spread over all classes while training.
+        label_smoothing: share of the target that is spread over all classes during training.
 
     Raises:
         ValueError: a size below 1, a length below 3, or a rate or probability out of range.

@@ -31,9 +31,9 @@ class TextResNet(LightModel):
     Args:
         num_words: size of the vocabulary.
         length: words of a review.
-        lr: NAdam's learning rate; with ``one_cycle`` the peak.
+        lr: NAdam's learning rate; its peak with ``one_cycle``.
         dropout: probability of dropping a number of an embedding, or an input of the dense layer, in training.
-        masking: probability of a word's being replaced by "unknown" in training.
+        masking: probability that a word is replaced by "unknown" during training.
         schedule: ``constant``, or ``one_cycle``, which rises, then falls to zero.
         num_classes: logits; 1 is for two classes too.
         embedding: size of a word's embedding, and channels of what each block returns.

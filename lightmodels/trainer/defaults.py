@@ -1,20 +1,17 @@
 """What our Trainer hands to Lightning's: callbacks, plugins and devices."""
 
 import ast
-import importlib
 import inspect
 import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
 from pytorch_lightning.callbacks import ProgressBar
-from pytorch_lightning.loggers import Logger
 
 from lightmodels.callbacks.best_and_last import BestAndLastCheckpoint
 from lightmodels.callbacks.early_stopping import EarlyStopping
@@ -23,10 +20,9 @@ from lightmodels.callbacks.signal_handler import SignalHandler
 from lightmodels.callbacks.training_checks import TrainingChecks
 from lightmodels.checkpointing.files import AtomicCheckpointIO
 from lightmodels.trainer.devices import DeviceChoice, resolve_devices
-from lightmodels.utils import distributed
 from lightmodels.visualization.figure_callback import FigureLogger
+from lightmodels.visualization.loggers import LOGGERS
 from lightmodels.visualization.tensorboard_callback import TensorBoardCallback
-from lightmodels.visualization.tensorboard_logger import EpochLogger
 
 
 def callbacks(
@@ -77,22 +73,11 @@ def has(kind: type, objects: Iterable[Any]) -> bool:
     return any(isinstance(each, kind) for each in objects)
 
 
-def tensorboard_logger(run_dir: Path) -> Logger | None:
-    """A TensorBoard logger that writes to the run directory; None, and a message, without tensorboard."""
-    try:
-        importlib.import_module("tensorboard")
-    except ImportError:
-        if distributed.rank() == 0:
-            print("no event files: tensorboard is not installed", flush=True)
-        return None
-    return EpochLogger(run_dir, name="", version="", default_hp_metric=False)
-
-
 def unset_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Our defaults for unset options; ``open_run`` adds the logger later."""
+    """Our defaults for unset options; ``open_run`` adds a logger that is named, or the default one, later."""
     ours = {"enable_model_summary": False, "enable_progress_bar": has(ProgressBar, options["callbacks"])}
     unset = {name: ours[name] for name in ours if options.get(name) is None}
-    return unset | ({"logger": False} if options.get("logger") in (None, True) else {})
+    return unset | ({"logger": False} if options.get("logger") in (None, True, *LOGGERS) else {})
 
 
 def plugins(given: Any) -> list[Any]:

@@ -41,12 +41,15 @@ def claim(run_dir: Path) -> Path:
     return run_dir
 
 
+def next_directory(parent: Path) -> Path:
+    """``parent/1``, ``parent/2``, …: the first number above all that exist; creates nothing."""
+    return parent / str(max((int(path.name) for path in parent.glob("*") if path.name.isdecimal()), default=0) + 1)
+
+
 def claim_next(parent: Path) -> Path:
-    """Takes ``parent/1``, ``parent/2``, …: the first number above all that exist; otherwise as ``claim``."""
-    number = max((int(path.name) for path in parent.glob("*") if path.name.isdecimal()), default=0)
+    """Takes ``next_directory``, or a later one if other processes are faster; otherwise as ``claim``."""
     while True:
-        number += 1
-        run_dir = parent / str(number)
+        run_dir = next_directory(parent)
         with suppress(FileExistsError), _named(run_dir):
             run_dir.mkdir(parents=True)
             return claim(run_dir)

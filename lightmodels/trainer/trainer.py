@@ -22,6 +22,7 @@ from lightmodels.trainer import data_arguments, defaults, hardware, option_check
 from lightmodels.trainer.devices import DeviceChoice
 from lightmodels.trainer.spawned import return_results
 from lightmodels.utils import console, distributed, lightning_internals
+from lightmodels.visualization import loggers
 from lightmodels.visualization.figure_callback import FigureLogger
 
 
@@ -34,7 +35,8 @@ class Trainer(pl.Trainer):
 
     The first ``fit`` claims the run directory for TensorBoard's event files, ``checkpoints/best.ckpt`` and
     ``last.ckpt``, and the model's figures. A logger or checkpoint callback among the options replaces ours;
-    ``logger=False`` or ``enable_checkpointing=False`` turns it off.
+    ``logger=False`` or ``enable_checkpointing=False`` turns it off. ``logger="csv"``, ``"wandb"`` or ``"mlflow"`` logs
+    the same values there instead of to TensorBoard.
 
     Args:
         gpus: number of GPUs, ``-1`` for all, or indices (``[0, 1]``, ``"0,1"``); ``0`` is the CPU. Default: one device
@@ -97,7 +99,7 @@ class Trainer(pl.Trainer):
         self._opened = False
         self._lock: run_directory.RunLock | None = None  # from ``open_run`` to the end of ``fit``
         self._resume_from: str | None = None  # the checkpoint of a fit that Ctrl-C has stopped
-        self._makes_logger = options.get("logger") in (None, True) and not options.get("fast_dev_run")
+        self._logger_name = loggers.logger_name(options)  # of the logger that ``open_run`` creates
         self._root = Path(options["default_root_dir"]) if options.get("default_root_dir") else None
         self._figure_logger = FigureLogger() if figures else None
         checkpoint = BestAndLastCheckpoint(monitor, mode, save_every_n_steps)
@@ -162,7 +164,7 @@ class Trainer(pl.Trainer):
         module = getattr(model, "_orig_mod", model)  # of torch.compile(model)
         self._set_limit(max_epochs, module)
         ckpt_path = self._find_checkpoint(ckpt_path) or self._resume_from
-        if self._makes_logger or self._checkpoint:
+        if self._logger_name or self._checkpoint:
             self.open_run(ckpt_path)
         self._fit(model, {**data, "weights_only": weights_only}, ckpt_path)
         if self._restore_best_weights and not self.interrupted:
@@ -202,12 +204,14 @@ class Trainer(pl.Trainer):
             raise ValueError(f"already trained for {done} epochs; pass max_epochs > {done}")
 
     def _fit(self, model: Any, data: dict[str, Any], ckpt_path: str | Path | None) -> None:
-        if self._makes_logger:
+        if self._logger_name:
             defaults.set_config_saving(self, fits=True)
         self._signals.first_step = None
         self._signals.user_handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
         if self.strategy.root_device.type == "cpu":
             hardware.tune_allocator()
+            if self.is_global_zero:
+                hardware.warn_of_slow_precision(str(self.precision))
         try:
             with (
                 console.without_banners(),
@@ -252,8 +256,8 @@ class Trainer(pl.Trainer):
         if is_first and not self._lock:
             self._lock = run_directory.RunLock(self.run_dir)
         self._opened = True
-        if self._makes_logger and is_new:
-            logger = defaults.tensorboard_logger(self.run_dir)
+        if self._logger_name and is_new:
+            logger = loggers.make_logger(self._logger_name, self.run_dir)
             self.loggers = [logger] if logger else []
         if self._checkpoint:
             self._checkpoint.dirpath = self.run_dir / "checkpoints"
@@ -339,7 +343,7 @@ class Trainer(pl.Trainer):
             datamodule = getattr(self, "datamodule", None)
         with data_arguments.float_type_of(self.lightning_module if model is None else model, self.precision):
             loaders = data_arguments.as_loader(data, batch_size)
-        if self._makes_logger:
+        if self._logger_name:
             defaults.set_config_saving(self, fits=False)
         with (
             weights.checkpoint_weights(checkpoint[0], model, self, checkpoint[1]) as module,
@@ -351,13 +355,13 @@ class Trainer(pl.Trainer):
     @property
     def logger(self) -> Logger | None:
         """The first logger; the default one, before ``fit``, claims the run directory."""
-        if self._makes_logger and not self._opened and self.state.status != TrainerStatus.RUNNING:
+        if self._logger_name and not self._opened and self.state.status != TrainerStatus.RUNNING:
             self.open_run()
         return self.loggers[0] if self.loggers else None
 
     @logger.setter
     def logger(self, logger: Logger | None) -> None:
-        self._makes_logger = False
+        self._logger_name = None
         self.loggers = [logger] if logger else []
 
     @property

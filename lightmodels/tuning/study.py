@@ -16,6 +16,7 @@ from lightmodels.trainer import run_directory
 from lightmodels.trainer.trainer import Trainer
 from lightmodels.tuning.space import Space
 from lightmodels.utils.data_error import one_line
+from lightmodels.visualization.loggers import end_run
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -67,10 +68,12 @@ def fit_trial(trainer: Trainer, model: pl.LightningModule, data: Any, report: Tr
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stop
         raise
+    finally:
+        end_run(trainer)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if not report.values:
-        raise ValueError("data must have validation rows, by which the best trial is chosen")
+        raise ValueError("data must have validation rows, which decide on the best trial")
     best = min if report.trial.study.direction.name == "MINIMIZE" else max
     return None if report.is_pruned else best(report.values)
 
@@ -91,7 +94,7 @@ def open_study(storage: str | None, name: str | None, monitor: str, mode: Mode |
     import optuna
 
     if not monitor.startswith("val_"):
-        raise ValueError(f"monitor must be a metric of validation, such as val_loss, got {monitor!r}")
+        raise ValueError(f"monitor must be a validation metric, such as val_loss, got {monitor!r}")
     direction = f"{require_mode(monitor, mode, None)}imize"
     try:
         with _without_logs():

@@ -22,20 +22,21 @@ from lightmodels.metrics.epoch_means import pop_metric_state, set_metric_state
 from lightmodels.metrics.history import best_epoch
 from lightmodels.utils.atomic_file import write_file
 from lightmodels.utils.preserve import no_side_effects
+from lightmodels.visualization.loggers import find_writer
 from lightmodels.visualization.projector import add_embeddings
-from lightmodels.visualization.tensorboard_logger import find_writer
 from lightmodels.visualization.validation_sample import ValidationSample
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+TAG = "visualization"  # TensorBoard sorts by it: figures come below ``train_…`` and ``val_…``
 HOOKS = ("figures", "texts", "embeddings")
 
 
 class Renderer:
     """Writes a model's figures to PNG files and TensorBoard, and its texts and embeddings to TensorBoard.
 
-    A footer of each figure names the epoch and the weights. Errors become warnings, one of each kind.
+    A title above each figure names the epoch and the weights. Errors become warnings, one of each kind.
     The model is left as it was. PNG files go to ``directory``; the callback fills ``sample``, of which all is drawn.
     """
 
@@ -61,7 +62,7 @@ class Renderer:
             if self._writer:
                 with self._attempt(f"{name}.texts"):
                     for key, text in model.texts(batch, outputs).items():
-                        self._writer.add_text(f"texts/{key}", str(text), self._trainer.global_step)
+                        self._writer.add_text(f"texts/{key}", str(text), self.epoch)
             if self._writer and weights == "best":
                 with self._attempt(f"{name}.embeddings"):
                     add_embeddings(self._writer, model.embeddings(batch, outputs), epoch)
@@ -86,15 +87,14 @@ class Renderer:
             figure = history.plot(best_epoch(self._trainer, history))
             self._save({"history": figure}, f"epoch {self.epoch}")
 
-    def _save(self, figures: "Mapping[str, Figure]", footer: str) -> None:
+    def _save(self, figures: "Mapping[str, Figure]", title: str) -> None:
         for name, figure in figures.items():
             with self._attempt(f"figure {name!r}"):
-                image, content = to_image(figure, footer), BytesIO()
+                image, content = to_image(figure, title), BytesIO()
                 image.save(content, "PNG")
                 write_file(self._directory / f"{name}.png", content.getbuffer())
                 if self._writer:
-                    step = self._trainer.global_step
-                    self._writer.add_image(f"figures/{name}", np.asarray(image), step, dataformats="HWC")
+                    self._writer.add_image(f"{TAG}/{name}", np.asarray(image), self.epoch, dataformats="HWC")
 
     @contextmanager
     def _attempt(self, what: str) -> Iterator[None]:
@@ -108,8 +108,8 @@ class Renderer:
             self._warned.add(what)
 
 
-def to_image(figure: "Figure", footer: str) -> Image.Image:
-    """The figure as an RGB image, with a line of text in a strip below it."""
+def to_image(figure: "Figure", title: str) -> Image.Image:
+    """The figure as an RGB image, with a line of text in a strip above it."""
     content = BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # the font lacks a character, and a box is drawn
@@ -117,12 +117,12 @@ def to_image(figure: "Figure", footer: str) -> Image.Image:
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close(figure)  # else pyplot keeps its figures, and notebooks show them
     drawn = Image.open(content).convert("RGB")
-    size = max(12, drawn.width // 50)  # pixels
+    size = max(12, drawn.width // 32)  # pixels
     font = ImageFont.load_default(size)
-    width = max(drawn.width, 2 * size + round(font.getlength(footer)))
+    width = max(drawn.width, size + round(font.getlength(title)))
     image = Image.new("RGB", (width, drawn.height + 2 * size), "white")
-    image.paste(drawn)
-    ImageDraw.Draw(image).text((size, drawn.height + size // 2), footer, "dimgray", font)
+    image.paste(drawn, (0, 2 * size))
+    ImageDraw.Draw(image).text((size // 2, size // 2), title, "black", font)
     return image
 
 

@@ -1,4 +1,4 @@
-"""TensorBoardCallback: what TensorBoard shows of a run besides the values of its epochs and its figures."""
+"""TensorBoardCallback: what loggers get of a run besides the values of its epochs and its figures."""
 
 import platform
 import shlex
@@ -9,21 +9,24 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from lightmodels.metrics.history import History, Row, best_epoch
 from lightmodels.optim import lr_schedules
-from lightmodels.visualization.tensorboard_logger import find_logger, find_writer
+from lightmodels.visualization.git_state import GitState
+from lightmodels.visualization.loggers import find_logger, find_writer
 
 LONG_EPOCH = 100  # steps, from which on the loss is also shown within epochs
 STEP_INTERVAL = 50  # steps between these losses, each of which waits for the device
 
 
 class TensorBoardCallback(pl.Callback):
-    """Writes chart layout, hyper-parameters and a description of the run to the TensorBoard logger.
+    """Logs the values of long epochs' steps, and the best and final values of the run, with all loggers.
 
-    Values of epochs are plotted over epochs, tags ``step/…`` over optimizer steps. Our Trainer adds this
-    callback unless its callbacks include one. Without a TensorBoard logger it does nothing.
+    A TensorBoard logger also gets a chart layout, hyper-parameters and a description of the run. Values of epochs are
+    plotted over epochs, tags ``step/…`` over optimizer steps. Our Trainer adds this callback unless its callbacks
+    include one.
     """
 
     runs_every_step = False  # with several steps per execution, it writes at the end of one
@@ -31,15 +34,20 @@ class TensorBoardCallback(pl.Callback):
     def __init__(self) -> None:
         self._has_layout = False
         self._batches_seen = 0
+        self._git: GitState | None = None  # until the description of the run is written
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit" and find_logger(trainer):
+            self._git = GitState()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._has_layout = False
-        if writer := find_writer(trainer):
-            writer.add_text("run", describe_run(trainer, pl_module), 0)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._batches_seen = 0
         self._add_layout(trainer, pl_module)
+        if self._git and self._git.is_known:
+            self._add_description(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -48,18 +56,30 @@ class TensorBoardCallback(pl.Callback):
         if trainer.num_training_batches < LONG_EPOCH or before // STEP_INTERVAL == self._batches_seen // STEP_INTERVAL:
             return
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        writer = find_writer(trainer)
-        if writer and isinstance(loss, Tensor):
-            writer.add_scalar("step/loss", loss.item(), trainer.global_step)
-            writer.add_scalar("step/lr", float(lr_schedules.current_lr(trainer)), trainer.global_step)
+        if trainer.loggers and trainer.is_global_zero and isinstance(loss, Tensor):
+            values = {"step/loss": loss.item(), "step/lr": float(lr_schedules.current_lr(trainer))}
+            for logger in trainer.loggers:
+                logger.log_metrics(values, trainer.global_step)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._add_layout(trainer, pl_module)
-        history, logger = getattr(pl_module, "history", None), find_logger(trainer)
-        if logger and history:
-            data_hparams = getattr(trainer.datamodule, "hparams", {})  # type: ignore[attr-defined]
-            values = summary_values(history, best_epoch(trainer, history))
-            logger.log_hyperparams(dict(pl_module.hparams) | dict(data_hparams), values, len(history))
+        self._add_description(trainer, pl_module)
+        history = getattr(pl_module, "history", None)
+        if not history:
+            return
+        values = summary_values(history, best_epoch(trainer, history))
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                data_hparams = getattr(trainer.datamodule, "hparams", {})  # type: ignore[attr-defined]
+                logger.log_hyperparams(dict(pl_module.hparams) | dict(data_hparams), values, len(history))
+            else:
+                logger.log_metrics(values, len(history))
+
+    def _add_description(self, trainer: pl.Trainer, model: pl.LightningModule) -> None:
+        writer, git = find_writer(trainer), self._git
+        self._git = None
+        if writer and git:
+            writer.add_text("run", describe_run(trainer, model, git.describe()), 0)
 
     def _add_layout(self, trainer: pl.Trainer, model: pl.LightningModule) -> None:
         history, writer = getattr(model, "history", None), find_writer(trainer)
@@ -87,13 +107,14 @@ def summary_values(history: History, best_epoch: int) -> dict[str, float]:
     }
 
 
-def describe_run(trainer: pl.Trainer, model: pl.LightningModule) -> str:
-    """The command, model, data, devices and versions of a run, as a Markdown table."""
+def describe_run(trainer: pl.Trainer, model: pl.LightningModule, commit: str | None) -> str:
+    """The command, git commit, model, data, devices and versions of a run, as a Markdown table."""
     data = getattr(trainer, "datamodule", None)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     lightning = metadata.version("pytorch-lightning")
     rows = {
         "command": f"`{shlex.join(sys.argv)}`",
+        **({"git commit": commit} if commit else {}),
         "model": f"{type(model).__name__}, {parameters:,} parameters",
         "data": "loaders" if data is None else describe_data(data),
         "devices": f"{trainer.world_size} x {model.device.type}, {trainer.precision}",

@@ -4,12 +4,13 @@ import atexit
 import functools
 import importlib
 import json
+import os
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from lightmodels.cli.exit_codes import quick_end
@@ -34,7 +35,7 @@ FUNCTIONS = {  # by command: the functions whose calls are a phase, less what th
                 f"{BOARD}:TensorBoardCallback.{hook}"
                 for hook in ("on_train_start", "on_train_epoch_start", "on_fit_end")
             ),
-            *(f"{VISUALIZATION}.tensorboard_logger:EpochLogger.{name}" for name in ("log_metrics", "finalize")),
+            *(f"{VISUALIZATION}.loggers:EpochTensorBoardLogger.{name}" for name in ("log_metrics", "finalize")),
         ],
         "checkpoints": [f"{CHECKPOINT}.{hook}" for hook in ("on_validation_end", "on_train_epoch_end", "on_train_end")],
         "test": ["lightmodels.trainer.trainer:Trainer.test"],
@@ -48,14 +49,15 @@ FUNCTIONS = {  # by command: the functions whose calls are a phase, less what th
 
 
 class Clock:
-    """Seconds by phase; a phase inside another one counts alone."""
+    """Seconds by phase since the process began; a phase inside another one counts alone."""
 
-    def __init__(self, start: float) -> None:
+    def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
-        self.running, self.last = ["interpreter"], start
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # since boot, of Linux
+        self.running, self.last = ["interpreter"], ticks / os.sysconf("SC_CLK_TCK")
 
     def switch(self, phase: str) -> None:
-        now = perf_counter()
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
         self.seconds[self.running[-1]] += now - self.last
         self.last = now
         self.running.append(phase)
@@ -85,9 +87,9 @@ class Clock:
         setattr(owner, name, timed)
 
 
-def main(start: str, command: str, *argv: str) -> None:
-    """Runs a command of lightmodels; writes ``result.json`` at its end, with seconds by phase."""
-    clock = Clock(float(start))
+def main(command: str, *argv: str) -> None:
+    """Runs a command of lightmodels; writes the seconds of each phase to ``result.json`` at its end."""
+    clock = Clock()
     clock.switch("other")
     importlib.import_module("lightmodels")
     for name in IMPORTS:
@@ -106,7 +108,7 @@ def main(start: str, command: str, *argv: str) -> None:
 
 def finish(clock: Clock) -> None:
     clock.switch("end")
-    Path("result.json").write_text(json.dumps(clock.seconds | {"end_of_phases": perf_counter()}))
+    Path("result.json").write_text(json.dumps(clock.seconds))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from benchmarks.contenders import TRAIN_COMMAND, BenchmarkError, Results
 
 TRAIN = [sys.executable, "-m", "train"]
 WORKER = [sys.executable, "-m", "benchmarks.processes"]
+PHASES = [sys.executable, "-m", "benchmarks.phases"]
 
 
 def interleave(commands: dict[str, list[str]], rounds: int, warm_up: int = 0, prefix: str = "") -> Results:

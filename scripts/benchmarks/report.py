@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
+from statistics import median, median_low
 from typing import Any
 
 import torch
 
 from benchmarks.contenders import CONTENDERS, DEFAULT, FLOOR, GOALS, Results
+
+HEADINGS = {"loops": "Epochs", "startup": "Start-up", "jobs": "Whole jobs", "phases": "Phases"}
 
 
 def describe_machine(gpus: int, packages: Iterable[str]) -> dict[str, str]:
@@ -35,30 +37,53 @@ def describe_machine(gpus: int, packages: Iterable[str]) -> dict[str, str]:
 def section(part: str, figures: Mapping[str, Any]) -> str:
     """Heading and tables of a part that has been measured."""
     results = figures[part]
-    if part == "startup":
-        rows = [[name, spread(values["seconds"])] for name, values in results.items()]
-        return f"### Start-up\n\n{table(['process', 'seconds'], rows)}"
-    if part == "jobs":
-        jobs = by_task(results, "seconds", "seconds of the process, x lightmodels", DEFAULT)
-        return f"### Whole jobs\n\n{jobs}"
-    tables = [
-        by_task(results, "epoch_seconds", "seconds per epoch, x floor", FLOOR),
-        by_task(results, "val_loss", "last val_loss"),
-        by_task(results, "peak_mib", "peak memory, MiB"),
-    ]
-    if (goals := list(goal_rows(results))) and "gpu" not in figures["machine"]:
-        tables.append(table(["goal on two CPU cores", "task", "at most", "x floor"], goals))
-    return "\n\n".join(["### Epochs", *tables])
+    tables = {
+        "loops": lambda: [
+            by_task(results, "epoch_seconds", "seconds per epoch, x floor", FLOOR),
+            by_task(results, "val_loss", "last val_loss"),
+            by_task(results, "peak_mib", "peak memory, MiB"),
+        ],
+        "startup": lambda: [
+            table(["process", "seconds"], [[name, spread(v["seconds"])] for name, v in results.items()])
+        ],
+        "jobs": lambda: [by_task(results, "seconds", "seconds of the process, x lightmodels", DEFAULT)],
+        "phases": lambda: [phases(results)],
+    }[part]()
+    goals = list(goal_rows(part, {"": results} if part == "startup" else results))
+    if goals and "gpu" not in figures["machine"]:
+        tables.append(table(["goal on two CPU cores", "task", "at most", "ratio"], goals))
+    return "\n\n".join([f"### {HEADINGS[part]}", *tables])
 
 
-def goal_rows(tasks: Mapping[str, Results]) -> Iterator[list[str]]:
-    """A row for each goal whose contender was measured beside the floor."""
-    for kind, contender, limits in GOALS:
+def goal_rows(part: str, tasks: Mapping[str, Results]) -> Iterator[list[str]]:
+    """A row for each goal whose contender was measured beside what it is compared with."""
+    key = "epoch_seconds" if part == "loops" else "seconds"
+    for kind, contender, base, limits in GOALS.get(part, ()):
         for task, results in tasks.items():
-            if task in limits and {contender, FLOOR} <= set(results):
-                times = ratio(results[contender]["epoch_seconds"], results[FLOOR]["epoch_seconds"])
+            if task in limits and {contender, base} <= set(results):
+                times = ratio(results[contender][key], results[base][key])
                 verdict = f"{times:.2f}x, {'met' if times <= limits[task] else 'missed'}"
-                yield [f"{kind}: {CONTENDERS[contender].label}", task, f"{limits[task]:.2f}x", verdict]
+                what = f"{kind}: {label(contender)} / {label(base)}"
+                yield [what, task, f"{limits[task]:.2f}x", verdict]
+
+
+def label(name: str) -> str:
+    return CONTENDERS[name].label if name in CONTENDERS else name
+
+
+def phases(jobs: Results) -> str:
+    """A row for each phase, a column for each job: its round of median length, whose end is what no phase has."""
+    names = dict.fromkeys(name for values in jobs.values() for name in values if name != "seconds")
+    columns = []
+    for values in jobs.values():
+        number = values["seconds"].index(median_low(values["seconds"]))
+        cells = [values[name][number] if name in values else None for name in names]
+        whole = values["seconds"][number]
+        columns.append([*cells, whole - sum(filter(None, cells)), whole])
+    rows = zip([*names, "end of the process", "in all"], *columns, strict=True)
+    return table(
+        ["seconds", *jobs], [[name, *("-" if x is None else f"{x:.3f}" for x in cells)] for name, *cells in rows]
+    )
 
 
 def by_task(tasks: Mapping[str, Results], key: str, heading: str, base: str = "") -> str:

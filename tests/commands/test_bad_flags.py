@@ -55,6 +55,11 @@ UNKNOWN = {
     "--patience": "--trainer.patience",
     "--accumulate_grad_batches": "--trainer.accumulate_grad_batches",
     "--max_epoch": "--max_epochs",
+    "--epochs": "--max_epochs",
+    "--learning_rate": "--model.lr",
+    "--model.batch_size": "--data.batch_size",
+    "--model.lrr": "--model.lr",
+    "--trainer.logger": "--logger",
 }
 
 
@@ -63,6 +68,16 @@ def test_an_unknown_flag_suggests_the_flag_that_ends_in_it(run, flag):
     assert_refused(run("train", flag, 1), f"unknown flag {flag}; did you mean {UNKNOWN[flag]}?")
     dashed = "--" + flag.removeprefix("--").replace("_", "-")
     assert_refused(run("train", f"{dashed}=1"), f"unknown flag {flag}; did you mean {UNKNOWN[flag]}?")
+
+
+@pytest.mark.parametrize("name", ["train", "tune"])
+def test_an_unknown_flag_like_no_other_lists_those_of_its_group(run, name):
+    flags = ("--model.width", 3, *(["--model.lr", "0.1,0.2"] if name == "tune" else []))
+    ended = run(name, "--task", "reuters", *flags)
+    assert_refused(ended, f"{name}.py: unknown flag --model.width; there are --model.", "--model.masking", "--model.lr")
+    assert "num_classes" not in ended.err  # follows from the data
+    assert_refused(run("train", "--trainer.nonsense", 3), "unknown flag --trainer.nonsense; --print_config shows all")
+    assert_refused(run("evaluate", "--ckpt", "a", "--gpu_s", 1), "unknown flag --gpu_s; did you mean --gpus?")
 
 
 # Configuration files

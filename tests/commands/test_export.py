@@ -135,11 +135,11 @@ def test_missing_packages_are_named(run, monkeypatch):
 
 
 BAD = [
-    (["--format", "tflite"], "--format: invalid choice: 'tflite'"),
+    (["--format", "tflite"], "--format must be one of onnx, torch_export, got 'tflite'"),
     (["--output", "nowhere/model"], "--output nowhere/model: no such directory"),
     (["--output", "."], "--output .: is a directory"),
     (["--output", "old.ckpt", "--ckpt", "old.ckpt"], "--output old.ckpt: is the checkpoint itself"),
-    (["--ckpt", "old.ckpt"], "--ckpt old.ckpt: no description of the data (data_info), train again"),
+    (["--ckpt", "old.ckpt"], "--ckpt old.ckpt: no description of the data (data_info): train again"),
     (["--ckpt", "none.ckpt"], "--ckpt none.ckpt: there is no such checkpoint"),
     (["--data_dir", "nowhere"], "nowhere"),
 ]

@@ -63,7 +63,7 @@ def test_defaults_and_help_are_those_of_the_model(capfd):
     [
         (["--model", "TextCNN"], "--model must be one of MNISTCNN, ImageCNN for --task mnist, got TextCNN"),
         (["--model=ImageCNN", "--model.width", "12"], "--model.width must be a multiple of 8, got 12"),
-        (["--model.width", "16"], "unknown flag --model.width; did you mean"),
+        (["--model.width", "16"], "unknown flag --model.width; there are --model."),
     ],
     ids=["other task's", "value", "other model's"],
 )

@@ -131,7 +131,7 @@ def test_wrong_input_has_one_line(capfd, photos):
         (["--data.path", "pairs"], "--data.val_fraction must leave rows for both parts, got 0.1 of 2 rows"),
         (["--data.path", "photos", "--model.channels", 5], "--model.channels 5 does not fit the data, which has 3"),
         (["--data.path", "photos", "--model.backbone", "resnet"], "--model.backbone must be a classifier in "),
-        ([], "the following arguments are required: --data.path"),
+        ([], "--data.path must be given"),
     ):
         ended = command(capfd, "train", "--task", "images", "--run_dir", "new_run", *options)
         assert error_line(ended).startswith(f"train.py: {line}"), options

@@ -119,8 +119,8 @@ def test_a_resumed_run_reads_the_same_table(run):
 
 
 BAD = {
-    "no path": ({}, "the following arguments are required: --data.path, --data.target"),
-    "no target": ({"path": "houses.csv"}, "the following arguments are required: --data.target"),
+    "no path": ({}, "--data.path, --data.target must be given"),
+    "no target": ({"path": "houses.csv"}, "--data.target must be given"),
     "no file": ({"path": "flats.csv", "target": "dear"}, "flats.csv cannot be read: No such file or directory"),
     "no column": (
         {"path": "houses.csv", "target": "colour"},

@@ -59,7 +59,7 @@ def test_differing_settings_stand_beside_the_metrics(capfd, two):
         (["runs", "nowhere"], "lightmodels runs: nowhere: no such directory"),
         (["runs", "empty"], "lightmodels runs: empty: holds no runs (directories with a config.yaml)"),
         (["runs", "damaged"], "lightmodels runs: damaged/1: a damaged run (JSONDecodeError: "),
-        (["compare", "damaged/1"], "lightmodels compare: RUN: name at least two run directories"),
+        (["compare", "damaged/1"], "lightmodels compare: at least two run directories are needed"),
         (["compare", "empty", "empty"], "lightmodels compare: empty: not a run directory (no config.yaml)"),
     ],
     ids=["missing", "empty", "damaged", "one run", "no run"],

@@ -106,7 +106,9 @@ def test_help_is_about_a_page_that_begins_with_the_task(train, task):
     titles = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert titles[:5] == ["General:", "Run:", "Devices and directories:", "Resuming:", "Output:"]
     text = "\n".join(lines)
-    assert not any(each in text for each in ("``", "null", "Optional["))
+    assert len(set(titles)) == len(titles)
+    assert not any(each in text for each in ("``", "null", "Optional[", "True", "False", " X|", "(256"))
+    assert "--trainer.figures true|false" in text
     flags = "task gpus tpu_cores max_epochs seed data_dir run_dir resume config print_config precision compile"
     own = "model.masking data.max_length" if task == "reuters" else ""
     assert all(f"--{flag}" in text for flag in f"{flags} {own}".split())
@@ -117,18 +119,18 @@ BAD = [
     (["--model.lrr", 1], "unknown flag --model.lrr; did you mean --model.lr?"),
     (["--model.lrr=1"], "unknown flag --model.lrr; did you mean --model.lr?"),
     (["--nonsense"], "unknown flag --nonsense"),
-    (["mnist"], "unknown flag mnist"),
+    (["mnist"], "unknown argument mnist"),
     (["--model.lr", 0], "--model.lr must be a finite number above 0, got 0.0"),
     (["--model.lr", "nan"], "--model.lr must be a finite number, got nan"),
     (["--model.lr", "fast"], "--model.lr must be a finite number, got fast"),
-    (["--model.lr"], "--model.lr: expected one argument"),
+    (["--model.lr"], "--model.lr needs a value"),
     (["--model.num_features", 3], "--model.num_features 3 does not fit the data, which has 2"),
     (["--task", "reuters", "--model.masking", 1], "--model.masking must be at least 0 and below 1"),
     (["--max_epochs", 0], "--max_epochs must be at least 1, got 0"),
     (["--max_epochs", 1.5], "--max_epochs must be a whole number, got 1.5"),
     (["--seed", -1], "--seed must be at least 0, got -1"),
     (["--seed", 2**32], "--seed must be below 2**32, got 4294967296"),
-    (["--seeds", 1], "--seeds must be at least 2, and not be used with --resume, got 1"),
+    (["--seeds", 1], "--seeds must be at least 2, got 1"),
     (["--tas", "linear"], "unknown flag --tas; did you mean --task?"),
     (["--config", "tasks.yaml"], f"--task must be one of {', '.join(TASKS)}, got ['ring']"),
     (["--trainer.limit_train_batches", "0"], "--trainer: no optimizer step was made: max_epochs="),
@@ -149,7 +151,7 @@ BAD = [
     (["--gpus", 0, "--trainer.accelerator", "cpu"], "--gpus cannot be combined with accelerator"),
     (["--tpu-cores", 1], "--tpu_cores=1 requested, but no TPU core is available"),
     (["--tf32", "--gpus", 0], "--trainer.tf32 needs a CUDA GPU, got cpu"),
-    (["--quiet", "--verbose"], "--quiet and --verbose exclude each other"),
+    (["--quiet", "--verbose"], "--quiet cannot be combined with --verbose"),
     (["--quiet", "--model.lr", -1], "--model.lr must be a finite number above 0, got -1.0"),
     (["--trainer.precision", "8"], "--trainer.precision must be"),
     (["--trainer.mode", "least"], "--trainer.mode must be one of ['min', 'max'], got least"),
@@ -220,7 +222,7 @@ def test_a_run_that_diverges_fails_and_names_epoch_and_step(train):
     assert not Path("run/metrics.json").exists()
 
 
-SAVED = "its state is saved: --resume run/checkpoints/last.ckpt continues it\n"
+SAVED = "the state is saved: to continue, pass --resume run/checkpoints/last.ckpt\n"
 SIGNALS = [
     (signal.SIGINT, 130, f"train.py: interrupted; {SAVED}"),
     (signal.SIGTERM, 143, f"train.py: terminated; {SAVED}"),
@@ -256,3 +258,21 @@ def test_the_recipes_are_valid(train, path):
     ended = train("--config", path, "--print_config")
     assert (ended.code, ended.err) == (0, "")
     assert f"task: {path.stem.rpartition('-')[0].removesuffix('-same')}" in ended.out
+
+
+def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(train):
+    Path("runs/ring/4").mkdir(parents=True)
+    before = sorted(Path().rglob("*"))
+    ended = train(*SMALL, "--dry_run", "--trainer.limit_train_batches", 0.7, "--seeds", 3)
+    assert ended == (0, (
+        "ring: RingDNN, 61 parameters; rows: 280 train, 120 val, 200 test; on 1 x cpu\n"
+        "2 epochs of 2 batches of up to 100 rows\n"
+        "run directory: runs/ring/5, for 3 seeds\n"
+    ), "")  # fmt: skip
+    ended = train("--task", "mnist", "--dry_run", "--data_dir", "none", "--run_dir", "here")
+    first, second, last = ended.out.splitlines()
+    assert first == "mnist: MNISTCNN, 53,994 parameters; rows: not known yet; on 1 x cpu"
+    assert second.startswith("10 epochs; to download: MNIST/raw/train-images-idx3-ubyte.gz, ")
+    assert (ended.code, ended.err, last) == (0, "", "run directory: here")
+    assert error_line(train("--dry_run", "--gpus", 99)).startswith("train.py: --gpus=99 requested, but ")
+    assert sorted(Path().rglob("*")) == before

@@ -54,7 +54,7 @@ def test_a_study_continues_with_the_same_flags_only(capfd):
     flags = (*SMALL, *RATES, "--run_dir", "study")
     assert tune(capfd, *flags, "--trials", 1).code == 0
     ended = tune(capfd, *flags, "--trials", 2)
-    assert ended.out.startswith("ring: 2 trials, of which 1 are done, compared by val_loss of 60 validation rows")
+    assert ended.out.startswith("ring: 2 trials, of which 1 are done, compared by val_loss on 60 validation rows")
     assert ended.out.count("\ntrial 1: ") == 1
     changed = error_line(tune(capfd, *flags, "--model.lr", "1e-3..1", "--trials", 3))
     assert changed.startswith("lightmodels tune: --model.lr was Range(low=0.001, high=0.1, whole=False) in this study")
@@ -84,15 +84,18 @@ def test_what_is_searched(flag, value, expected):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "nothing to search: give a flag a range, --model.lr 1e-4..1e-1, or a list of values"),
+        ((), "nothing to search: give a flag a range, such as --model.lr 1e-4..1e-1, or a list of values"),
         (("--model.lr", "0..1"), "--model.lr must be a finite number above 0, got 0.0"),
         (("--model.lr", "1..0.1"), "--model.lr must be a range from a lower to a higher number, got 1..0.1"),
         (("--model.lr", "0.1,fast"), "--model.lr must be a finite number, got fast"),
         (("--model.speed", "1..2"), "unknown flag --model.speed"),
         (("--max_epochs", "1..2"), "--max_epochs must be a whole number, got 1..2"),
         ((*RATES, "--trials", 0), "--trials must be at least 1, got 0"),
-        ((*RATES, "--resume", "last"), "--resume is a flag of train only; a study continues with the same --run_dir"),
-        ((*RATES, "--study", "a"), "--storage and --study go together: where the study is, and its name there"),
+        (
+            (*RATES, "--resume", "last"),
+            "--resume is a flag of train, not of tune; to continue a study, repeat its command with --run_dir",
+        ),
+        ((*RATES, "--study", "a"), "--storage and --study must be given together"),
         (
             (*RATES, "--storage", "nowhere/a.log", "--study", "a"),
             "--storage nowhere/a.log cannot be used: No such file",
@@ -115,7 +118,7 @@ def test_without_optuna(capfd, monkeypatch):
 
 def test_only_failed_trials(capfd):
     ended = tune(capfd, *SMALL, "--model.lr", "1e30,1e31", "--trials", 2, "--quiet")
-    assert "none of 2 trials is complete" in error_line(ended, code=1)
+    assert "none of 2 trials was completed" in error_line(ended, code=1)
 
 
 def test_a_journal_file(capfd):
@@ -152,7 +155,7 @@ def test_two_processes_share_a_study_and_ctrl_c_keeps_it(capfd):
             process.kill()
     for name, process in processes.items():
         assert process.exitcode == 130
-        told = "interrupted; the study is kept: the same command with --run_dir runs/tune-ring/"
+        told = "interrupted; the study is saved: to continue it, repeat the command with --run_dir runs/tune-ring/"
         assert told in Path(f"{name}.err").read_text()
     study = optuna.load_study(study_name="shared", storage="sqlite:///shared.db")
     done = {trial.number for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")}

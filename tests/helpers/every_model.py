@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from lightmodels import MLP, ImageCNN, TextCNN, TextResNet, TextSeparableCNN, Trainer
+from lightmodels.cli.exit_codes import quick_end
 from lightmodels.data.array_datamodule import ArrayDataModule
 
 WORDS, LENGTH, ROWS = 40, 60, 37
@@ -75,6 +76,7 @@ def train(name, directory, **options):
 
 
 if __name__ == "__main__":
-    for each in MODELS:
-        train(each, sys.argv[1], devices=2, strategy="ddp")
-        print(each, flush=True)
+    with quick_end():
+        for each in MODELS:
+            train(each, sys.argv[1], devices=2, strategy="ddp")
+            print(each, flush=True)

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from helpers.models import Classifier, points
 from lightmodels import Trainer
+from lightmodels.cli.exit_codes import quick_end
 from lightmodels.data.tensor_loader import TensorLoader
 
 ROWS = 53
@@ -83,4 +84,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with quick_end():
+        main()

@@ -18,6 +18,7 @@ from torchmetrics.classification import BinaryAUROC
 from datamodules.ring import RingDataModule
 from helpers.models import ManyMetrics, OneCycle, Points, points
 from lightmodels import RingDNN, Trainer
+from lightmodels.cli.exit_codes import quick_end
 from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.utils.distributed import rank
 
@@ -107,4 +108,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with quick_end():
+        main()

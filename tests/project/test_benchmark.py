@@ -1,14 +1,16 @@
 """benchmark.py: the loops learn the same, processes are measured, and the report is right."""
 
 import copy
+import importlib
 import sys
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 
 import benchmark as benchmark_command
 import pytest
 import torch
-from benchmarks import contenders, lightning_loops, plain, processes, report
+from benchmarks import contenders, lightning_loops, phases, plain, processes, report
 from benchmarks.contenders import CONTENDERS, EPOCHS, BenchmarkError, check_losses
 from helpers import ROOT
 from helpers.commands import command, error_line, read_json
@@ -209,11 +211,42 @@ def test_tables_have_three_digits_and_the_median_of_the_rounds_ratios():
 
 
 def test_goals_are_reported_as_met_or_missed():
-    seconds = {"default": [1.9, 2.0, 9.0], "accelerated": [0.7, 0.7, 0.7], "floor": [1.0, 1.0, 1.0]}
+    seconds = {"default": [1.1, 1.2, 9.0], "accelerated": [0.7, 0.7, 0.7], "floor": [1.0, 1.0, 1.0]}
     ring = {name: {"epoch_seconds": values, "val_loss": [1.0] * 3} for name, values in seconds.items()}
     figures = {"machine": {"cpu": "one"}, "loops": {"ring": ring}}
     lines = report.section("loops", figures).splitlines()
-    assert "| must: lightmodels, default | ring | 2.00x | 2.00x, met |" in lines
-    assert "| aim: lightmodels, accelerated | ring | 0.60x | 0.70x, missed |" in lines
+    assert "| must: lightmodels, default / floor | ring | 1.20x | 1.20x, met |" in lines
+    assert "| aim: lightmodels, accelerated / floor | ring | 0.60x | 0.70x, missed |" in lines
     assert "goal" not in report.section("loops", figures | {"machine": {"gpu": "one"}})
     assert "goal" not in report.section("loops", figures | {"loops": {"ring": {"floor": ring["floor"]}}})
+
+
+def test_goals_of_jobs_and_of_predict():
+    jobs = {"linear": {"default": {"seconds": [5.2]}, "hand": {"seconds": [4.0]}}}
+    startup = {contenders.PREDICT: {"seconds": [3.0]}, contenders.BARE_IMPORT: {"seconds": [4.0]}}
+    figures = {"machine": {}, "jobs": jobs, "startup": startup}
+    assert "hand-written DataLoader loop | linear | 1.25x | 1.30x, missed |" in report.section("jobs", figures)
+    assert f"/ {contenders.BARE_IMPORT} |  | 1.00x | 0.75x, met |" in report.section("startup", figures)
+
+
+def test_phases_and_the_end_make_up_the_whole():
+    jobs = {"predict": {"import torch": [2.0, 5.0, 1.0], "seconds": [4.0, 30.0, 2.5]}, "ring": {"seconds": [7.0]}}
+    lines = report.section("phases", {"machine": {}, "phases": jobs}).splitlines()
+    assert "| import torch | 2.000 | - |" in lines
+    assert "| end of the process | 2.000 | 7.000 |" in lines
+    assert "| in all | 4.000 | 7.000 |" in lines
+
+
+def test_phases_are_functions_that_exist_and_count_alone(monkeypatch):
+    for paths in (paths for functions in phases.FUNCTIONS.values() for paths in functions.values()):
+        for path in paths:
+            module, _, name = path.partition(":")
+            assert callable(attrgetter(name)(importlib.import_module(module))), path
+    now = iter([1.0, 3.0, 6.0, 10.0, 15.0])  # seconds since boot
+    monkeypatch.setattr(phases.time, "clock_gettime", lambda clock: next(now))
+    clock = phases.Clock()
+    clock.last = 0.0  # the process's begin
+    with clock.phase("outer"), clock.phase("inner"):
+        pass
+    clock.switch("end")
+    assert clock.seconds == {"interpreter": 1.0 + 5.0, "outer": 2.0 + 4.0, "inner": 3.0}

@@ -132,10 +132,10 @@ def test_the_test_rows_are_not_used():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"monitor": "train_loss"}, "monitor must be a metric of validation, such as val_loss, got 'train_loss'"),
+        ({"monitor": "train_loss"}, "monitor must be a validation metric, such as val_loss, got 'train_loss'"),
         ({"monitor": "val_x"}, "monitor 'val_x': pass mode='min' or mode='max'"),
         ({"monitor": "val_acc"}, "monitor must be one of val_loss for tuning, got 'val_acc'"),
-        ({"validation_split": 0.0}, "data must have validation rows, by which the best trial is chosen"),
+        ({"validation_split": 0.0}, "data must have validation rows, which decide on the best trial"),
         ({"storage": "nowhere/j.log", "study": "a"}, "storage nowhere/j.log cannot be used: No such file or directory"),
         ({"storage": "nodb://x", "study": "a"}, "storage nodb://x cannot be used: "),
     ],

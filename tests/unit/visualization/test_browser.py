@@ -28,7 +28,7 @@ PAGES = {
     ("ring", "timeseries"): ["train_loss", "val_acc", "lr", "samples_per_second"],
     ("ring", "scalars"): ["train_loss", "val_acc", "lr", "samples_per_second"],
     ("ring", "custom_scalars"): ["training and validation", "loss", "acc", "learning rate"],
-    ("ring", "images"): ["figures/decision_boundary", "figures/classes"],
+    ("ring", "images"): ["visualization/decision_boundary", "visualization/classes"],
     ("ring", "text"): ["RingDNN, 61 parameters", "2,800 train"],
     ("ring", "hparams"): ["batch_size", "num_rows", "summary/best_val_loss", "summary/final_val_acc"],
     ("mnist", "projector"): [

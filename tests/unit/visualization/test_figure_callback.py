@@ -36,8 +36,8 @@ def no_limit(monkeypatch):
 
 
 @pytest.fixture
-def footers(monkeypatch):
-    """The footers of all figures but the history's."""
+def titles(monkeypatch):
+    """The titles of all figures but the history's."""
     drawn, to_image = [], render.to_image
     monkeypatch.setattr(render, "to_image", lambda *args: drawn.append(args[1]) or to_image(*args))
     monkeypatch.setattr(render.Renderer, "render_history", lambda renderer: None)
@@ -82,17 +82,18 @@ class WatchedGetsWorse(Watched, GetsWorse):
 
 def test_figures_go_to_png_files_and_to_tensorboard():
     fit(Classifier())
-    found = events().Images("figures/confusion_matrix")
-    assert [event.step for event in found] == [5, 10]
+    found = events().Images("visualization/confusion_matrix")
+    assert [event.step for event in found] == [1, 2]
     with Image.open("run/figures/confusion_matrix.png") as file:
         logged = Image.open(BytesIO(found[-1].encoded_image_string))
         assert np.array_equal(np.asarray(file), np.asarray(logged))
     assert files() == {"confusion_matrix.png", "history.png"}
-    assert [event.step for event in events().Images("figures/history")] == [10]
+    assert [event.step for event in events().Images("visualization/history")] == [2]
+    assert max(events().Tags()["scalars"]) < "visualization"  # TensorBoard shows the curves first
 
 
 @pytest.mark.parametrize(("cost", "epochs"), [(0.01, [1, 2, 4, 8, 16, 20]), (0.3, [1, 8, 16, 20]), (3.0, [1, 20])])
-def test_figures_are_drawn_at_growing_intervals_in_a_twentieth_of_the_training_time(cost, epochs, monkeypatch, footers):
+def test_figures_are_drawn_at_growing_intervals_in_a_twentieth_of_the_training_time(cost, epochs, monkeypatch, titles):
     now = [100.0]
     monkeypatch.setattr(figure_callback, "MAX_SHARE", 0.05)
     monkeypatch.setattr(figure_callback, "perf_counter", lambda: now[0])
@@ -111,44 +112,44 @@ def test_figures_are_drawn_at_growing_intervals_in_a_twentieth_of_the_training_t
     fit(model, max_epochs=20)
     assert [epoch for epoch, *_ in model.drawn] == epochs
     assert all(len(x) == 31 for _, (x, _), _ in model.drawn)
-    assert footers[:-1] == [f"epoch {epoch}, current weights" for epoch in epochs[:-1]]
-    assert [event.step for event in events().Images("figures/line")] == [5 * epoch for epoch in epochs]
+    assert titles[:-1] == [f"epoch {epoch}, current weights" for epoch in epochs[:-1]]
+    assert [event.step for event in events().Images("visualization/line")] == epochs
     assert model.history["seconds"] == pytest.approx([1.0] * 20)  # five steps, without the drawing
     assert model.history["samples_per_second"] == pytest.approx([120.0] * 20)
 
 
-def test_the_last_figures_show_the_best_weights_and_the_model_keeps_its_own(footers):
+def test_the_last_figures_show_the_best_weights_and_the_model_keeps_its_own(titles):
     pl.seed_everything(3, verbose=False)
     model = WatchedGetsWorse()
     fit(model, max_epochs=3)
     (*_, after_one), *_, (*_, at_the_end) = model.drawn
     assert torch.equal(after_one, at_the_end)
-    assert footers[-1] == "epoch 1, best weights"
+    assert titles[-1] == "epoch 1, best weights"
     last = torch.load("run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert different(last, model.state_dict()) == {}
     assert not torch.equal(model.net[0].weight, at_the_end)
 
 
-def test_footers_name_the_epoch_of_any_checkpoint_and_count_on_from_an_earlier_training(footers):
+def test_titles_name_the_epoch_of_any_checkpoint_and_count_on_from_an_earlier_training(titles):
     model, greatest = WatchedGetsWorse(), ModelCheckpoint("own", monitor="val_loss", mode="max")
     fit(model, max_epochs=3, callbacks=[greatest])
-    assert footers[-1] == "epoch 3, best weights"  # the history's best epoch is the first
+    assert titles[-1] == "epoch 3, best weights"  # the history's best epoch is the first
     fit(model, max_epochs=3, run_dir="second", enable_checkpointing=False)
-    assert footers[-2:] == ["epoch 4, current weights", "epoch 6, current weights"]
+    assert titles[-2:] == ["epoch 4, current weights", "epoch 6, current weights"]
     fit(model, max_epochs=3, run_dir="third")
-    assert footers[-2:] == ["epoch 8, current weights", "epoch 7, best weights"]
+    assert titles[-2:] == ["epoch 8, current weights", "epoch 7, best weights"]
 
 
-def test_the_footer_is_a_strip_below_the_figure():
+def test_the_title_is_a_strip_above_the_figure():
     plain = BytesIO()
     line().savefig(plain, format="png")
     expected = np.asarray(Image.open(plain).convert("RGB"))
     first, second = (np.asarray(render.to_image(line(), f"epoch {n}, best weights")) for n in (1, 2))
     height, width = expected.shape[:2]
-    assert np.array_equal(first[:height, :width], expected)
-    assert (first[height:] == 255).mean() > 0.5
-    assert (first[height:] < 160).any()
-    assert not np.array_equal(first[height:], second[height:])
+    assert np.array_equal(first[-height:, :width], expected)
+    assert (first[:-height] == 255).mean() > 0.5
+    assert (first[:-height] < 160).any()
+    assert not np.array_equal(first[:-height], second[:-height])
 
 
 def test_the_sample_is_the_first_rows_of_the_validation_data_while_training(monkeypatch):
@@ -307,7 +308,7 @@ def test_figures_of_pyplot_are_closed_and_may_be_used_again():
     model.figures = lambda *_: {"reused": reused, "new": pyplot.figure()}
     fit(model, max_epochs=4)
     assert pyplot.get_fignums() == []
-    assert len({(event.width, event.height) for event in events().Images("figures/reused")}) == 1
+    assert len({(event.width, event.height) for event in events().Images("visualization/reused")}) == 1
 
 
 def test_rows_that_cannot_be_joined_are_left_out():
