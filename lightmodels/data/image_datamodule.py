@@ -56,7 +56,7 @@ class ImageFolderDataModule(TensorDataModule):
         test_fraction: share of the rows for testing, if none are given.
         image: the table's column of paths.
         target: the table's column of classes, or several of zeros and ones.
-        separator: what is between a picture's labels.
+        separator: text between the labels of a picture.
         class_weights: ``balanced``: all classes count the same in training.
         sample_weight: the table's column of the pictures' weights in the loss.
         augment: ``none``, ``flip``, ``shift`` or ``both``, in training.

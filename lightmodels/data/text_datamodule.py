@@ -57,7 +57,7 @@ class TextDataModule(TensorDataModule):
         max_length: tokens of a text; by default 95 % of the training texts are not longer, and it is at least 55.
         min_count: words that are rarer in the training texts are unknown.
         lower: whether to convert texts to lower case.
-        separator: what is between a text's labels.
+        separator: text between the labels of a row.
         class_weights: ``balanced`` for equal classes.
         sample_weight: column of the texts' weights in the loss.
         batch_size: rows in a global batch.
