@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+RELEASE := .release/tools
 
-.PHONY: help train test lint canary clean
+.PHONY: help train test lint docs canary lock release-check clean
 
 help:            ## show what there is to make
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 15
 
 train: $(INSTALLED)  ## train the ring classifier: synthetic data, nothing to download
 	$(BIN)/python scripts/train.py
@@ -21,6 +22,9 @@ lint: $(INSTALLED)   ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: $(INSTALLED)   ## build the documentation, in build/docs
+	$(BIN)/mkdocs build --strict --site-dir build/docs
+
 canary: $(INSTALLED) ## test the loops with the newest Lightning and torchmetrics, in .canary
 	rm -rf .canary
 	$(BIN)/python -m venv .canary
@@ -31,12 +35,27 @@ canary: $(INSTALLED) ## test the loops with the newest Lightning and torchmetric
 	.canary/bin/python -m pytest -q tests/integration/test_lightning_parity.py tests/unit/loops \
 		tests/unit/utils/test_lightning_internals.py
 
+# Versions that still fit are kept; ARGS=--upgrade takes the newest ones.
+lock: $(RELEASE)     ## pin all dependencies, in requirements.lock with hashes, in constraints.txt without
+	$(RELEASE)/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate \
+		--custom-compile-command 'make lock' --extra dev --extra release --output-file requirements.lock $(ARGS) pyproject.toml
+	{ echo '# The exact versions that the tests pass with, written by make lock.'; \
+		sed -n '/^[a-z]/s/ \\$$//p' requirements.lock; } > constraints.txt
+
+release-check: $(RELEASE)  ## build the package, and test the wheel in empty environments, in .release
+	.ci/release-check
+
 clean:           ## remove what was installed and cached
-	rm -rf $(VENV) .canary .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .canary .release .pytest_cache .mypy_cache .ruff_cache build *.egg-info
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "make: Python 3.10 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); try make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(RELEASE): constraints.txt
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --constraint constraints.txt build twine uv
 	@touch $@

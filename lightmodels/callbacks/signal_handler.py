@@ -25,9 +25,10 @@ class SignalHandler(pl.Callback):
     """Stops training after the current batch on SIGTERM or Ctrl-C, on all processes at the same step.
 
     ``checkpoint``, if any, saves the state as ``last.ckpt`` first, so that a resumed run continues exactly. A signal
-    during the validation at the end of an epoch takes effect after it. A second Ctrl-C aborts at once, and a process
-    that has not ended 30 seconds after the signal (it may wait for a dead peer) is killed. As in Lightning,
-    ``on_exception`` of callbacks receives a KeyboardInterrupt for Ctrl-C, and a SIGTERMException for SIGTERM.
+    during the validation at the end of an epoch takes effect after it. A second Ctrl-C aborts at once. A process that
+    has not ended 30 seconds after the signal, as it may wait for a dead peer, is killed; not so by Ctrl-C if it is the
+    only one, such as a notebook's kernel. As in Lightning, ``on_exception`` of callbacks receives a KeyboardInterrupt
+    for Ctrl-C, and a SIGTERMException for SIGTERM.
     """
 
     runs_every_step = True  # also inside an execution of several steps, as a signal cannot wait
@@ -52,7 +53,8 @@ class SignalHandler(pl.Callback):
         if self._received and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self._received = signum
-        if self._kill_timer is None:
+        may_wait = signum == signal.SIGTERM or torch.distributed.is_initialized()
+        if self._kill_timer is None and may_wait:
             self._kill_timer = threading.Timer(DEADLINE, os._exit, (128 + signum,))
             self._kill_timer.daemon = True
             self._kill_timer.start()

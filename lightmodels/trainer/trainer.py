@@ -18,7 +18,7 @@ from lightmodels.core.light_model import LightModel
 from lightmodels.loops.install import install
 from lightmodels.metrics.direction import Mode
 from lightmodels.metrics.history import History
-from lightmodels.trainer import data_arguments, defaults, hardware, option_checks, run_directory
+from lightmodels.trainer import data_arguments, defaults, facts, hardware, option_checks, run_directory
 from lightmodels.trainer.devices import DeviceChoice
 from lightmodels.trainer.spawned import return_results
 from lightmodels.utils import console, distributed, lightning_internals
@@ -120,6 +120,10 @@ class Trainer(pl.Trainer):
             lightning_internals.set_timeout(self.strategy, timeout)
         install(self, steps_per_execution, compile)
         return_results(self.strategy.launcher, checkpoint, self._signals)
+
+    def _repr_html_(self) -> str:
+        """Model, data, devices, epochs and run directory as a table, for notebooks."""
+        return facts.table(self)
 
     def fit(  # type: ignore[override]  # noqa: D417, PLR0913 (Lightning's arguments are its own)
         self,

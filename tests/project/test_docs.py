@@ -75,13 +75,22 @@ def test_the_site_builds_without_warnings(tmp_path):
     mkdocs = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"]
     done = subprocess.run(mkdocs, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    reference = (tmp_path / "site" / "reference" / "index.html").read_text()
-    for name in ("train_on_batch", "from_net", "cross_validate", "validation_split"):
-        assert name in reference
+    pages = {path.parent.name: path.read_text() for path in (tmp_path / "site" / "reference").glob("*/index.html")}
+    for page, names in {
+        "core": ["train_on_batch", "from_net"],
+        "trainer": ["cross_validate", "validation_split"],
+    }.items():
+        assert all(name in pages[page] for name in names)
+    assert "train_on_batch" not in pages["models"]  # inherited
+    examples = [
+        [text.count(prompt + "&gt;&gt;&gt;") for prompt in ("", '<span class="gp">')] for text in pages.values()
+    ]
+    assert sum(map(sum, examples)) > 50
+    assert all(found == highlighted for found, highlighted in examples)
 
 
 def test_every_make_target_exists():
-    targets = re.findall(r"(?m)(?:^|`)make (\w+)", README.read_text() + (ROOT / "CONTRIBUTING.md").read_text())
+    targets = re.findall(r"(?m)(?:^|`)make ([\w-]+)", README.read_text() + (ROOT / "CONTRIBUTING.md").read_text())
     makefile = (ROOT / "Makefile").read_text()
     assert {"train", "test", "lint"} <= set(targets)
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -144,6 +145,21 @@ def test_a_process_that_hangs_is_killed():
     assert signal_handler.DEADLINE == 30
 
 
+def test_ctrl_c_does_not_kill_a_single_process_whose_validation_is_long():
+    timers = []
+
+    class Listens(pl.Callback):
+        def on_validation_epoch_end(self, trainer, *_):
+            if not trainer.sanity_checking:
+                signal.raise_signal(signal.SIGINT)
+                timers.extend(each for each in threading.enumerate() if isinstance(each, threading.Timer))
+
+    trainer, _, history = fit([Listens()])
+    assert trainer.interrupted
+    assert len(history) == 1
+    assert timers == []
+
+
 SENDS = """
 import os, signal
 from datetime import timedelta
@@ -161,7 +177,8 @@ def send_signal(self, trainer, *arguments):
     on_train_batch_end(self, trainer, *arguments)
 
 SignalHandler.on_train_batch_end = send_signal
-exit_codes.run(train.main)
+with exit_codes.quick_end():
+    exit_codes.run(train.main)
 """
 ITSELF, GROUP = "os.kill(os.getpid()", "os.killpg(os.getpgrp()"
 OPTIONS = ("--max_epochs", 3, "--save_every_n_steps", 10, "--trainer.figures", "false")
