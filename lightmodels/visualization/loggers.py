@@ -88,6 +88,11 @@ def end_run(trainer: pl.Trainer) -> None:
             logger.experiment.finish()
 
 
+def summarized(trainer: pl.Trainer) -> list[Logger]:
+    """The loggers that get more than Lightning logs: TensorBoard's, and those that a Trainer has created."""
+    return [logger for logger in trainer.loggers if isinstance(logger, (TensorBoardLogger, EpochSteps))]
+
+
 def find_logger(trainer: pl.Trainer) -> TensorBoardLogger | None:
     """The trainer's first TensorBoard logger; None without one, and on all processes but the first."""
     found = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]

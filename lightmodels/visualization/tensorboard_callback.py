@@ -15,14 +15,14 @@ from torch import Tensor
 from lightmodels.metrics.history import History, Row, best_epoch
 from lightmodels.optim import lr_schedules
 from lightmodels.visualization.git_state import GitState
-from lightmodels.visualization.loggers import find_logger, find_writer
+from lightmodels.visualization.loggers import find_logger, find_writer, summarized
 
 LONG_EPOCH = 100  # steps, from which on the loss is also shown within epochs
 STEP_INTERVAL = 50  # steps between these losses, each of which waits for the device
 
 
 class TensorBoardCallback(pl.Callback):
-    """Logs the values of long epochs' steps, and the best and final values of the run, with all loggers.
+    """Logs the values of long epochs' steps, and the best and final values of the run, with the Trainer's loggers.
 
     A TensorBoard logger also gets a chart layout, hyper-parameters and a description of the run. Values of epochs are
     plotted over epochs, tags ``step/…`` over optimizer steps. Our Trainer adds this callback unless its callbacks
@@ -58,7 +58,7 @@ class TensorBoardCallback(pl.Callback):
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if trainer.loggers and trainer.is_global_zero and isinstance(loss, Tensor):
             values = {"step/loss": loss.item(), "step/lr": float(lr_schedules.current_lr(trainer))}
-            for logger in trainer.loggers:
+            for logger in summarized(trainer):
                 logger.log_metrics(values, trainer.global_step)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -68,7 +68,7 @@ class TensorBoardCallback(pl.Callback):
         if not history:
             return
         values = summary_values(history, best_epoch(trainer, history))
-        for logger in trainer.loggers:
+        for logger in summarized(trainer):
             if isinstance(logger, TensorBoardLogger):
                 data_hparams = getattr(trainer.datamodule, "hparams", {})  # type: ignore[attr-defined]
                 logger.log_hyperparams(dict(pl_module.hparams) | dict(data_hparams), values, len(history))
