@@ -11,6 +11,8 @@ from lightmodels.core import loading
 from lightmodels.data.tensor_datamodule import TensorDataModule
 from lightmodels.inputs import kinds
 
+IN_PYTHON = "in Python, test it by Trainer().test(lightmodels.load(FILE), datamodule=data)"
+
 
 def load_model(path: str, needs_data_info: bool = False) -> tuple[LightModel, dict[str, Any]]:
     """The model of a checkpoint, and the whole checkpoint.
@@ -36,14 +38,18 @@ def load_model(path: str, needs_data_info: bool = False) -> tuple[LightModel, di
 def make_datamodule(checkpoint: dict[str, Any], path: str, data_dir: str | None) -> TensorDataModule:
     """The data module of a checkpoint from ``load_model``, with the data files in ``data_dir`` if given.
 
-    Raises UsageError if the checkpoint does not hold the arguments of the task's data module.
+    Raises UsageError, which says what to do, if the checkpoint does not hold the arguments of a task's data module.
     """
     pairs = {(name, task.data.__name__): task.data for task in TASKS.values() for name in task.models}
     data_class = pairs.get((checkpoint["model_class"], str(checkpoint.get("datamodule_class"))))
     saved = checkpoint.get("datamodule_hyper_parameters")
     if not isinstance(saved, dict) or data_class is None:
-        raise UsageError(f"--ckpt {path}: not a checkpoint of a task ({', '.join(TASKS)})")
-    if data_dir is not None and "data_dir" in inspect.signature(data_class).parameters:
+        raise UsageError(f"--ckpt {path}: its data was not that of a task ({', '.join(TASKS)}): {IN_PYTHON}")
+    parameters = inspect.signature(data_class).parameters
+    if any(name in parameters and name not in saved for name in ("path", "test_path")):
+        what = "was a DataFrame, which a checkpoint does not hold: train on a file"
+        raise UsageError(f"--ckpt {path}: its data {what}, or {IN_PYTHON}")
+    if data_dir is not None and "data_dir" in parameters:
         saved = saved | {"data_dir": data_dir}
     try:
         return data_class(**saved)

@@ -37,7 +37,7 @@ TRAINER_HELP = {  # the options of the Trainer that are shown; the others are in
 }
 SIZES = (  # arguments of models that follow from the data
     "num_features", "num_classes", "channels", "num_words", "length", "feature_mean", "feature_std", "target_scale",
-    "target_mean", "target_std", "cardinalities", "multi_label",
+    "target_mean", "target_std", "cardinalities",
 )  # fmt: skip
 MAX_NAMES = 24  # characters of all choices, above which they are not listed
 TYPES = {bool: "true|false", int: "N", float: "X", str: "TEXT"}

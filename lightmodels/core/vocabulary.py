@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightmodels.core.embedding import Embedding
+from lightmodels.metrics.class_values import is_multi_label
 from lightmodels.plots import defaults, text_samples
 
 MOST_COMMON_WORDS = 1_000  # in the projector
@@ -46,9 +47,9 @@ def worst_texts(model: Any, batch: Sequence[Tensor], outputs: Tensor) -> dict[st
     """The texts that a model misclassifies most confidently, for its ``texts``; nothing without a vocabulary.
 
     The batch is tokens ``(N, length)`` and classes ``(N,)`` or ``(N, 1)``; outputs are logits ``(N, classes)``, or that
-    of the second of two classes, ``(N, 1)``.
+    of the second of two classes, ``(N, 1)``. There are none if texts can be of several classes.
     """
-    if not (words := token_words(model.data_info, model.hparams["num_words"])):
+    if is_multi_label(batch[1]) or not (words := token_words(model.data_info, model.hparams["num_words"])):
         return {}
     x, y, logits = batch[0].cpu(), batch[1].reshape(-1).long().cpu(), outputs.float().cpu()
     one = logits.shape[1] == 1

@@ -1,34 +1,41 @@
 """Rows that are in two parts of a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-import torch
+import numpy as np
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
-MULTIPLIER = 0x5851F42D4C957F2D  # odd, so that multiplying loses no bits of a hash
-CHUNK = 2**13  # rows that fit into a processor's cache
+Hashes = np.ndarray[Any, np.dtype[np.int64]]
+CHUNK = 2**19  # bytes that fit into a processor's cache
+MIX = np.array([0xBF58476D1CE4E5B9, 0x94D049BB133111EB], dtype=np.uint64)  # SplitMix64's
+WORD = 8  # bytes that are hashed together
 
 
-def count_copies(rows: Sequence[Tensor], among: Sequence[Tensor]) -> int:
-    """How many rows of some tensors of shape ``(N, ...)`` are also rows of others, compared bit by bit as hashes.
-
-    Examples:
-        >>> count_copies([torch.tensor([1.0, 2.0, 2.0])], [torch.tensor([2.0, 3.0])])
-        2
-    """
-    return int(torch.isin(_hashes(rows), _hashes(among)).sum())
+def warn_of_copies(test: Hashes, training: Hashes, where: str, noun: str) -> None:
+    """Warns of test rows that are training rows too, by the hashes of both; ``noun`` says what rows are, in plural."""
+    found, known = np.sort(test), np.sort(training)
+    nearest = known[np.searchsorted(known, found).clip(max=len(known) - 1)]
+    if copies := int((nearest == found).sum()):
+        rank_zero_warn(f"{where}: {copies:,} of {len(found):,} test {noun} are training {noun} too", stacklevel=2)
 
 
-def _hashes(tensors: Sequence[Tensor]) -> Tensor:
-    """A hash of 64 bits of each row, int64 ``(N,)``."""
-    parts = zip(*(torch.split(tensor.reshape(len(tensor), -1), CHUNK) for tensor in tensors), strict=True)
-    return torch.cat([_hash_part(part) for part in parts])
-
-
-def _hash_part(tensors: Sequence[Tensor]) -> Tensor:
-    hashes = torch.zeros(len(tensors[0]), dtype=torch.int64)
-    for tensor in tensors:
-        for column in tensor.contiguous().view(torch.int32).T:
-            hashes = (hashes ^ column) * MULTIPLIER  # overflows on purpose
-            hashes ^= hashes >> 32
+def row_hashes(tensors: Sequence[Tensor]) -> Hashes:
+    """A hash of each row of tensors ``(N, ...)`` side by side, bit by bit, int64 ``(N,)``."""
+    arrays = [tensor.unsqueeze(-1).flatten(1).contiguous().numpy().view(np.uint8) for tensor in tensors]
+    rows, width = len(arrays[0]), sum(array.shape[1] for array in arrays)
+    arrays.append(np.broadcast_to(np.uint8(0), (rows, -width % WORD)))
+    offsets = np.random.default_rng(0).integers(2**63, size=-(-width // WORD), dtype=np.uint64)  # of each column
+    hashes, step = np.empty(rows, dtype=np.int64), max(1, CHUNK // width)
+    for start in range(0, rows, step):
+        words = np.concatenate([array[start : start + step] for array in arrays], axis=1).view(np.uint64) + offsets
+        words = (words ^ (words >> 30)) * MIX[0]
+        words = (words ^ (words >> 27)) * MIX[1]
+        hashes[start : start + step] = np.einsum("ij->i", words ^ (words >> 31)).view(np.int64)
     return hashes
+
+
+def text_hashes(texts: Iterable[bytes]) -> Hashes:
+    """A hash of each text, int64 ``(N,)``, which differs from process to process."""
+    return np.fromiter(map(hash, texts), dtype=np.int64)

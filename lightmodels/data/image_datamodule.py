@@ -10,10 +10,12 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightmodels.data.augmentation import random_affine, random_flip
-from lightmodels.data.labels import balanced_weights, encode_labels
+from lightmodels.data.duplicates import row_hashes, warn_of_copies
+from lightmodels.data.labels import row_weights
 from lightmodels.data.picture_files import Listing, PictureFiles, list_folder, list_table, read_headers
 from lightmodels.data.picture_loader import PictureLoader
 from lightmodels.data.row_splits import split_rows
+from lightmodels.data.targets import Target, find_labels
 from lightmodels.data.tensor_datamodule import Splits, TensorDataModule, Tensors
 from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.inputs.pictures import MAX_SIDE
@@ -32,8 +34,9 @@ class ImageFolderDataModule(TensorDataModule):
     ``path`` is a folder with a folder of pictures for each class, as for torchvision's ``ImageFolder``: class names are
     sorted, pictures may be in folders within, and have a usual suffix. If there are folders ``train``, and perhaps
     ``val`` and ``test``, in it, each of these has the folders of the classes. Or ``path`` is a table (CSV, TSV, Parquet
-    or JSON lines) with a column of paths, relative to the table's folder, and a column of classes. Validation and test
-    rows that are not given are split off at random, of each class as large a share.
+    or JSON lines) with a column of paths, relative to the table's folder, and a column of classes. Several columns of
+    zeros and ones, or labels with a ``separator`` between them, make it multi-label, float32 ``(N, labels)``.
+    Validation and test rows that are not given are split off at random, of each class as large a share.
 
     A picture's shorter side is scaled to ``size`` pixels, and the middle of the longer one is kept. The default size is
     the shorter side of the pictures, if all have the same, up to 128; or else its median, rounded down to a multiple of
@@ -52,8 +55,10 @@ class ImageFolderDataModule(TensorDataModule):
         test_path: folder or table of the test rows.
         test_fraction: share of the rows for testing, if none are given.
         image: the table's column of paths.
-        target: the table's column of classes.
+        target: the table's column of classes, or several of zeros and ones.
+        separator: text between the labels of a picture.
         class_weights: ``balanced``: all classes count the same in training.
+        sample_weight: the table's column of the pictures' weights in the loss.
         augment: ``none``, ``flip``, ``shift`` or ``both``, in training.
         max_memory_gb: most memory for decoded images, in GiB.
         num_workers: threads or processes that decode, by default one a core.
@@ -74,8 +79,10 @@ class ImageFolderDataModule(TensorDataModule):
         test_path: str | None = None,
         test_fraction: float = 0.2,
         image: str = "path",
-        target: str = "label",
+        target: Sequence[str] | str = "label",
+        separator: str | None = None,
         class_weights: Literal["none", "balanced"] = "none",
+        sample_weight: str | None = None,
         augment: Any = "none",
         max_memory_gb: float = 4.0,
         num_workers: int | None = None,
@@ -95,23 +102,24 @@ class ImageFolderDataModule(TensorDataModule):
         path, test_path = str(path), None if test_path is None else str(test_path)  # hyper-parameters are plain data
         self.save_hyperparameters(ignore=["augment"] if callable(augment) else None)
         self.path, self.test_path, self.test_fraction = path, test_path, test_fraction
-        self.columns, self.size, self.color, self.class_weights = (image, target), size, color, class_weights
+        self.image, self.target, self.separator, self.sample_weight = image, target, separator, sample_weight
+        self.size, self.color, self.class_weights = size, color, class_weights
         self.augment, self._change = augment != "none", augment
         self.max_bytes = max_memory_gb * 2**30
         self.num_workers = min(8, os.cpu_count() or 1) if num_workers is None else num_workers
         self.threads = max(1, self.num_workers)
-        self._classes: list[str] = []
+        self._target = Target(())  # set by load
         self._channels = self._side = 0
 
     @property
     def sizes(self) -> dict[str, int]:
         _ = self.splits
-        return {"num_classes": len(self._classes), "channels": self._channels}
+        return {"num_classes": len(self._target.classes), "channels": self._channels}
 
     @property
     def info(self) -> dict[str, Any]:
         _ = self.splits
-        return {"kind": "picture", "classes": self._classes, "input_shape": [self._channels, self._side, self._side]}
+        return {"kind": "picture", **self._target.info, "input_shape": [self._channels, self._side, self._side]}
 
     def augment_batch(self, inputs: Tensor) -> Tensor:
         """Changes the images of a training batch at random; ``shift`` gives floats in 0..1."""
@@ -137,10 +145,10 @@ class ImageFolderDataModule(TensorDataModule):
         if bad:
             rank_zero_warn(f"{len(bad):,} of {count:,} pictures are left out, the first: {_first(bad)}")
         if in_memory:
-            _warn_of_copies(parts["train"][0], parts["test"][0])
-        if self.class_weights == "balanced":
-            parts["train"] = *parts["train"], balanced_weights(parts["train"][1])
-        return Splits(*(parts[name] for name in PARTS))
+            warn_of_copies(row_hashes(parts["test"][:1]), row_hashes(parts["train"][:1]), self.path, "images")
+        images, y, *weights = parts["train"]
+        training = self._target.training_weights(y, torch.arange(len(y)), weights, self.class_weights)
+        return Splits((images, y, *training), parts["val"], parts["test"])
 
     def _listings(self) -> dict[str, Listing]:
         """The pictures of the parts that are given, those of training first."""
@@ -148,8 +156,11 @@ class ImageFolderDataModule(TensorDataModule):
         if _has_folders(path / "train"):
             folders = {name: path / name for name in PARTS if (path / name).is_dir()}
         folders = {"train": path} | folders | ({} if self.test_path is None else {"test": Path(self.test_path)})
+        others = {"sample_weight": self.sample_weight}
         return {
-            name: list_table(each, *self.columns) if each.is_file() else list_folder(each)
+            name: list_table(each, self.image, self.target, others)
+            if each.is_file()
+            else list_folder(each, self.target, others)
             for name, each in folders.items()
         }
 
@@ -161,34 +172,45 @@ class ImageFolderDataModule(TensorDataModule):
             side = max(STEP, min(side, MAX_DEFAULT_SIDE) // STEP * STEP)
         return side, 1 if self.color == "grey" or (self.color == "auto" and grey) else 3
 
-    def _split(self, listings: dict[str, Listing], bad: Container[str]) -> dict[str, tuple[list[str], Tensor]]:
-        """Paths and labels of each part without bad pictures; what is not given is split off the training rows."""
+    def _split(self, listings: dict[str, Listing], bad: Container[str]) -> dict[str, tuple[list[str], Tensors]]:
+        """Paths, and targets and weights, of each part without bad pictures; one not given is split off training."""
         train = listings["train"]
-        labels, self._classes = encode_labels(train.classes, train.where)
-        rows = torch.tensor([row for row, path in enumerate(train.paths) if path not in bad], dtype=torch.long)
-        counts = torch.bincount(labels[rows], minlength=len(self._classes))
-        if counts.min() < 2:
-            what = f"class {self._classes[int(counts.argmin())]!r} has too few pictures that can be read"
-            raise DataError(f"{train.where}: {what}, {int(counts.min())} instead of at least 2")
-        parts = {}
+        self._target = find_labels(train.columns, self.target, self.separator, train.where)
+        found = {name: self._targets(listing) for name, listing in listings.items()}
+        rows = {name: _good(listing.paths, bad) for name, listing in listings.items()}
+        y = found["train"][0]
+        self._target.require_rows(y[rows["train"]], torch.arange(len(rows["train"])), train.where)
+        classes = y if y.dim() == 1 else None
         for name, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
-            if name in listings:
-                given = listings[name].without(bad)
-                parts[name] = given.paths, given.labels(self._classes)
-                continue
-            rows, held_out = split_rows(rows, fraction, self.seed, labels, argument=f"{name}_fraction")
-            parts[name] = [train.paths[row] for row in held_out.tolist()], labels[held_out]
-        return {"train": ([train.paths[row] for row in rows.tolist()], labels[rows])} | parts
+            if name not in listings:
+                listings, found = listings | {name: train}, found | {name: found["train"]}
+                rows["train"], rows[name] = split_rows(
+                    rows["train"], fraction, self.seed, classes, argument=f"{name}_fraction"
+                )
+        return {
+            name: (
+                [listings[name].paths[row] for row in rows[name].tolist()],
+                tuple(each[rows[name]] for each in found[name]),
+            )
+            for name in PARTS
+        }
 
-    def _decode(self, paths: list[str], labels: Tensor, in_memory: bool, bad: dict[str, DataError]) -> tuple[Any, ...]:
-        """Images, or their files, and labels of a part, without pictures that turn out to be bad."""
+    def _targets(self, listing: Listing) -> Tensors:
+        """The target, and the weight if any, of each picture."""
+        y, weight = self._target.encode(listing.columns, listing.where), self.sample_weight
+        return (y,) if weight is None else (y, row_weights(listing.columns[weight], listing.where))
+
+    def _decode(
+        self, paths: list[str], targets: Tensors, in_memory: bool, bad: dict[str, DataError]
+    ) -> tuple[Any, ...]:
+        """Images, or their files, and targets of a part, without pictures that turn out to be bad."""
         files = PictureFiles(paths, self._channels, self._side)
         images, found = files.decode(self.threads) if in_memory else (files, files.check(self.threads))
         if errors := _errors(paths, found):
             bad.update(errors)
-            good = torch.tensor([row for row, path in enumerate(paths) if path not in errors], dtype=torch.long)
-            images, labels = images[good] if in_memory else files.take(good), labels[good]
-        return images, labels
+            good = _good(paths, errors)
+            images, targets = images[good] if in_memory else files.take(good), tuple(each[good] for each in targets)
+        return images, *targets
 
     def _make_loader(self, tensors: Tensors, shuffle: bool) -> TensorLoader:
         images, *others = tensors
@@ -200,6 +222,11 @@ class ImageFolderDataModule(TensorDataModule):
 
 def _has_folders(path: Path) -> bool:
     return path.is_dir() and any(each.is_dir() for each in path.iterdir())
+
+
+def _good(paths: Sequence[str], bad: Container[str]) -> Tensor:
+    """The numbers of the paths that are not bad."""
+    return torch.tensor([row for row, path in enumerate(paths) if path not in bad], dtype=torch.long)
 
 
 def _errors(paths: Sequence[str], found: Sequence[Any]) -> dict[str, DataError]:
@@ -216,10 +243,3 @@ def _require_few(bad: dict[str, DataError], count: int) -> None:
 def _first(bad: dict[str, DataError]) -> str:
     path, error = next(iter(bad.items()))
     return f"{path} {error}"
-
-
-def _warn_of_copies(train: Tensor, test: Tensor) -> None:
-    """Warns of test images that are training images too, pixel by pixel."""
-    known = {hash(image.tobytes()) for image in train.numpy()}
-    if count := sum(hash(image.tobytes()) in known for image in test.numpy()):
-        rank_zero_warn(f"{count:,} of {len(test):,} test images are training images too")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightmodels.inputs.base import class_name
+from lightmodels.inputs.frame_columns import as_numbers, place
 from lightmodels.utils.data_error import DataError
 
 
@@ -26,6 +27,16 @@ def encode_labels(values: Any, where: str) -> tuple[Tensor, list[str]]:
     if len(found) < 2:
         raise DataError(f"{where}: all rows are of one class, {class_name(found.tolist()[0])!r}")
     return torch.from_numpy(labels.reshape(-1).astype(np.int64)), [class_name(value) for value in found.tolist()]
+
+
+def row_weights(column: Any, where: str) -> Tensor:
+    """The weights of rows in a column, float32 ``(N,)``; DataError names one that is not a number of at least 0."""
+    weights = as_numbers(column, where)
+    wrong = ~(weights >= 0)  # true for NaN
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(f"{place(column, row, where)}: a weight must be a number of at least 0, got {weights[row]:g}")
+    return torch.from_numpy(weights.astype(np.float32))
 
 
 def balanced_weights(labels: Tensor, rows: Tensor | None = None) -> Tensor:

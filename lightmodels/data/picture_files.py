@@ -1,7 +1,7 @@
 """Folders and tables of picture files: their list, their headers, and their pixels, decoded by threads."""
 
 import os
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightmodels.inputs.base import class_name, named
+from lightmodels.data.targets import folder_columns
+from lightmodels.inputs.base import named
 from lightmodels.inputs.pictures import no_huge_pictures, read_header, read_picture
-from lightmodels.inputs.table_files import read_frame
+from lightmodels.inputs.table_files import Names, choose_columns, read_frame
 from lightmodels.utils.data_error import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")  # some are refused
@@ -20,31 +21,18 @@ MAX_THREADS = 16
 
 
 class Listing(NamedTuple):
-    """Picture files with their classes."""
+    """Picture files, and what else is known of each."""
 
     paths: list[str]
-    classes: list[Any]  # a name, or a number or boolean, of each picture
-    where: str  # that the classes are from, for messages
-
-    def without(self, left_out: Container[str]) -> "Listing":
-        """The listing without some paths."""
-        kept = [row for row, path in enumerate(self.paths) if path not in left_out]
-        return Listing([self.paths[row] for row in kept], [self.classes[row] for row in kept], self.where)
-
-    def labels(self, names: Sequence[str]) -> Tensor:
-        """The number of each picture's class among the classes' names; DataError for one that is not among them."""
-        number = {name: index for index, name in enumerate(names)}
-        found = [class_name(each) for each in self.classes]
-        if unknown := sorted(set(found) - set(names)):
-            raise DataError(f"{self.where}: class {unknown[0]!r} has no training pictures")
-        return torch.tensor([number[name] for name in found])
+    columns: Any  # a DataFrame, or of a folder what ``folder_columns`` returns
+    where: str  # the file or folder, for messages
 
 
-def list_folder(path: str | Path) -> Listing:
+def list_folder(path: str | Path, target: Names, others: Mapping[str, Names]) -> Listing:
     """The pictures in a folder per class, and in the folders within; sorted, by torchvision's ``ImageFolder`` rules.
 
     Hidden files, and files with other suffixes, do not count. Raises DataError for a missing folder, one without
-    folders, and a class without pictures.
+    folders, a class without pictures, and for a column that ``others`` names.
     """
     root = Path(path)
     if not root.is_dir():
@@ -52,14 +40,14 @@ def list_folder(path: str | Path) -> Listing:
     folders = sorted(each.name for each in root.iterdir() if each.is_dir() and not each.name.startswith("."))
     if not folders:
         raise DataError(f"{root} has no folder per class, such as {root / 'cat'}")
-    listing = Listing([], [], str(root))
+    paths, classes = list[str](), list[str]()
     for name in folders:
         found = sorted(_pictures_in(root / name))
         if not found:
             raise DataError(f"{root / name} has no pictures ({', '.join(SUFFIXES)}): add some, or remove the folder")
-        listing.paths.extend(found)
-        listing.classes.extend([name] * len(found))
-    return listing
+        paths.extend(found)
+        classes.extend([name] * len(found))
+    return Listing(paths, folder_columns(classes, target, others, root), str(root))
 
 
 def _pictures_in(folder: Path) -> Iterable[str]:
@@ -70,22 +58,21 @@ def _pictures_in(folder: Path) -> Iterable[str]:
                 yield str(Path(place, name))
 
 
-def list_table(path: str | Path, image: str, target: str) -> Listing:
+def list_table(path: str | Path, image: str, target: Names, others: Mapping[str, Names]) -> Listing:
     """The pictures that a table names in a column; relative paths start at the table's folder.
 
-    Raises DataError for a table that cannot be read or lacks a column, and for missing paths, classes and files.
+    Raises DataError for a table that cannot be read or lacks a column, and for missing paths and files.
     """
     frame = read_frame(path)
-    for name in (image, target):
-        if name not in frame.columns:
-            raise DataError(f"{path} has no column {name!r}, only {', '.join(map(repr, frame.columns))}")
-        if (missing := frame[name].isna()).any():
-            raise DataError(f"{path} row {int(missing.argmax()) + 1}: column {name!r} is empty ({missing.sum()} are)")
+    for argument, names in {"image": image, "target": target, **others}.items():
+        choose_columns(frame, names, argument, path)
+    if (missing := frame[image].isna()).any():
+        raise DataError(f"{path} row {int(missing.argmax()) + 1}: column {image!r} is empty ({missing.sum()} are)")
     paths = [str(Path(path).parent / str(each)) for each in frame[image]]
     if lost := [row for row, each in enumerate(paths, 1) if not Path(each).is_file()]:
         line = f"{path} row {lost[0]}: there is no file {paths[lost[0] - 1]}"
         raise DataError(f"{line} ({len(lost):,} of {len(paths):,} files are missing)")
-    return Listing(paths, frame[target].tolist(), f"{path} column {target!r}")
+    return Listing(paths, frame, str(path))
 
 
 class PictureFiles:

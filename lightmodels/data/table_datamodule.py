@@ -4,24 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
-from lightmodels.data.duplicates import count_copies
+from lightmodels.data.duplicates import row_hashes, warn_of_copies
+from lightmodels.data.labels import row_weights
 from lightmodels.data.table_splits import as_times, group_numbers, hold_out, said_parts
-from lightmodels.data.table_targets import Target, find_target
+from lightmodels.data.targets import Target, find_target
 from lightmodels.data.tensor_datamodule import Splits, TensorDataModule, Tensors
-from lightmodels.inputs.frame_columns import as_numbers, place
 from lightmodels.inputs.frames import UNNAMED, Frames, as_frame, fit_columns
-from lightmodels.inputs.table_files import import_pandas, read_frame
+from lightmodels.inputs.table_files import Names, choose_columns, import_pandas, read_frame
 from lightmodels.utils.data_error import DataError
 
-CHUNK = 2**15  # rows that are turned into tensors at a time
-MAX_NAMES = 20  # of columns in a message
+CHUNK = 2**14  # rows that are turned into tensors at a time
 ROLES = ("split", "group", "time", "sample_weight")  # arguments that name a column which is no feature
-Names = Sequence[str] | str | None  # of columns: ["a", "b"] or "a,b"
 
 
 class TableDataModule(TensorDataModule):
@@ -85,8 +81,6 @@ class TableDataModule(TensorDataModule):
         super().__init__(batch_size, val_fraction, seed)
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction must be between 0 and 1, got {test_fraction}")
-        if separator == "":
-            raise ValueError("separator must not be empty")
         named = {"test_path": test_path, "split": split, "time": time, "group": group}
         for first, second in (("test_path", "split"), ("split", "time"), ("split", "group"), ("time", "group")):
             if named[first] is not None and named[second] is not None:
@@ -109,7 +103,7 @@ class TableDataModule(TensorDataModule):
             "cardinalities": cardinalities,
         }
         if self._target.classes:
-            return sizes | {"multi_label": self._target.is_multi_label}
+            return sizes
         std = y.double().std(correction=0).item()
         return sizes | {"target_mean": y.double().mean().item(), "target_std": std or 1.0}
 
@@ -128,21 +122,20 @@ class TableDataModule(TensorDataModule):
         y = self._target.encode(frame, where)
         train, val, test = self._split_rows(frame, y, where)
         self.train_rows, self.val_rows = train, val
-        self._target.require_rows(y, train, where)
+        self._target.require_rows(y, train, where, "add rows, remove it, or set kind to number")
         columns = fit_columns(frame[features], train.numpy(), self._names("categories", frame, where), where)
         self._info = {"kind": "frame", "features": features, "columns": columns, "others": others, **self._target.info}
         inputs, weights = Frames(self._info), self._weights(frame, where)
+        training = self._target.training_weights(y, train, weights, self.hparams["class_weights"])
+        rows = (train, val, test)
+        x = _inputs(inputs, frame, rows, where)
         parts = [
-            (_inputs(inputs, frame, rows, where), y[rows], *(each[rows] for each in weights))
-            for rows in (train, val, test)
+            (values, y[part], *(weight[part] for weight in part_weights))
+            for values, part, part_weights in zip(x, rows, (training, weights, weights), strict=True)
         ]
         if self._test_path is not None:
             parts[2] = self._test_file(inputs)
-        if copies := count_copies(parts[2][:2], parts[0][:2]):
-            rank_zero_warn(f"{where}: {copies:,} test rows are also training rows", stacklevel=2)
-        if self.hparams["class_weights"] == "balanced":
-            balanced = self._target.balanced_weights(y, train)[train]
-            parts[0] = (*parts[0][:2], balanced * parts[0][2] if weights else balanced)
+        warn_of_copies(row_hashes(parts[2][:2]), row_hashes(parts[0][:2]), where, "rows")
         return Splits(*parts)
 
     def _choose_columns(self, frame: Any, where: str) -> tuple[Target, list[str], list[str]]:
@@ -158,16 +151,8 @@ class TableDataModule(TensorDataModule):
         return target, features, list(dict.fromkeys(others))
 
     def _names(self, argument: str, frame: Any, where: str) -> list[str]:
-        """The columns that an argument names; DataError if they are not there."""
-        given = self.hparams[argument]
-        if isinstance(given, str):
-            given = [given] if given in frame.columns else [name.strip() for name in given.split(",")]
-        for name in given or ():
-            if name not in frame.columns:
-                known = ", ".join(map(repr, frame.columns[:MAX_NAMES]))
-                more = f" and {len(frame.columns) - MAX_NAMES} more" if len(frame.columns) > MAX_NAMES else ""
-                raise DataError(f"{where} has no column {name!r} ({argument}); it has {known}{more}")
-        return list(given or ())
+        """The columns that an argument names."""
+        return choose_columns(frame, self.hparams[argument], argument, where)
 
     def _split_rows(self, frame: Any, y: Tensor, where: str) -> list[Tensor]:
         """The row numbers of the three parts, each in order; none to test on if another file has them."""
@@ -192,25 +177,13 @@ class TableDataModule(TensorDataModule):
     def _test_file(self, inputs: Frames) -> Tensors:
         """The tensors of the other file."""
         frame, where = _read(self._test_path, inputs.texts)
-        for name in self._target.columns:
-            if name not in frame.columns:
-                raise DataError(f"{where} has no column {name!r}, the target")
         inputs.check_columns(frame.columns, where)
-        x = _inputs(inputs, frame, torch.arange(len(frame)), where)
+        (x,) = _inputs(inputs, frame, [torch.arange(len(frame))], where)
         return x, self._target.encode(frame, where), *self._weights(frame, where)
 
     def _weights(self, frame: Any, where: str) -> list[Tensor]:
         """The weights of all rows, float32 ``(N,)``, if a column has them."""
-        found = []
-        for name in self._names("sample_weight", frame, where):
-            weights = as_numbers(frame[name], where)
-            wrong = ~(weights >= 0)  # true for NaN
-            if wrong.any():
-                row = int(wrong.argmax())
-                what = f"a weight must be a number of at least 0, got {weights[row]:g}"
-                raise DataError(f"{place(frame[name], row, where)}: {what}")
-            found.append(torch.from_numpy(weights.astype(np.float32)))
-        return found
+        return [row_weights(frame[name], where) for name in self._names("sample_weight", frame, where)]
 
 
 def _read(source: Any, texts: Sequence[str] = ()) -> tuple[Any, str]:
@@ -227,10 +200,14 @@ def _in_order(rows: Tensor, count: int) -> Tensor:
     return chosen.nonzero().flatten()
 
 
-def _inputs(inputs: Frames, frame: Any, rows: Tensor, where: str) -> Tensor:
-    """The inputs of some rows, float32 ``(N, num_features)``, made of a part of the table at a time."""
-    x = torch.empty(len(rows), inputs.num_features)
-    for start in range(0, len(rows), CHUNK):
-        part = rows[start : start + CHUNK]
-        x[start : start + CHUNK] = inputs.preprocess(inputs.encode(frame.iloc[part.numpy()], where))
-    return x
+def _inputs(inputs: Frames, frame: Any, parts: Sequence[Tensor], where: str) -> list[Tensor]:
+    """The inputs of the rows of each part, in order, float32 ``(N, num_features)``, made in one pass of the table."""
+    found = [torch.empty(len(rows), inputs.num_features) for rows in parts]
+    columns = {name: frame[name] for name in inputs.info["features"]}
+    for start in range(0, len(frame), CHUNK):
+        chunk = {name: column.iloc[start : start + CHUNK] for name, column in columns.items()}
+        x = inputs.preprocess(inputs.encode(chunk, where))
+        for rows, part in zip(parts, found, strict=True):
+            first, end = torch.searchsorted(rows, torch.tensor([start, start + CHUNK])).tolist()
+            torch.index_select(x, 0, rows[first:end] - start, out=part[first:end])
+    return found

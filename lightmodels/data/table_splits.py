@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightmodels.data.row_splits import split_rows
 from lightmodels.inputs.base import shorten
-from lightmodels.inputs.frame_columns import as_dates, as_numbers, kind_of, place
+from lightmodels.inputs.frame_columns import as_dates, as_numbers, different_values, kind_of, place
 from lightmodels.inputs.table_files import import_pandas
 from lightmodels.utils.data_error import DataError
 
@@ -16,20 +16,21 @@ PARTS = ("train", "val", "test")
 
 
 def said_parts(column: Any, where: str) -> list[Tensor]:
-    """The row numbers for which a column says ``train``, ``val`` and ``test``; there may be none for ``val``.
+    """The row numbers for which a column says ``train``, ``val`` and ``test``, in any case; there may be none for val.
 
     Raises DataError for anything else.
     """
-    known = column.isin(PARTS).to_numpy()
-    if not known.all():
-        row = int(known.argmin())
+    rows, values = different_values(column, where)
+    names = [str(value).strip().lower() for value in values]
+    numbers = np.array([*(PARTS.index(name) if name in PARTS else -1 for name in names), -1])[rows]
+    if (numbers < 0).any():
+        row = int(numbers.argmin())
         shown = repr(shorten(str(column.iloc[row])))
         raise DataError(f"{place(column, row, where)}: a split is train, val or test, got {shown}")
-    rows = [torch.from_numpy(np.flatnonzero(column == part)) for part in PARTS]
-    for part, found in zip(PARTS, rows, strict=True):
-        if not len(found) and part != "val":
+    for part in ("train", "test"):
+        if part not in names:
             raise DataError(f"{where}: column {column.name!r} says {part} of no row")
-    return rows
+    return [torch.from_numpy(np.flatnonzero(numbers == number)) for number in range(len(PARTS))]
 
 
 def group_numbers(column: Any, where: str) -> Tensor:

@@ -32,7 +32,7 @@ def kind_of(column: Any, where: str) -> tuple[str, str | None]:
         return "number", None
     if types.is_datetime64_any_dtype(column):
         return "date", FORMATS[0]
-    _, values = _different(column, where)
+    _, values = different_values(column, where)
     if not len(values) or np.isfinite(_to_numbers(values)).mean() >= NUMERIC:
         return "number", None
     for each in FORMATS:
@@ -41,14 +41,17 @@ def kind_of(column: Any, where: str) -> tuple[str, str | None]:
     return "category", None
 
 
-def as_numbers(column: Any, where: str) -> Array:
-    """The numbers of a column, float64 ``(N,)``, NaN where there is none; DataError names the first row without one."""
+def as_numbers(column: Any, where: str, advice: str = "") -> Array:
+    """The numbers of a column, float64 ``(N,)``, NaN where there is none; DataError names the first row without one.
+
+    ``advice`` follows "correct it" in that error.
+    """
     types = import_pandas().api.types
     if types.is_numeric_dtype(column) and not types.is_complex_dtype(column):
         plain = isinstance(column.dtype, np.dtype)  # else pandas' own, which has a missing value of its own
         numbers: Array = column.to_numpy(np.float64) if plain else column.to_numpy(np.float64, na_value=np.nan)
     else:
-        numbers = _by_value(column, _to_numbers, where, "a number")
+        numbers = _by_value(column, _to_numbers, where, "a number", advice)
     wrong = (numbers > MAX_VALUE) | (numbers < -MAX_VALUE)  # false for NaN
     if wrong.any():
         value = numbers[wrong.argmax()]
@@ -68,7 +71,7 @@ def as_codes(column: Any, categories: list[str], missing: bool, where: str) -> A
     Without ``missing``, missing ones are unknown.
     """
     numbers = {name: number for number, name in enumerate(categories, start=1)}
-    rows, values = _different(column, where)
+    rows, values = different_values(column, where)
     codes: Array = np.array([*(numbers.get(class_name(value), 0) for value in values), 0])
     if missing:
         codes[-1] = len(categories) + 1
@@ -77,7 +80,7 @@ def as_codes(column: Any, categories: list[str], missing: bool, where: str) -> A
 
 def common_categories(column: Any, where: str) -> dict[str, Any]:
     """The names of the ``categories`` of at least ``MIN_ROWS`` rows, at most ``MAX_CATEGORIES``; whether it is text."""
-    rows, values = _different(column, where)
+    rows, values = different_values(column, where)
     counts: Counter[str] = Counter()
     for value, count in zip(values, np.bincount(rows[rows >= 0], minlength=len(values)).tolist(), strict=True):
         counts[class_name(value)] += count
@@ -94,7 +97,7 @@ def moments(values: Array) -> dict[str, list[float]]:
     for column in values.T:
         missing = np.isnan(column)
         given = column[~missing] if missing.any() else column
-        median = float(np.median(given)) if len(given) else 0.0
+        median = _median(given) if len(given) else 0.0
         filled = np.where(missing, median, column) if missing.any() else column
         found["median"].append(median)
         found["mean"].append(float(filled.mean()))
@@ -102,13 +105,28 @@ def moments(values: Array) -> dict[str, list[float]]:
     return found
 
 
+def _median(values: Array) -> float:
+    """As ``np.median``, in a tenth of its time, as numpy is fast for one rank only."""
+    middle = len(values) // 2
+    ordered = np.partition(values, middle)
+    return float(ordered[middle] if len(values) % 2 else (ordered[:middle].max() + ordered[middle]) / 2)
+
+
 def place(column: Any, position: int, where: str) -> str:
     """The row and column of a value, for messages; the DataFrame's index has the row numbers of the file, from 0."""
+    if isinstance(column, np.ndarray):
+        return where
     return f"{where} row {column.index[position] + 1}, column {column.name!r}"
 
 
-def _different(column: Any, where: str) -> tuple[Array, Any]:
-    """The number of each row's value among the different values, -1 if it is missing; and those values."""
+def different_values(column: Any, where: str) -> tuple[Array, Any]:
+    """The number of each row's value among the different values, -1 if it is missing; and those values.
+
+    The column is one of a DataFrame, or an array of texts, which needs no pandas.
+    """
+    if isinstance(column, np.ndarray):
+        values, rows = np.unique(column, return_inverse=True)
+        return rows, values
     try:
         rows, values = import_pandas().factorize(column)
     except TypeError as error:
@@ -116,16 +134,15 @@ def _different(column: Any, where: str) -> tuple[Array, Any]:
     return rows, values
 
 
-def _by_value(column: Any, convert: Callable[[Any], Array], where: str, what: str) -> Array:
+def _by_value(column: Any, convert: Callable[[Any], Array], where: str, what: str, advice: str = "") -> Array:
     """``convert`` of each row's value, from the different ones; where it gives NaN, the value is not ``what``."""
-    rows, values = _different(column, where)
+    rows, values = different_values(column, where)
     converted = convert(values)
     wrong = np.isnan(converted if converted.ndim == 1 else converted[:, 0])
     if wrong.any():
         row = int(np.append(wrong, False)[rows].argmax())
         shown = shorten(str(values[rows[row]]))
-        hint = f"correct it, or name {column.name!r} as one of categories" if what == "a number" else "correct it"
-        raise DataError(f"{place(column, row, where)}: {shown!r} is not {what}; {hint}")
+        raise DataError(f"{place(column, row, where)}: {shown!r} is not {what}; correct it{advice}")
     return np.append(converted, np.full((1, *converted.shape[1:]), np.nan), axis=0)[rows]
 
 

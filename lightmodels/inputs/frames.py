@@ -16,6 +16,7 @@ from lightmodels.inputs.table_files import import_pandas, read_frame
 from lightmodels.utils.data_error import DataError, one_line
 
 CATEGORY = "category"
+ADVICE = ", or name the column as one of categories"
 UNNAMED = "Unnamed: "  # how pandas begins the names of columns without one, such as a saved index
 
 
@@ -80,7 +81,7 @@ class Frames(Inputs):
         for column in self.numbers + self.categories:
             values = frame[column["name"]]
             if column["kind"] == "number":
-                arrays.append(frame_columns.as_numbers(values, where))
+                arrays.append(frame_columns.as_numbers(values, where, ADVICE))
             elif column["kind"] == "date":
                 arrays.append(frame_columns.as_dates(values, column["format"], where))
             else:
@@ -176,7 +177,7 @@ def fit_columns(frame: Any, rows: Any, categories: Sequence[str], where: str) ->
             dates = frame_columns.as_dates(train, str(format_), where)
             column |= {"format": format_, **frame_columns.moments(dates)}
         else:
-            column |= frame_columns.moments(frame_columns.as_numbers(train, where)[:, None])
+            column |= frame_columns.moments(frame_columns.as_numbers(train, where, ADVICE)[:, None])
         columns.append(column)
     return columns
 

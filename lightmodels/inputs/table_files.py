@@ -3,6 +3,7 @@
 import csv
 import importlib
 import io
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from lightmodels.utils.data_error import DataError, one_line
 
 SEPARATORS = ",;\t|"
 PARQUET, JSON_LINES = (".parquet", ".pq"), (".jsonl", ".ndjson")
+MAX_NAMES = 20  # of columns in a message
+Names = Sequence[str] | str | None  # of columns: ["a", "b"] or "a,b"
 SAMPLE = 2**16  # bytes from which the separator and the header are read
 
 
@@ -52,6 +55,18 @@ def read_frame(path: str | Path, texts: Sequence[str] = ()) -> Any:
     return frame
 
 
+def choose_columns(frame: Any, names: Names, argument: str, where: object) -> list[str]:
+    """The columns of a DataFrame that an argument names, as a list or as ``a,b``; DataError if they are not there."""
+    if isinstance(names, str):
+        names = [names] if names in frame.columns else [name.strip() for name in names.split(",")]
+    for name in names or ():
+        if name not in frame.columns:
+            known = ", ".join(map(repr, frame.columns[:MAX_NAMES]))
+            more = f" and {len(frame.columns) - MAX_NAMES} more" if len(frame.columns) > MAX_NAMES else ""
+            raise DataError(f"{where} has no column {name!r} ({argument}); it has {known}{more}")
+    return list(names or ())
+
+
 def _read_text(pandas: Any, path: Path, texts: Sequence[str]) -> Any:
     with path.open("rb") as file:
         sample = file.read(SAMPLE)
@@ -65,15 +80,18 @@ def _read_text(pandas: Any, path: Path, texts: Sequence[str]) -> Any:
     names = Counter(_header(text, separator))
     if twice := [name for name, count in names.items() if count > 1]:
         raise DataError(f"{path} has {names[twice[0]]} columns named {twice[0]!r}: rename all but one")
+    options = {
+        "sep": separator,
+        "encoding": "utf-8-sig",
+        "skipinitialspace": f"{separator} " in text,  # slower
+        "dtype": dict.fromkeys(texts, str),
+    }
     try:
-        return pandas.read_csv(
-            path,
-            sep=separator,
-            encoding="utf-8-sig",
-            skipinitialspace=f"{separator} " in text,  # slower
-            low_memory=False,
-            dtype=dict.fromkeys(texts, str),
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pandas.errors.DtypeWarning)
+            return pandas.read_csv(path, **options)
+    except pandas.errors.DtypeWarning:  # parts of a column hold different kinds of values
+        return pandas.read_csv(path, **options, low_memory=False)  # slower
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text") from error
 

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lightmodels.inputs.base import Inputs, Source, file_content, named, shorten
-from lightmodels.inputs.table_files import JSON_LINES, PARQUET, read_frame
+from lightmodels.inputs.base import Inputs, Source, file_content, named
+from lightmodels.inputs.frames import as_frame
+from lightmodels.inputs.table_files import JSON_LINES, PARQUET, choose_columns, read_frame
 from lightmodels.inputs.tokens import CONVENTION, MAX_RANK, SPLITTERS, join_words, pad_front, word_ranks
 from lightmodels.utils.data_error import DataError
 
 TABLES = (".csv", ".tsv", *JSON_LINES, *PARQUET)
-MAX_NAMES = 20  # columns in a message
 
 
 class Texts(Inputs):
@@ -41,7 +41,7 @@ class Texts(Inputs):
     def convert(self, data: Any) -> Tensor:
         """A text, a list of texts, a Series of them, or a DataFrame with the data's column; a ``Path`` is read."""
         if hasattr(data, "columns"):
-            texts = list(column_texts(data, self.info.get("text", "text"), "data"))
+            texts = list(column_texts(as_frame(data, "data"), self.info.get("text", "text"), "data"))
         elif hasattr(data, "to_frame"):
             texts = list(cell_texts(data))
         else:
@@ -83,18 +83,10 @@ class Texts(Inputs):
         return torch.randint(self.info["num_words"] + 7, (count, self.info["max_length"]), generator=generator)
 
 
-def require_column(frame: Any, name: str, where: object, argument: str) -> Any:
-    """A column of a DataFrame; DataError names those that it has, and the argument that chooses one."""
-    names = [str(each) for each in frame.columns]
-    if name not in names:
-        shown = ", ".join(shorten(each) for each in names[:MAX_NAMES]) + (" …" if len(names) > MAX_NAMES else "")
-        raise DataError(f"{where} has no column {name!r}, only {shown}: choose one with {argument}")
-    return frame.iloc[:, names.index(name)]
-
-
 def column_texts(frame: Any, name: str, where: object) -> Iterator[str]:
     """The texts in a column of a DataFrame; DataError if there is no such column."""
-    return cell_texts(require_column(frame, name, where, "text"))
+    choose_columns(frame, [name], "text", where)
+    return cell_texts(frame[name])
 
 
 def cell_texts(column: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Loss and accuracy of a classifier's logits, whether it has one for two classes or one for each class."""
+"""Loss and accuracy of a classifier's logits: one for two classes, one for each class, or one for each label."""
 
 from collections.abc import Sequence
 
@@ -14,20 +14,31 @@ def class_values(
 ) -> dict[str, MetricValue]:
     """``loss``, cross-entropy, and ``acc``, which weights do not change.
 
+    If rows can be of several classes, ``acc`` is the share of rows of which all classes are right, and ``label_acc``
+    the share of right ones among all yes-or-no answers.
+
     Args:
         logits: ``(B, classes)``, or that of the second of two classes, ``(B, 1)``.
-        y: classes, int64 ``(B,)``; with one logit also ``(B, 1)``, 0.0 or 1.0.
+        y: classes, int64 ``(B,)``; with one logit also ``(B, 1)``, 0.0 or 1.0. If rows can be of several classes, or of
+            none, 0.0 and 1.0, ``(B, classes)``.
         weights: what follows the target in a batch: nothing, or one tensor ``(B,)``.
-        label_smoothing: share of the target spread over all classes, where there is a logit for each.
+        label_smoothing: share of the target spread over all classes, where each row is of one.
     """
     reduction = "none" if weights else "mean"
     if logits.shape[1] == 1:
-        y = y.reshape(-1, 1).to(logits.dtype)
-        losses, hits = F.binary_cross_entropy_with_logits(logits, y, reduction=reduction), (logits > 0) == (y > 0.5)
-    else:
+        y = y.reshape(-1, 1)
+    if y.dim() == 1:
         losses = F.cross_entropy(logits, y, reduction=reduction, label_smoothing=label_smoothing)
-        hits = logits.argmax(dim=1) == y
-    return {"loss": weighted_loss(losses, weights), "acc": (hits.sum(), len(y))}
+        return {"loss": weighted_loss(losses, weights), "acc": ((logits.argmax(dim=1) == y).sum(), len(y))}
+    losses = F.binary_cross_entropy_with_logits(logits, y.to(logits.dtype), reduction=reduction)
+    hits = (logits > 0) == (y > 0.5)  # (B, classes)
+    values: dict[str, MetricValue] = {"loss": weighted_loss(losses, weights), "acc": (hits.all(1).sum(), len(y))}
+    return values | {"label_acc": (hits.sum(), hits.numel())} if is_multi_label(y) else values
+
+
+def is_multi_label(y: Tensor) -> bool:
+    """Whether targets say of several classes each whether a row is of it."""
+    return y.dim() == 2 and y.shape[1] > 1
 
 
 def probability_of_second(logits: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ class ImageCNN(LightModel):
     """Residual blocks with pooling between them, global average pooling and a dense layer; cross-entropy and accuracy.
 
     A batch is ``(x, y)`` or ``(x, y, weights)``: x of shape ``(B, channels, height, width)`` in 0..1, or uint8 in
-    0..255; y of shape ``(B,)`` with the classes. ``forward`` gives logits of shape ``(B, num_classes)``.
+    0..255; y of shape ``(B,)`` with the classes, or, if an image can be of several, ``(B, num_classes)`` with 0 and 1.
+    ``forward`` gives logits of shape ``(B, num_classes)``.
 
     Layers are normalized within each image, so that an image's prediction depends neither on the rest of its batch nor
     on the number of processes.

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchmetrics import R2Score
 
 from lightmodels.core.light_model import LightModel
+from lightmodels.metrics.class_values import class_values, is_multi_label
 from lightmodels.metrics.epoch_means import MetricValue
 from lightmodels.metrics.weighted_loss import weighted_loss
 from lightmodels.optim.fused import fused_kwargs, nadam_class
@@ -60,7 +60,6 @@ class MLP(LightModel):
         target_mean: a regression's net computes differences from it.
         target_std: a regression's net computes in this unit.
         cardinalities: the last values of a row are categories, whole numbers below these; each gets an embedding.
-        multi_label: whether a row can be of several classes, or of none.
 
     Raises:
         ValueError: a size, rate or factor out of range, or moments of another length than ``num_features``.
@@ -89,7 +88,6 @@ class MLP(LightModel):
         target_mean: float = 0.0,
         target_std: float = 1.0,
         cardinalities: Sequence[int] | None = None,
-        multi_label: bool = False,
     ) -> None:
         argument_checks.positive(num_features=num_features, lr=lr, target_scale=target_scale, target_std=target_std)
         argument_checks.not_negative(num_classes=num_classes, l2=l2)
@@ -133,25 +131,24 @@ class MLP(LightModel):
     def shared_step(self, batch: Sequence[Tensor]) -> dict[str, MetricValue]:
         x, y, *weights = batch
         outputs = self(x)
-        losses, metrics = self._losses_and_metrics(outputs, y)
-        penalty = self._penalty() if self.training and self.hparams["l2"] else 0.0
-        return {"loss": weighted_loss(losses, weights) + penalty, **metrics}
+        values = self._values(outputs, y, weights)
+        if self.training and self.hparams["l2"]:
+            values["loss"] = values["loss"] + self._penalty()
+        return values
 
-    def _losses_and_metrics(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, dict[str, MetricValue]]:
-        """The loss of each row, ``(B,)`` or ``(B, ...)``, and what is reported of the batch."""
-        rows = len(y)
-        if self.hparams["multi_label"]:
-            correct = (outputs > 0) == (y > 0.5)  # (B, num_classes)
-            losses = F.binary_cross_entropy_with_logits(outputs, y, reduction="none")
-            return losses, {"acc": (correct.all(1).sum(), rows), "label_acc": (correct.sum(), correct.numel())}
+    def _values(self, outputs: Tensor, y: Tensor, weights: Sequence[Tensor]) -> dict[str, Any]:
+        """The loss without the penalty, and what is reported of the batch."""
         if self.hparams["num_classes"]:
-            correct = outputs.argmax(dim=1) == y
-            return F.cross_entropy(outputs, y, reduction="none"), {"acc": (correct.sum(), rows)}
+            return class_values(outputs, y, weights)
         error = (outputs - y) / self.hparams["target_scale"]  # (B, 1)
         squares = error.square()
         self.r2.update(outputs.detach(), y)
-        metrics: dict[str, MetricValue] = {"mse": squares.detach().mean(), "mae": (error.detach().abs().sum(), rows)}
-        return squares / self.hparams["target_std"] ** 2, metrics | {"r2": self.r2}
+        return {
+            "loss": weighted_loss(squares / self.hparams["target_std"] ** 2, weights),
+            "mse": squares.detach().mean(),
+            "mae": (error.detach().abs().sum(), len(y)),
+            "r2": self.r2,
+        }
 
     def _penalty(self) -> Tensor:
         squares = torch.stack([layer.weight.square().sum() for layer in self._dense()])
@@ -163,7 +160,7 @@ class MLP(LightModel):
     def figures(self, batch: Sequence[Tensor], outputs: Tensor) -> "dict[str, Figure]":
         """Of images, the weights of the first hidden layer; of a regression, residuals and errors on the map."""
         x, y = batch[:2]
-        if self.hparams["multi_label"]:
+        if self.hparams["num_classes"] and is_multi_label(y):
             return {}
         figures = super().figures(batch, outputs)
         if self.hparams["num_classes"]:

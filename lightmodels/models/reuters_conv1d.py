@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lightmodels.core.embedding import Embedding
 from lightmodels.core.light_model import LightModel
 from lightmodels.core.vocabulary import UNKNOWN, mask_words, token_words, word_embeddings
-from lightmodels.metrics.class_values import class_values
+from lightmodels.metrics.class_values import class_values, is_multi_label
 from lightmodels.metrics.epoch_means import MetricValue
 from lightmodels.optim import fused as fused_optimizers
 from lightmodels.optim.lr_schedules import one_cycle
@@ -25,7 +25,8 @@ class ReutersConv1D(LightModel):
     """Word embeddings, two convolutions and a dense layer; cross-entropy, accuracy, top-5 accuracy.
 
     A batch is ``(x, y)`` or ``(x, y, weights)``: x of shape ``(B, length)`` with word numbers below ``num_words``, y of
-    shape ``(B,)`` with the topics. ``forward`` gives logits of shape ``(B, num_classes)``.
+    shape ``(B,)`` with the topics, or, if a text can be of several, ``(B, num_classes)`` with 0 and 1. ``forward``
+    gives logits of shape ``(B, num_classes)``.
 
     Weights start as Keras starts them. While training, words are replaced by "unknown" at random:
     the net learns not to lean on single words, and what to make of words that it never saw.
@@ -82,18 +83,23 @@ class ReutersConv1D(LightModel):
         x, y, *weights = batch
         logits = self(mask_words(x, self.hparams["masking"]) if self.training else x)
         smoothing = self.hparams["label_smoothing"] if self.training else 0.0
+        values = class_values(logits, y, weights, smoothing)
+        if is_multi_label(y):
+            return values
         hits = logits.topk(min(5, logits.shape[1]), dim=1).indices == y[:, None]  # (B, 5), best first
-        return class_values(logits, y, weights, smoothing) | {"top5_acc": (hits.sum(), len(x))}
+        return values | {"top5_acc": (hits.sum(), len(x))}
 
     def figures(self, batch: Sequence[Tensor], outputs: Tensor) -> "dict[str, Figure]":
         """The confusion matrix of the most common topics, and the accuracy of each."""
+        if is_multi_label(batch[1]):
+            return {}
         names = defaults.class_names(self, outputs.shape[1])
         accuracy = classification.class_accuracy(batch[1], outputs.argmax(1), names)
         return super().figures(batch, outputs) | {"topic_accuracy": accuracy}
 
     def texts(self, batch: Sequence[Tensor], outputs: Tensor) -> dict[str, str]:
         """Some news items with the five most probable topics; none if the vocabulary is unknown."""
-        if not (words := self._words()):
+        if is_multi_label(batch[1]) or not (words := self._words()):
             return {}
         names = defaults.class_names(self, outputs.shape[1])
         x, y, probabilities = batch[0].cpu(), batch[1].cpu(), outputs.float().softmax(1).cpu()

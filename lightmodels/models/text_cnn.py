@@ -25,8 +25,9 @@ class TextCNN(LightModel):
     After Kim, "Convolutional Neural Networks for Sentence Classification" (2014). Cross-entropy and accuracy.
 
     A batch is ``(x, y)`` or ``(x, y, weights)``: x of shape ``(B, length)`` with word numbers below ``num_words``, of
-    which those up to 2 are padding, start and unknown; y of shape ``(B,)`` with the classes. ``forward`` gives logits
-    of shape ``(B, num_classes)``, and takes texts of any length of at least three words.
+    which those up to 2 are padding, start and unknown; y of shape ``(B,)`` with the classes, or, if a text can be of
+    several, ``(B, num_classes)`` with 0 and 1. ``forward`` gives logits of shape ``(B, num_classes)``, and takes texts
+    of any length of at least three words.
 
     Args:
         num_words: size of the vocabulary.

@@ -11,7 +11,7 @@ from torchmetrics.classification import BinaryAUROC
 from lightmodels.core.embedding import Embedding
 from lightmodels.core.light_model import LightModel
 from lightmodels.core.vocabulary import mask_words, token_words, word_embeddings, worst_texts
-from lightmodels.metrics.class_values import class_values, probability_of_second
+from lightmodels.metrics.class_values import class_values, is_multi_label, probability_of_second
 from lightmodels.metrics.epoch_means import MetricValue
 from lightmodels.optim.fused import nadam_class
 from lightmodels.optim.lr_schedules import one_cycle
@@ -28,7 +28,8 @@ class TextSeparableCNN(LightModel):
     A batch is ``(x, y)`` or ``(x, y, weights)``: x of shape ``(B, length)`` with word numbers below ``num_words``.
     By default y, of shape ``(B, 1)``, is 0.0 or 1.0, and ``forward`` gives the logit of class 1, of shape ``(B, 1)``.
     With ``num_classes`` above 1, y, of shape ``(B,)``, has the classes, ``forward`` gives logits of shape
-    ``(B, num_classes)``, and the loss is cross-entropy; of more than two classes there is no AUROC. Weights start as
+    ``(B, num_classes)``, and the loss is cross-entropy; of more than two classes there is no AUROC. If texts can be of
+    several classes, y is 0 and 1, ``(B, num_classes)``, and the loss binary cross-entropy. Weights start as
     Keras starts them. The best of three epochs on IMDB had a test accuracy of 0.856 and an AUROC of 0.934.
 
     Args:
@@ -80,7 +81,7 @@ class TextSeparableCNN(LightModel):
         x, y, *weights = batch
         logits = self(mask_words(x, self.hparams["masking"]) if self.training else x)
         values = class_values(logits, y, weights)
-        if self.auroc is None:
+        if self.auroc is None or is_multi_label(y):
             return values
         self.auroc.update(probability_of_second(logits), y.reshape(-1, 1))
         return values | {"auroc": self.auroc}

@@ -29,8 +29,8 @@ def default_figures(model: Any, batch: Any, outputs: Any) -> "dict[str, Figure]"
         return _multiclass_figures(model, x, y, outputs)
     if is_integer or outputs.numel() != y.numel() or outputs.squeeze(-1).shape != y.squeeze(-1).shape:
         return {}
-    if outputs.numel() == len(outputs) and ((y == 0) | (y == 1)).all():
-        return _binary_figures(model, batch, outputs)
+    if ((y == 0) | (y == 1)).all():  # of two classes, or else of several labels a row
+        return _binary_figures(model, batch, outputs) if outputs.numel() == len(outputs) else {}
     return {"predicted_against_true": regression.predicted_against_true(y, outputs.reshape(y.shape))}
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.commands import command, error_line, read_json
 
-from lightmodels import load
+from lightmodels import MLP, TableDataModule, Trainer, load
 from lightmodels.inputs.kinds import inputs_for
 
 ROWS = 80
@@ -93,6 +93,16 @@ def test_rows_of_several_labels(run):
     table = run("predict", *CKPT, "tags.csv").out.splitlines()
     assert table[1 + answers.index(["sunny"])].split("  ")[1].strip() == "sunny"
     assert {"large, sunny", "sunny"} >= {line[len("tags.csv row 80  ") :].split("  ")[0] for line in table[1:]}
+
+
+def test_evaluate_says_how_to_test_what_was_trained_on_data_in_memory(run):
+    data = TableDataModule(HOUSES, "dear")
+    for number, options in enumerate(({"datamodule": data}, {"train_data": data.splits.train})):
+        model = MLP(**data.sizes)
+        Trainer(gpus=0, max_epochs=1, run_dir=f"{number}", logger=False).fit(model, **options)
+        line = error_line(run("evaluate", "--ckpt", f"{number}/checkpoints/best.ckpt"))
+        assert "in Python, test it by Trainer().test(lightmodels.load(FILE), datamodule=data)" in line
+        assert ("its data was a DataFrame, which a checkpoint does not hold: train on a file, or" in line) != number
 
 
 def test_a_resumed_run_reads_the_same_table(run):

@@ -74,12 +74,15 @@ def check_export(capfd, best):
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        ((), "train.py: reviews.csv has no column 'text', only review, stars: choose one with text"),
-        (("--data.text", "review"), "reviews.csv has no column 'label', only review, stars: choose one with target"),
+        ((), "train.py: reviews.csv has no column 'text' (text); it has 'review', 'stars'"),
+        (("--data.text", "review"), "reviews.csv has no column 'label' (target); it has 'review', 'stars'"),
         ((*COLUMNS, "--data.max_words", 0), "--data.max_words must be at least 1, got 0"),
         ((*COLUMNS, "--data.max_length", 2), "--model.length must be at least 3, got 2"),
         ((*COLUMNS, "--data.class_weights", "equal"), "--data.class_weights must be one of"),
-        ((*COLUMNS, "--data.split", "stars"), "reviews.csv row 1 column 'stars': '1' is not train, val or test"),
+        (
+            (*COLUMNS, "--data.split", "stars"),
+            "reviews.csv row 1, column 'stars': a split is train, val or test, got '1'",
+        ),
     ],
     ids=["text", "target", "max_words", "max_length", "class_weights", "split"],
 )

@@ -40,7 +40,7 @@ MODELS = {  # name -> what makes the model, its inputs and its targets
         lambda: torch.randn(ROWS, 6), lambda: torch.randn(ROWS, 1),
     ),
     "mlp-labels": (
-        lambda **k: MLP(4, 3, cardinalities=[2, 5], multi_label=True, **DENSE | k),
+        lambda **k: MLP(4, 3, cardinalities=[2, 5], **DENSE | k),
         lambda: torch.cat([torch.randn(ROWS, 2), torch.randint(2, (ROWS, 2))], 1),
         lambda: torch.randint(2, (ROWS, 3)).float(),
     ),

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from sklearn.utils.class_weight import compute_sample_weight
 
-from lightmodels import ImageFolderDataModule
+from lightmodels import ImageCNN, ImageFolderDataModule, Trainer
 from lightmodels.data.picture_files import PictureFiles
+from lightmodels.metrics.report import evaluation_report
 from lightmodels.utils.data_error import DataError
 
 
@@ -123,6 +124,33 @@ def test_balanced_weights_are_those_of_scikit_learn_on_the_training_rows():
     assert len(val) == len(test) == 2
 
 
+@pytest.mark.parametrize("limit", [4.0, 1e-9], ids=["in memory", "batch by batch"])
+def test_a_table_says_several_labels_and_weights(limit):
+    """The weight of a picture is its number."""
+    folder("files", counts=[("x", 30)])
+    labels = ["a; b" if number % 3 else "b" for number in range(30)]
+    lines = [f"files/x/{number:03}.png,{label},{number}" for number, label in enumerate(labels)]
+    Path("list.csv").write_text("\n".join(["path,label,w", *lines]))
+    Path("files/x/007.png").write_bytes(b"")
+    options = {"separator": ";", "sample_weight": "w", "max_memory_gb": limit, "num_workers": 0}
+    data = ImageFolderDataModule("list.csv", **options)
+    with pytest.warns(UserWarning, match=r"^1 of 30 pictures are left out, the first: files.x.007\.png"):
+        parts = data.splits
+    assert (data.info["classes"], data.info["multi_label"]) == (["a", "b"], True)
+    assert data.sizes["num_classes"] == 2
+    assert sorted(chain(*map(numbers, parts))) == [number for number in range(30) if number != 7]
+    for part in parts:
+        assert part[1].tolist() == [[float(number % 3 > 0), 1.0] for number in numbers(part)]
+        assert part[2].tolist() == numbers(part)
+    model = ImageCNN(**data.sizes, width=8, blocks=1)
+    Trainer(gpus=0, logger=False, enable_checkpointing=False, max_epochs=2).fit(model, data)
+    assert model.predict(["files/x/003.png"]).multi_label
+    report = evaluation_report(parts.test[1], Trainer(gpus=0, logger=False).predict(model, datamodule=data), ["a", "b"])
+    assert report.values["classes"]["b"]["rows"] == len(parts.test[1])
+    with pytest.raises(DataError, match=r"^files is a folder, which has no column 'w'$"):
+        _ = ImageFolderDataModule("files", sample_weight="w").splits
+
+
 def test_named_changes_are_made_of_training_images_only():
     images = torch.randint(256, (64, 3, 8, 8), dtype=torch.uint8)
     torch.manual_seed(0)
@@ -192,7 +220,7 @@ def test_test_images_that_are_training_images_are_counted():
     folder("data/val", counts=[("a", 1), ("b", 1)], first=200)
     folder("data/test", counts=[("a", 3)], first=2)
     folder("data/test", counts=[("b", 2)], first=100)
-    with pytest.warns(UserWarning, match="^3 of 5 test images are training images too$"):
+    with pytest.warns(UserWarning, match="^data: 3 of 5 test images are training images too$"):
         _ = ImageFolderDataModule("data").splits
 
 
@@ -216,17 +244,17 @@ BAD = {
     "one class": (lambda: folder(counts=[("cat", 9)]), "photos: all rows are of one class, 'cat'"),
     "one picture": (
         lambda: folder(counts=[("cat", 9), ("dog", 1)]),
-        "photos: class 'dog' has too few pictures that can be read, 1 instead",
+        "photos: class 'dog' has one row only; add rows, or remove it",
     ),
-    "no picture left": (lambda: lost_class(), "photos: class 'emu' has too few pictures that can be read, 0 instead"),
+    "no picture left": (lambda: lost_class(), "photos: class 'emu' has no training rows (0 rows in all)"),
     "new class": (
         lambda: folder("a/test", counts=[("emu", 2)]) and folder("a/train") and "a",
-        "a/test: class 'emu' has no training pictures",
+        "a/test: 'emu' is not a class of the training data",
     ),
-    "no column": (lambda: table("file,label\nx,y\n"), "list.csv has no column 'path', only 'file', 'label'"),
+    "no column": (lambda: table("file,label\nx,y\n"), "list.csv has no column 'path' (image); it has 'file', 'label'"),
     "no class": (
         lambda: table("path,label\nfiles/x/000.png,a\nfiles/x/001.png,\n"),
-        "list.csv row 2: column 'label' is empty (1 are)",
+        "list.csv row 2, column 'label': the target is missing (in 1 of 2 rows)",
     ),
     "no file": (
         lambda: table("path,label\nfiles/x/000.png,a\nfiles/x/y.png,b\nz.png,b\n"),

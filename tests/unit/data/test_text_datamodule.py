@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
-from lightmodels import ReutersConv1D, TextCNN, TextDataModule, TextResNet, TextSeparableCNN
+from lightmodels import ReutersConv1D, TextCNN, TextDataModule, TextResNet, TextSeparableCNN, Trainer
 from lightmodels.inputs.texts import Texts
 from lightmodels.utils.data_error import DataError
 
 GOOD = [f"good film number {i}" for i in range(12)]
+MODELS = (TextCNN, TextResNet, TextSeparableCNN, ReutersConv1D)
 BAD = [f"bad film, number {i}" for i in range(8)]
 
 
@@ -67,7 +69,7 @@ def test_the_length_is_the_95th_percentile_of_training_texts_and_fits_every_mode
     data = TextDataModule(table.assign(part=["train"] * 98 + ["val", "test"]), split="part")
     assert data.sizes["length"] == math.ceil(np.percentile(lengths[:98] + 1, 95))  # with the start token
     short = TextDataModule(frame())
-    for model in (TextCNN, TextResNet, TextSeparableCNN, ReutersConv1D):
+    for model in MODELS:
         assert model(**short.sizes)(short.splits.train[0]).shape == (14, 2)
 
 
@@ -144,6 +146,34 @@ def test_weights_are_those_of_scikit_learn_and_of_the_column():
     assert only_classes.splits.train[2].mean().item() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("model_class", MODELS, ids=lambda each: each.__name__)
+def test_texts_of_several_labels_train_every_model(model_class):
+    """Labels with a separator between them, and columns of zeros and ones, say the same."""
+    table = frame(label=["film, good"] * len(GOOD) + ["film", ""] * 4)
+    data = TextDataModule(table.replace("", None), separator=",")
+    columns = table.assign(film=[1] * 12 + [1, 0] * 4, good=[1] * 12 + [0] * 8)
+    same = TextDataModule(columns, target="film,good")
+    expected = torch.tensor(columns[["film", "good"]].to_numpy(), dtype=torch.float32)
+    assert torch.equal(data.splits.train[1], expected[data.train_rows])
+    assert all(torch.equal(ours[1], others[1]) for ours, others in zip(data.splits, same.splits, strict=True))
+    assert (data.info["classes"], data.info["multi_label"]) == (["film", "good"], True)
+    pl.seed_everything(0, verbose=False)
+    model = model_class(**data.sizes, lr=0.02)
+    trainer = Trainer(gpus=0, logger=False, enable_checkpointing=False, max_epochs=5)
+    history = trainer.fit(model, data)
+    assert {"val_acc", "val_label_acc"} <= set(history[-1])
+    assert model.predict(["good film"]).names[0][:1] == ["film"]
+    batch = data.splits.test
+    assert (model.figures(batch, model(batch[0])), model.texts(batch, model(batch[0]))) == ({}, {})
+
+
+def test_a_column_says_the_split_in_any_case():
+    parts = ["Train", " train ", "VAL", "test"] * 5
+    data = TextDataModule(frame(part=parts), split="part")
+    assert [len(part[0]) for part in data.splits] == [10, 5, 5]
+    assert data.val_rows.tolist() == list(range(2, 20, 4))
+
+
 def test_texts_without_a_word_are_left_out_with_a_warning():
     table = frame()
     table.loc[[3, 7, 15], "text"] = [None, " ... ", "<>"]
@@ -155,7 +185,7 @@ def test_texts_without_a_word_are_left_out_with_a_warning():
 def test_copies_of_training_texts_among_the_test_texts_are_counted():
     frame().to_csv("train.csv", index=False)
     write_rows("test.csv", ["GOOD film - number 3!,pos", "bad film number 1,neg", "new,neg"])
-    with pytest.warns(UserWarning, match=r"^test\.csv: 2 of 3 test texts are training or validation texts too$"):
+    with pytest.warns(UserWarning, match=r"^test\.csv: 2 of 3 test texts are training texts too$"):
         TextDataModule("train.csv", test_path="test.csv").setup()
 
 
@@ -164,25 +194,26 @@ BAD_FILES = {
     "no file": ({"path": "none.csv"}, "none.csv cannot be read: No such file or directory"),
     "not UTF-8": ({"path": "latin.csv"}, "latin.csv is not UTF-8 text"),
     "no rows": ({"path": "header.csv"}, "header.csv has no rows"),
-    "no text column": ({"text": "txt"}, "own.csv has no column 'txt', only text, label, w, part: choose one with text"),
-    "no target": ({"target": "y"}, "own.csv has no column 'y', only text, label, w, part: choose one with target"),
-    "no weights": ({"sample_weight": "v"}, "own.csv has no column 'v', only text, label, w, part: choose one with "
-                   "sample_weight"),
-    "missing label": ({"path": "missing.csv"}, "missing.csv column 'label': row 2 has no value (2 have none)"),
+    "no text column": ({"text": "txt"}, "own.csv has no column 'txt' (text); it has 'text', 'label', 'w', 'part'"),
+    "no target": ({"target": "y"}, "own.csv has no column 'y' (target); it has 'text', 'label', 'w', 'part'"),
+    "no weights": ({"sample_weight": "v"}, "own.csv has no column 'v' (sample_weight); it has 'text', 'label', 'w', "
+                   "'part'"),
+    "missing label": ({"path": "missing.csv"}, "missing.csv row 2, column 'label': the target is missing (in 2 of 4 "
+                      "rows); remove the rows, or fill it in"),
     "one class": ({"path": "same.csv"}, "same.csv column 'label': all rows are of one class, 'x'"),
-    "class with one row": ({"path": "single.csv"}, "single.csv row 3: class 'z' has this one text only; add more, or "
-                           "remove it"),
+    "class with one row": ({"path": "single.csv"}, "single.csv: class 'z' has one row only; add rows, or remove it"),
+    "no label": ({"target": "text,w"}, "own.csv row 1, column 'text': 'a b' is not a number; correct it"),
     "no words": ({"path": "wordless.csv"}, "wordless.csv: no text has a word"),
     "rare words": ({"min_count": 9, "split": "part", "path": "split.csv"},
                    "split.csv: no word is 9 times in the training texts: choose a lower min_count"),
-    "weight of text": ({"sample_weight": "text"}, "own.csv row 1 column 'text': a b is not a number of at least 0"),
-    "part": ({"split": "part"}, "own.csv row 3 column 'part': 'dev' is not train, val or test"),
-    "no test": ({"split": "part", "path": "untested.csv"}, "untested.csv column 'part' says test in no row: there must "
-                "be such texts"),
+    "weight of text": ({"sample_weight": "text"}, "own.csv row 1, column 'text': 'a b' is not a number; correct it"),
+    "weight": ({"sample_weight": "w"}, "own.csv row 4, column 'w': a weight must be a number of at least 0, got -1"),
+    "part": ({"split": "part"}, "own.csv row 3, column 'part': a split is train, val or test, got 'dev'"),
+    "no test": ({"split": "part", "path": "untested.csv"}, "untested.csv: column 'part' says test of no row"),
     "class without training": ({"split": "part", "path": "untrained.csv"}, "untrained.csv: class 'y' has no training "
-                               "text with a word"),
-    "test class": ({"test_path": "single.csv"}, "single.csv row 3 column 'label': 'z' is no class of own.csv (1 such "
-                   "rows)"),
+                               "rows (2 rows in all)"),
+    "test class": ({"test_path": "single.csv"}, "single.csv row 3, column 'label': 'z' is not a class of the training "
+                   "data"),
     "empty folder": ({"path": "folder"}, "folder has no folders: there must be one for each class"),
     "folder without texts": ({"path": "classes"}, "classes/b has no files: it must hold the texts of a class"),
     "one folder": ({"path": "one"}, "one: all rows are of one class, 'a'"),
@@ -262,7 +293,7 @@ def test_new_texts_are_converted_however_they_are_given(inputs):
     [
         (["good", "foreign"], r"^text 1 holds no word of the vocabulary of \d+ words$"),
         (pd.DataFrame({"text": ["good", None]}), "^text 1 holds no word$"),
-        (pd.DataFrame({"review": ["good"], "id": [1]}), "^data has no column 'text', only review, id: choose one with"),
+        (pd.DataFrame({"review": ["good"], "id": [1]}), "^data has no column 'text' .text.; it has 'review', 'id'$"),
         ([3], "^data must be texts or paths, got int$"),
         ([], "^data has no texts$"),
         (Path("none.txt"), "^none.txt cannot be read: No such file or directory$"),

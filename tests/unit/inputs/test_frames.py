@@ -155,7 +155,7 @@ def test_texts_that_look_like_numbers_stay_texts_in_files():
 BAD = {
     "text among numbers": (
         {"rooms": ["1", "2", "many", *"45678"]},
-        "new.csv row 3, column 'rooms': 'many' is not a number; correct it, or name 'rooms' as one of categories",
+        "new.csv row 3, column 'rooms': 'many' is not a number; correct it, or name the column as one of categories",
     ),
     "infinity": ({"size": [1, 2, 3, -np.inf, 5, 6, 7, 8]}, "new.csv row 4, column 'size': -inf is not a finite number"),
     "huge": ({"size": [1e39, *range(7)]}, "new.csv row 1, column 'size': 1e+39 is too large"),

@@ -62,3 +62,11 @@ def test_files_that_cannot_be_read_have_one_line(tmp_path, monkeypatch, name, co
         read_frame(name)
     assert str(error.value).startswith(line)
     assert "\n" not in str(error.value)
+
+
+def test_a_column_whose_later_parts_are_texts_is_one_of_texts(tmp_path):
+    """pandas reads large files in parts, and would give numbers for the first ones."""
+    path = written(tmp_path / "large.csv", "a,b\n" + "007,1\n" * 200_000 + "x,2\n")
+    frame = read_frame(path)
+    assert set(frame["a"]) == {"007", "x"}
+    assert frame["b"].sum() == 200_002

@@ -43,3 +43,18 @@ def test_label_smoothing_by_hand():
     for weights in ([], [torch.tensor([2.0])]):
         loss = class_values(logits, y, weights, label_smoothing=0.1)["loss"]
         assert loss.item() == pytest.approx(expected.item() * (2 if weights else 1))
+
+
+def test_several_labels_a_row_by_hand():
+    """Binary cross-entropy; rows of which all labels are right, and single labels."""
+    torch.manual_seed(0)
+    logits, y, weights = torch.randn(64, 3), (torch.rand(64, 3) < 0.4).float(), torch.rand(64)
+    true, p = y.double(), logits.double().sigmoid()
+    losses = -(true * p.log() + (1 - true) * (1 - p).log()).mean(1)
+    plain, weighted = class_values(logits, y), class_values(logits, y, [weights])
+    assert plain["loss"].item() == pytest.approx(losses.mean().item(), rel=1e-5)
+    assert weighted["loss"].item() == pytest.approx((weights * losses).mean().item(), rel=1e-5)
+    for values in (plain, weighted):
+        assert int(values["acc"][0]) / values["acc"][1] == pytest.approx(accuracy_score(y, p > 0.5))
+        correct, count = values["label_acc"]
+        assert correct.item() / count == pytest.approx(((p > 0.5) == true).double().mean().item())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from sklearn.metrics import accuracy_score, mean_squared_error, r2_score
+from sklearn.metrics import mean_squared_error, r2_score
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
@@ -95,19 +95,6 @@ def test_weights_are_in_the_loss_only_and_exact_over_uneven_batches():
     values = Trainer(gpus=0, logger=False, enable_checkpointing=False).validate(model, data, verbose=False)[0]
     assert values["val_loss"] == pytest.approx((losses * weights).mean().item(), rel=1e-5)
     assert values["val_acc"] == pytest.approx((model(X).argmax(1) == y).float().mean().item())
-
-
-def test_labels_by_hand():
-    """Binary cross-entropy; rows of which all labels are right, and single labels."""
-    model, y = MLP(8, 3, multi_label=True).eval(), (torch.rand(64, 3) < 0.4).float()
-    values, p = model.shared_step((X, y)), model(X).sigmoid().detach().double().numpy()
-    true = y.double().numpy()
-    assert values["loss"].item() == pytest.approx(-np.mean(true * np.log(p) + (1 - true) * np.log(1 - p)), rel=1e-4)
-    correct, count = values["acc"]
-    assert correct.item() / count == pytest.approx(accuracy_score(true, p > 0.5))
-    correct, count = values["label_acc"]
-    assert correct.item() / count == pytest.approx(((p > 0.5) == true).mean())
-    assert model.figures((X, y), model(X)) == {}
 
 
 def test_categories_are_embedded():

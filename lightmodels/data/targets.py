@@ -1,6 +1,6 @@
-"""The target columns of a table: classes, several labels a row, or a number."""
+"""The targets of tables, texts and images: classes, several labels a row, or a number."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lightmodels.data.labels import balanced_weights, encode_labels
 from lightmodels.inputs.base import class_name, shorten
-from lightmodels.inputs.frame_columns import as_numbers, kind_of, place
-from lightmodels.inputs.table_files import import_pandas
+from lightmodels.inputs.frame_columns import as_numbers, different_values, kind_of, place
+from lightmodels.inputs.table_files import Names, choose_columns, import_pandas
 from lightmodels.utils.data_error import DataError
 
 MAX_CLASSES = 20  # different whole numbers that are told to be classes
@@ -43,11 +43,14 @@ class Target:
         return {"classes": list(self.classes), "multi_label": self.is_multi_label}
 
     def encode(self, frame: Any, where: str) -> Tensor:
-        """The target of each row: classes int64 ``(N,)``; labels, 0 or 1, or numbers, float32 ``(N, labels or 1)``.
+        """The target of each row of a DataFrame, or of a dict of arrays.
 
-        Raises DataError, which names row and column, for a value that is missing or not a target.
+        That is classes, int64 ``(N,)``; labels, 0 or 1, float32 ``(N, labels)``; or numbers, float32 ``(N, 1)``. Raises
+        DataError, which names row and column, for a value that is missing or not a target.
         """
         for name in self.columns:
+            if name not in frame:
+                raise DataError(f"{where} has no column {name!r}, the target")
             if self.separator is None:
                 _require_values(frame[name], where)
         if len(self.columns) > 1:
@@ -55,7 +58,7 @@ class Target:
         column = frame[self.columns[0]]
         if not self.classes:
             return torch.from_numpy(as_numbers(column, where).astype(np.float32))[:, None]
-        rows, values = import_pandas().factorize(column)
+        rows, values = different_values(column, where)
         numbers = {name: number for number, name in enumerate(self.classes)}
         if self.separator is not None:
             labels = torch.zeros(len(values) + 1, len(numbers))  # the last row is for cells without a text
@@ -66,29 +69,33 @@ class Target:
         found = [self._number(numbers, class_name(value), column, rows, value, where) for value in values]
         return torch.tensor(found)[rows]
 
-    def require_rows(self, y: Tensor, train: Tensor, where: str) -> None:
+    def require_rows(self, y: Tensor, train: Tensor, where: str, advice: str = "add rows, or remove it") -> None:
         """Raises DataError for a class that has one row only, or none among the training rows ``train``."""
         if not self.classes:
             return
         every, trained = (_counts(part, len(self.classes)) for part in (y, y[train]))
         for name, count, training in zip(self.classes, every.tolist(), trained.tolist(), strict=True):
             if count == 1:
-                row = f"row {int((y == self.classes.index(name)).int().argmax()) + 1}" if y.dim() == 1 else "one row"
-                advice = "add rows, remove it, or set kind to number" if y.dim() == 1 else "add rows, or remove it"
-                raise DataError(f"{where}: class {name!r} has {row} only; {advice}")
+                raise DataError(f"{where}: class {name!r} has one row only; {advice}")
             if not training:
                 raise DataError(f"{where}: class {name!r} has no training rows ({count:,} rows in all)")
 
-    def balanced_weights(self, y: Tensor, train: Tensor) -> Tensor:
-        """The weight of each row that makes up for rare classes; ValueError if rows have no class, or several."""
+    def training_weights(self, y: Tensor, train: Tensor, weights: Sequence[Tensor], classes: str) -> list[Tensor]:
+        """The rows' ``weights``, if any, times those of their classes, if ``classes`` is ``balanced``.
+
+        Raises ValueError for ``balanced`` if rows have no class, or several.
+        """
+        if classes != "balanced":
+            return list(weights)
         if not self.classes or self.is_multi_label:
             what = "several labels a row" if self.classes else "a number"
             raise ValueError(f"class_weights balanced is for classes, but the target is {what}")
-        return balanced_weights(y, train)
+        balanced = balanced_weights(y, train)
+        return [balanced * each for each in weights] or [balanced]
 
     def _number(self, numbers: dict[str, int], name: str, column: Any, rows: Any, value: Any, where: str) -> int:
         if name not in numbers:
-            row = int((column == value).to_numpy().argmax())
+            row = int(np.argmax(column == value))
             raise DataError(f"{place(column, row, where)}: {shorten(name)!r} is not a class of the training data")
         return numbers[name]
 
@@ -98,18 +105,40 @@ def find_target(
 ) -> Target:
     """The target in the columns of a DataFrame, and its classes; see ``TableDataModule`` for how its kind is told.
 
-    Raises DataError for a target of one class, and for a missing value.
+    Raises DataError for a target of one class or without labels, and for a missing value; ValueError for an empty
+    ``separator``.
     """
+    if separator == "":
+        raise ValueError("separator must not be empty")
     if len(columns) > 1:
         return Target(columns, columns)
     column = frame[columns[0]]
     if separator is not None:
-        texts = column.dropna().unique()
-        return Target(columns, sorted({label for text in texts for label in _labels(text, separator)}), separator)
+        texts = different_values(column, where)[1]
+        labels = sorted({label for text in texts for label in _labels(text, separator)})
+        if not labels:
+            raise DataError(f"{where}: column {columns[0]!r} has no labels")
+        return Target(columns, labels, separator)
     _require_values(column, where)
     if kind == "number" or (kind == "auto" and kind_of(column, where)[0] == "number" and not _is_code(column, where)):
         return Target(columns)
-    return Target(columns, encode_labels(column.unique(), f"{where} column {columns[0]!r}")[1])
+    about = where if isinstance(column, np.ndarray) else f"{where} column {columns[0]!r}"
+    return Target(columns, encode_labels(different_values(column, where)[1], about)[1])
+
+
+def find_labels(columns: Any, target: Names, separator: str | None, where: str) -> Target:
+    """The classes or labels in the columns that ``target`` names in a DataFrame, or in those of ``folder_columns``."""
+    names = list(columns) if isinstance(columns, dict) else choose_columns(columns, target, "target", where)
+    return find_target(columns, names, "classes", separator, where)
+
+
+def folder_columns(
+    classes: Sequence[str], target: Names, others: Mapping[str, Names], folder: object
+) -> dict[str, Any]:
+    """The classes of files in a folder per class, as a column; DataError if ``others`` names any other column."""
+    if named := [names for names in others.values() if names is not None]:
+        raise DataError(f"{folder} is a folder, which has no column {named[0]!r}")
+    return {target if isinstance(target, str) else ",".join(target or ()): np.array(classes)}
 
 
 def _counts(y: Tensor, classes: int) -> Tensor:
@@ -142,6 +171,8 @@ def _zeros_and_ones(column: Any, where: str) -> Tensor:
 
 
 def _require_values(column: Any, where: str) -> None:
+    if isinstance(column, np.ndarray):
+        return
     missing = column.isna().to_numpy()
     if missing.any():
         what = f"the target is missing (in {missing.sum():,} of {len(missing):,} rows)"
