@@ -33,7 +33,7 @@ try:
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 except ImportError as error:
-    raise ImportError("lightmodels.sklearn needs scikit-learn: pip install 'lightmodels[sklearn]'") from error
+    raise ImportError("lightmodels.sklearn needs scikit-learn: pip install scikit-learn") from error
 
 Array = np.ndarray[Any, Any]
 Net = nn.Module | Callable[[int, int], nn.Module]

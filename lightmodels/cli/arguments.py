@@ -101,7 +101,7 @@ class TuneParser(Parser):
         options, rest = self.parse_known_args([normalize_flag(arg) for arg in argv])
         options.rest = rest
         if find_spec("optuna") is None:
-            raise UsageError("tune needs Optuna: pip install 'lightmodels[tune]'")
+            raise UsageError("tune needs Optuna: pip install optuna")
         if options.trials < 1:
             raise UsageError(f"--trials must be at least 1, got {options.trials}")
         if bool(options.storage) != bool(options.study):

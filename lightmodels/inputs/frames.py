@@ -137,7 +137,7 @@ class Frames(Inputs):
         known = {*features, *others}
         if excess := [name for name in columns if name not in known and not name.startswith(UNNAMED)]:
             names = ", ".join(map(repr, excess))
-            raise DataError(f"{where} has a column {names}, which the training data had not: remove it")
+            raise DataError(f"{where} has a column {names}, which the training data does not have: remove it")
 
 
 def as_frame(data: Any, where: str) -> Any:

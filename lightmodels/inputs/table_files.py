@@ -23,7 +23,7 @@ def import_pandas() -> Any:
     try:
         return importlib.import_module("pandas")
     except ImportError as error:
-        raise DataError("tables need pandas: pip install 'lightmodels[frame]'") from error
+        raise DataError("tables need pandas: pip install pandas") from error
 
 
 def read_frame(path: str | Path, texts: Sequence[str] = ()) -> Any:

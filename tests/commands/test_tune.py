@@ -113,7 +113,7 @@ def test_bad_flags(capfd, flags, message):
 
 def test_without_optuna(capfd, monkeypatch):
     monkeypatch.setattr(arguments, "find_spec", lambda name: None)
-    assert error_line(tune(capfd)) == "lightmodels tune: tune needs Optuna: pip install 'lightmodels[tune]'"
+    assert error_line(tune(capfd)) == "lightmodels tune: tune needs Optuna: pip install optuna"
 
 
 def test_only_failed_trials(capfd):

@@ -162,7 +162,7 @@ BAD = {
     "no date": (
         {"when": [*["2024-01-01"] * 7, "soon"]}, "new.csv row 8, column 'when': 'soon' is not a date; correct it",
     ),
-    "excess": ({"colour": "red"}, "new.csv has a column 'colour', which the training data had not: remove it"),
+    "excess": ({"colour": "red"}, "new.csv has a column 'colour', which the training data does not have: remove it"),
 }  # fmt: skip
 
 
