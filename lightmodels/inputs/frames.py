@@ -125,12 +125,12 @@ class Frames(Inputs):
             columns = [
                 f"{column['name']} {count:,}" for column, count in zip(self.categories, unknown, strict=True) if count
             ]
-            what = "unknown categories, which training rows had not, or once only"
+            what = "unknown categories, which training rows do not have, or have only once"
             rank_zero_warn(f"{sum(unknown):,} {what}: {', '.join(columns)}", stacklevel=4)
         return raw
 
     def check_columns(self, columns: Sequence[str], where: str) -> None:
-        """Raises DataError for columns that are missing, or that the training data had not."""
+        """Raises DataError for columns that are missing, or that the training data does not have."""
         features, others = self.info["features"], self.info["others"]
         if missing := [name for name in features if name not in columns]:
             raise DataError(f"{where} has no column {', '.join(map(repr, missing))}, which the model was trained on")

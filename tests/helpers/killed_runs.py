@@ -13,13 +13,15 @@ import signal
 import sys
 from pathlib import Path
 
+from lightmodels import Trainer  # first, as in a command: what it imports is quicker
+
+# isort: split
 import matplotlib.backends.backend_agg  # noqa: F401 (once, not in each process)
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from helpers.models import Classifier, points
-from lightmodels import Trainer
 from lightmodels.cli.exit_codes import quick_end
 from lightmodels.data.tensor_loader import TensorLoader
 

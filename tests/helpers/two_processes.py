@@ -8,6 +8,9 @@ import json
 import sys
 from pathlib import Path
 
+from lightmodels import Trainer  # first, as in a command: what it imports is quicker
+
+# isort: split
 import fabric_loop
 import pytorch_lightning as pl
 import torch
@@ -17,7 +20,7 @@ from torchmetrics.classification import BinaryAUROC
 
 from datamodules.ring import RingDataModule
 from helpers.models import ManyMetrics, OneCycle, Points, points
-from lightmodels import RingDNN, Trainer
+from lightmodels import RingDNN
 from lightmodels.cli.exit_codes import quick_end
 from lightmodels.data.tensor_loader import TensorLoader
 from lightmodels.utils.distributed import rank

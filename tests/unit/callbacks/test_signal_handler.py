@@ -163,9 +163,9 @@ def test_ctrl_c_does_not_kill_a_single_process_whose_validation_is_long():
 SENDS = """
 import os, signal
 from datetime import timedelta
+from lightmodels.cli import exit_codes, train
 from torch import distributed as dist
 from lightmodels.callbacks.signal_handler import SignalHandler
-from lightmodels.cli import exit_codes, train
 
 on_train_batch_end = SignalHandler.on_train_batch_end
 

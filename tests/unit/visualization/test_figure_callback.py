@@ -196,9 +196,9 @@ def test_training_is_bit_identical_with_figures_and_tensorboard_and_without(make
 
 TWO_PROCESSES = """
 import time
+from lightmodels import Trainer
 import pytorch_lightning as pl
 from helpers.models import Classifier, Points
-from lightmodels import Trainer
 
 class Slow(Classifier):
     def figures(self, batch, outputs):
