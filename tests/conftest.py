@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from helpers import ROOT
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Processes that tests start find ``helpers`` too.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+
+# Tests send Ctrl-C, which shells make processes in the background ignore, and these pass that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DRAWING = {"test_figure_callback", "test_projector", "test_text_samples", "test_train", "test_damage", "test_browser"}
 
