@@ -32,6 +32,7 @@ class GitState:
             lines = self._process.communicate(timeout=timeout)[0].splitlines()
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.communicate()  # closes the pipe
             return None
         facts = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# branch."))
         commit = facts.get("branch.oid", "(initial)")

@@ -75,6 +75,11 @@ class TensorBoardCallback(pl.Callback):
             else:
                 logger.log_metrics(values, len(history))
 
+    def on_exception(self, *_: Any) -> None:
+        if self._git:
+            self._git.describe()  # waits for git, and closes its pipe
+        self._git = None
+
     def _add_description(self, trainer: pl.Trainer, model: pl.LightningModule) -> None:
         writer, git = find_writer(trainer), self._git
         self._git = None

@@ -10,7 +10,7 @@ from helpers.browser import events
 from helpers.models import OneCycle, Points
 
 from lightmodels import Trainer
-from lightmodels.visualization import git_state
+from lightmodels.visualization import git_state, tensorboard_callback
 from lightmodels.visualization.git_state import GitState
 
 
@@ -45,3 +45,15 @@ def test_without_git_a_repository_or_an_answer_there_is_no_commit(monkeypatch):
     monkeypatch.setattr(git_state, "COMMAND", ("sleep", "60"))
     state = GitState()
     assert (state.is_known, state.describe(timeout=0.01)) == (False, None)
+    assert state._process.stdout.closed
+
+
+def test_a_fit_that_fails_leaves_no_process_and_no_open_pipe(monkeypatch):
+    started = []
+    monkeypatch.setattr(tensorboard_callback, "GitState", lambda: started.append(GitState()) or started[-1])
+    monkeypatch.setattr(OneCycle, "on_train_start", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Trainer(max_epochs=1, run_dir="run", accelerator="cpu", figures=False).fit(OneCycle(), Points(batch_size=25))
+    (state,) = started
+    assert state._process.poll() is not None
+    assert state._process.stdout.closed
