@@ -28,17 +28,8 @@ NAMES = {  # options of the Trainer that take an object too: as flags only names
     "profiler": (str | None, None),
 }
 NOT_SAVED = (
-    "config",
-    "run_dir",
-    "resume",
-    "override",
-    "print_config",
-    "seeds",
-    "summary",
-    "dry_run",
-    "quiet",
-    "verbose",
-)
+    "config", "run_dir", "resume", "override", "print_config", "seeds", "summary", "dry_run", "quiet", "verbose",
+)  # fmt: skip
 # Long name: short name.
 SHORT_NAMES = {f"--trainer.{name}": f"--{name}" for name in ("compile", "precision", "steps_per_execution", "tf32")}
 SHORT_NAMES["--model_class"] = "--model"
