@@ -14,6 +14,7 @@ from pytorch_lightning.__version__ import version as lightning_version
 
 from lightmodels import LightModel, Trainer
 from lightmodels.cli.exit_codes import OutputError, command_name
+from lightmodels.core.summary import count_parameters
 from lightmodels.data.tensor_datamodule import TensorDataModule
 from lightmodels.metrics.report import Report, evaluation_report
 from lightmodels.trainer.run_directory import next_directory
@@ -46,10 +47,6 @@ def plan(
     more = f", for {options.seeds} seeds" if options.seeds else f", resumes {options.resume}" if options.resume else ""
     run_dir = options.run_dir or str(next_directory(Path("runs", options.task)))
     return "\n".join([*lines, console.printable(f"run directory: {run_dir}{more}")])
-
-
-def count_parameters(model: LightModel) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def report_on_test(trainer: Trainer, model: LightModel, data: TensorDataModule, ckpt_path: str | None) -> Report | None:

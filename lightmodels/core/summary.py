@@ -16,6 +16,11 @@ from lightmodels.utils.step_errors import explain_errors
 EXAMPLE_ROWS = 2  # more than one, for layers that normalize over the batch
 
 
+def count_parameters(model: nn.Module) -> int:
+    """The number of values in a model's parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def summary(
     model: nn.Module,
     input_shape: int | Sequence[int] | None = None,

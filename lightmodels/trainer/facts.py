@@ -3,6 +3,7 @@
 import html
 from typing import Any
 
+from lightmodels.core.summary import count_parameters
 from lightmodels.visualization.tensorboard_callback import describe_data
 
 
@@ -16,8 +17,7 @@ def table(trainer: Any) -> str:
 def _describe(trainer: Any) -> dict[str, str]:
     facts = {"devices": f"{trainer.world_size} x {trainer.strategy.root_device.type}, {trainer.precision}"}
     if (model := trainer.lightning_module) is not None:
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        facts["model"] = f"{type(model).__name__}, {parameters:,} parameters"
+        facts["model"] = f"{type(model).__name__}, {count_parameters(model):,} parameters"
     if (data := getattr(trainer, "datamodule", None)) is not None:
         facts["data"] = describe_data(data)
     limit = trainer.fit_loop.max_epochs

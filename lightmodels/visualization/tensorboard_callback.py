@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
+from lightmodels.core.summary import count_parameters
 from lightmodels.metrics.history import History, Row, best_epoch
 from lightmodels.optim import lr_schedules
 from lightmodels.visualization.git_state import GitState
@@ -115,7 +116,7 @@ def summary_values(history: History, best_epoch: int) -> dict[str, float]:
 def describe_run(trainer: pl.Trainer, model: pl.LightningModule, commit: str | None) -> str:
     """The command, git commit, model, data, devices and versions of a run, as a Markdown table."""
     data = getattr(trainer, "datamodule", None)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parameters = count_parameters(model)
     lightning = metadata.version("pytorch-lightning")
     rows = {
         "command": f"`{shlex.join(sys.argv)}`",
