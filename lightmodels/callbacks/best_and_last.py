@@ -3,7 +3,9 @@
 import math
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +23,16 @@ from lightmodels.metrics.history import History
 from lightmodels.utils import distributed, lightning_internals
 from lightmodels.utils.atomic_file import remove_leftovers
 
-MIN_SECONDS_BETWEEN_SAVES = 0.05  # epochs that end sooner are not saved, unless they are the best or the last
+MIN_SECONDS_BETWEEN_SAVES = 0.05  # epochs that end sooner share a save, unless they are the last
 MAX_BACKGROUND_BYTES = 64 * 2**20  # of weights; a checkpoint written in the background is copied first
 
 
 class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
     """Saves the newest state as ``last.ckpt`` and the state with the best ``monitor`` as ``best.ckpt``.
 
-    ``last.ckpt`` is saved at the end of every epoch (of very short ones, about every 0.05 s) and, with
-    ``every_n_steps``, inside epochs too. A validation metric is compared after every validation.
+    ``last.ckpt`` is saved at the end of every epoch (of very short ones, about every 0.05 s, with the best state in
+    between kept in memory) and, with ``every_n_steps``, inside epochs too. A validation metric is compared after every
+    validation.
 
     Args:
         monitor: metric that determines the best state. Default: ``val_loss``, else ``train_loss``.
@@ -53,6 +56,7 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
         self.current_score: Tensor | None = None  # of the newest epoch or validation
         self.save_pending = False  # the save at the end of the last epoch was skipped
         self._background = files.BackgroundWriter()
+        self._write_best: Callable[[], None] | None = None  # of the best state, which is kept in memory until then
         self._last_step, self._saved_at = 0, -math.inf
         self._save_after_validation = self._best_at_epoch_end = False
 
@@ -139,30 +143,45 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self._monitors_validation(trainer):
             self._best_at_epoch_end = self._improves(trainer, _epochs(trainer, pl_module))
+        is_best, self._best_at_epoch_end = self._best_at_epoch_end, False
         just_saved = time.monotonic() - self._saved_at < MIN_SECONDS_BETWEEN_SAVES and trainer.world_size == 1
-        self.save_pending = just_saved and not self._best_at_epoch_end and not _is_last_epoch(trainer)
+        may_wait = just_saved and (not is_best or _can_write_in_background(trainer))
+        self.save_pending = may_wait and not _is_last_epoch(trainer)
         if not self.save_pending:
-            self.save_last(trainer, is_best=self._best_at_epoch_end)
-        self._best_at_epoch_end = False
+            self.save_last(trainer, is_best)
+        elif is_best and self.dirpath:
+            keep = {"run": partial(setattr, self, "_write_best"), "also": None}
+            self._save(trainer, self.dirpath / "best.ckpt", keep)
 
     def save_last(self, trainer: pl.Trainer, is_best: bool = False) -> None:
         """Saves ``last.ckpt``, and ``best.ckpt`` as a second link to the same file if it is the best."""
         if self.dirpath is None:
             return
-        require_finite_weights(trainer.lightning_module)
-        self.save_pending, self._saved_at = False, time.monotonic()
         last, best = self.dirpath / "last.ckpt", self.dirpath / "best.ckpt"
         background = _can_write_in_background(trainer)
         options = {"run": self._background.run, "also": last if is_best else None} if background else None
         # The best first: a run killed in between resumes from the last and finds the same best again.
-        trainer.save_checkpoint(best if is_best else last, weights_only=False, storage_options=options)
+        if not is_best:
+            self._write_kept_best()
+        self._save(trainer, best if is_best else last, options)
+        self.save_pending, self._saved_at, self._write_best = False, time.monotonic(), None
         if not background:
             if is_best and trainer.is_global_zero:
                 files.link_checkpoint(best, last)
             trainer.strategy.barrier("BestAndLastCheckpoint")
 
+    def _save(self, trainer: pl.Trainer, path: Path, options: dict[str, Any] | None) -> None:
+        require_finite_weights(trainer.lightning_module)
+        trainer.save_checkpoint(path, weights_only=False, storage_options=options)
+
+    def _write_kept_best(self) -> None:
+        write, self._write_best = self._write_best, None
+        if write:
+            self._background.run(write)
+
     def wait(self) -> None:
         """Waits until all checkpoints are written; raises CheckpointError if one could not be."""
+        self._write_kept_best()
         self._background.wait()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,5 +1,7 @@
 """BestAndLastCheckpoint: last.ckpt is the newest state, best.ckpt the one with the best monitored metric."""
 
+import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,36 @@ def test_a_resumed_run_remembers_its_best_epoch():
     assert (resumed.best_epoch, len(model.history)) == (1, 4)
     (best,) = resumed.validate(model, loaders()[1], ckpt_path="best", verbose=False)
     assert best["val_loss"] == model.history[0]["val_loss"]
+
+
+class Climbs(pl.Callback):
+    """Makes the loss worse from the fourth epoch on; raises an error or Ctrl-C at the start of the sixth."""
+
+    def __init__(self, ends):
+        self.ends = ends
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 3:
+            trainer.optimizers[0].param_groups[0].update(maximize=True, lr=10.0)
+        if trainer.current_epoch == 5 and self.ends == "fails":
+            raise RuntimeError("no")
+        if trainer.current_epoch == 5 and self.ends == "interrupted":
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("ends", ["ends", "fails", "interrupted"])
+def test_the_best_of_epochs_that_share_a_save_is_the_same(ends, monkeypatch):
+    saved = []
+    for seconds in (0, 1000):
+        monkeypatch.setattr("lightmodels.callbacks.best_and_last.MIN_SECONDS_BETWEEN_SAVES", seconds)
+        pl.seed_everything(0, verbose=False)
+        with pytest.raises(RuntimeError, match="no") if ends == "fails" else nullcontext():
+            fitted(Classifier(), max_epochs=7, run_dir=f"{seconds}", callbacks=[Climbs(ends)], figures=False)
+        saved.append(torch.load(f"{seconds}/checkpoints/best.ckpt", weights_only=True))
+    assert [len(best["history"]["rows"]) for best in saved] == [3, 3]
+    assert same_weights(saved[0]["state_dict"], saved[1]["state_dict"])
+    newest = torch.load("1000/checkpoints/last.ckpt", weights_only=True)
+    assert len(newest["history"]["rows"]) == {"ends": 7, "fails": 1, "interrupted": 5}[ends]
 
 
 def test_any_lightning_module_is_saved():

@@ -3,6 +3,7 @@
 import csv
 
 import pytest
+from torch.utils import _pytree as pytree
 
 from lightmodels import History
 
@@ -35,6 +36,19 @@ def test_state_dict_round_trip():
     history = History()
     history.load_state_dict(History(ROWS).state_dict())
     assert list(history) == ROWS
+    assert history.columns == History(ROWS).columns
+    assert type(history[0]["epoch"]) is int
+    history.load_state_dict(History([{"auroc": float("nan"), "loss": 1 / 3}, {"loss": float("inf")}]).state_dict())
+    assert repr(list(history)) == "[{'auroc': nan, 'loss': 0.3333333333333333}, {'loss': inf}]"
+    history.load_state_dict(History().state_dict())
+    assert list(history) == []
+
+
+def test_a_state_has_as_many_objects_after_a_thousand_epochs():
+    """Else each save of a long training would take longer than the one before."""
+    few, many = (History([ROWS[1] | {"epoch": epoch} for epoch in range(1, last)]) for last in (3, 1001))
+    few, many = (pytree.tree_leaves(history.state_dict()) for history in (few, many))
+    assert len(few) == len(many)
 
 
 def test_to_frame():
