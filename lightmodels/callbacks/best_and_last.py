@@ -5,7 +5,6 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,32 +146,36 @@ class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
         just_saved = time.monotonic() - self._saved_at < MIN_SECONDS_BETWEEN_SAVES and trainer.world_size == 1
         may_wait = just_saved and (not is_best or _can_write_in_background(trainer))
         self.save_pending = may_wait and not _is_last_epoch(trainer)
-        if not self.save_pending:
-            self.save_last(trainer, is_best)
-        elif is_best and self.dirpath:
-            keep = {"run": partial(setattr, self, "_write_best"), "also": None}
-            self._save(trainer, self.dirpath / "best.ckpt", keep)
+        if is_best or not self.save_pending:
+            self.save_last(trainer, is_best, later=self.save_pending)
 
-    def save_last(self, trainer: pl.Trainer, is_best: bool = False) -> None:
-        """Saves ``last.ckpt``, and ``best.ckpt`` as a second link to the same file if it is the best."""
+    def save_last(self, trainer: pl.Trainer, is_best: bool = False, later: bool = False) -> None:
+        """Saves ``last.ckpt``, and ``best.ckpt`` as a second link to the same file if it is the best.
+
+        With ``later``, a best state is kept in memory until the next save, unless that is of a better one.
+        """
         if self.dirpath is None:
             return
+        require_finite_weights(trainer.lightning_module)
         last, best = self.dirpath / "last.ckpt", self.dirpath / "best.ckpt"
         background = _can_write_in_background(trainer)
-        options = {"run": self._background.run, "also": last if is_best else None} if background else None
-        # The best first: a run killed in between resumes from the last and finds the same best again.
+        run = self._keep_best if later else self._background.run
+        options = {"run": run, "also": last if is_best else None} if background else None
         if not is_best:
             self._write_kept_best()
-        self._save(trainer, best if is_best else last, options)
-        self.save_pending, self._saved_at, self._write_best = False, time.monotonic(), None
+        # The best first: a run killed in between resumes from the last and finds the same best again.
+        trainer.save_checkpoint(best if is_best else last, weights_only=False, storage_options=options)
+        if later:
+            return
+        self.save_pending, self._saved_at = False, time.monotonic()
+        self._keep_best(None)
         if not background:
             if is_best and trainer.is_global_zero:
                 files.link_checkpoint(best, last)
             trainer.strategy.barrier("BestAndLastCheckpoint")
 
-    def _save(self, trainer: pl.Trainer, path: Path, options: dict[str, Any] | None) -> None:
-        require_finite_weights(trainer.lightning_module)
-        trainer.save_checkpoint(path, weights_only=False, storage_options=options)
+    def _keep_best(self, write: Callable[[], None] | None) -> None:
+        self._write_best = write
 
     def _write_kept_best(self) -> None:
         write, self._write_best = self._write_best, None

@@ -15,6 +15,7 @@ class EvaluationLoop(_EvaluationLoop):
     def __init__(self, old: _EvaluationLoop) -> None:
         stages = TrainerFn.FITTING, RunningStage.VALIDATING
         super().__init__(old.trainer, *stages, verbose=False, inference_mode=old.inference_mode)
+        self._verified_loaders = 0
 
     def on_run_start(self) -> None:
         super().on_run_start()
@@ -25,6 +26,12 @@ class EvaluationLoop(_EvaluationLoop):
         self._start_hooks = fast_path.overridden_hooks(trainer, "on_validation_batch_start")
         self._end_hooks = fast_path.overridden_hooks(trainer, "on_validation_batch_end")
         self._context = fast_path.step_context(trainer, "val_step_context")
+
+    def _verify_dataloader_idx_requirement(self) -> None:
+        """Inspects the signatures of the model's hooks when the number of loaders has changed, not in each epoch."""
+        if self._verified_loaders != self.num_dataloaders:
+            super()._verify_dataloader_idx_requirement()
+            self._verified_loaders = self.num_dataloaders
 
     def _evaluation_step(
         self, batch: Any, batch_idx: int, dataloader_idx: int, dataloader_iter: Iterator[Any] | None

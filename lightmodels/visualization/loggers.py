@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.logger import DummyLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from lightmodels.utils import distributed
 
@@ -27,7 +28,24 @@ class EpochSteps:
         super().log_metrics(values, step)  # type: ignore[misc]
 
 
-class EpochTensorBoardLogger(EpochSteps, TensorBoardLogger):
+class OneEventLogger(TensorBoardLogger):
+    """Writes all numbers of a step as one event; Lightning's writes one for each."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        plain = all(isinstance(value, (int, float)) for value in metrics.values())
+        writer = self.experiment.file_writer if plain and not self._prefix else None
+        if writer is None:
+            super().log_metrics(metrics, step)
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+
+        writer.add_summary(
+            Summary(value=[{"tag": name, "simple_value": value} for name, value in metrics.items()]), step
+        )
+
+
+class EpochTensorBoardLogger(EpochSteps, OneEventLogger):
     pass
 
 
