@@ -22,14 +22,14 @@ from lightmodels.metrics.history import History
 from lightmodels.utils import distributed, lightning_internals
 from lightmodels.utils.atomic_file import remove_leftovers
 
-MIN_SECONDS_BETWEEN_SAVES = 0.05  # epochs that end sooner share a save, unless they are the last
+MIN_SECONDS_BETWEEN_SAVES = 0.2  # epochs that end sooner share a save, unless they are the last
 MAX_BACKGROUND_BYTES = 64 * 2**20  # of weights; a checkpoint written in the background is copied first
 
 
 class BestAndLastCheckpoint(pl.callbacks.Checkpoint):
     """Saves the newest state as ``last.ckpt`` and the state with the best ``monitor`` as ``best.ckpt``.
 
-    ``last.ckpt`` is saved at the end of every epoch (of very short ones, about every 0.05 s, with the best state in
+    ``last.ckpt`` is saved at the end of every epoch (of very short ones, about every 0.2 s, with the best state in
     between kept in memory) and, with ``every_n_steps``, inside epochs too. A validation metric is compared after every
     validation.
 

@@ -1,6 +1,5 @@
 """Checkpoint files: written atomically, and read only if undamaged."""
 
-import io
 import os
 import pickle
 import shutil
@@ -15,7 +14,7 @@ import torch
 from lightning_fabric.plugins import CheckpointIO, TorchCheckpointIO
 from lightning_fabric.utilities import rank_zero_warn
 
-from lightmodels.checkpointing.plain_data import to_plain
+from lightmodels.checkpointing.plain_data import Copies, to_plain
 from lightmodels.utils.atomic_file import replace_file
 
 REMOTE = TorchCheckpointIO()
@@ -39,9 +38,7 @@ def save_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
         CheckpointError: the file cannot be written; an existing file is unchanged.
         TypeError: the checkpoint holds more than plain data; the key is named.
     """
-    plain = to_plain(checkpoint)
-    with _replaced(Path(path)) as temporary, temporary.open("xb") as file:
-        torch.save(plain, file)
+    _write(to_plain(checkpoint), Path(path))
 
 
 def link_checkpoint(existing: Path, path: Path) -> None:
@@ -77,8 +74,8 @@ class AtomicCheckpointIO(CheckpointIO):
 
     Paths such as ``s3://…`` are left to Lightning's own plugin. It reads plain data only, too.
 
-    With the storage options ``run`` and ``also``, the checkpoint is serialized at once, and ``run`` is called
-    with a function that writes it, also under the second name ``also``.
+    With the storage options ``run`` and ``also``, the checkpoint is copied at once, and ``run`` is called with a
+    function that writes it, also under the second name ``also``.
     """
 
     def save_checkpoint(
@@ -90,12 +87,10 @@ class AtomicCheckpointIO(CheckpointIO):
         if not storage_options or "run" not in storage_options:
             save_checkpoint(checkpoint, path)
             return
-        content, also = io.BytesIO(), storage_options["also"]
-        torch.save(to_plain(checkpoint), content)
+        plain, also = to_plain(checkpoint, tensors=Copies()), storage_options["also"]
 
         def write() -> None:
-            with _replaced(Path(path)) as temporary:
-                temporary.write_bytes(content.getbuffer())
+            _write(plain, Path(path))
             if also is not None:
                 link_checkpoint(Path(path), also)
 
@@ -139,6 +134,11 @@ class BackgroundWriter:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
+
+
+def _write(plain: dict[str, Any], path: Path) -> None:
+    with _replaced(path) as temporary, temporary.open("xb") as file:
+        torch.save(plain, file)
 
 
 class _DamagedError(Exception):

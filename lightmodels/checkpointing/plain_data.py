@@ -2,7 +2,7 @@
 
 import io
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,24 +10,39 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-PLAIN = (type(None), bool, int, float, str, bytes, torch.Size, torch.dtype, torch.device)
+PLAIN = {type(None), bool, int, float, str, bytes, torch.Size, torch.dtype, torch.device}
 
 
-def to_plain(value: Any, key: str = "") -> Any:
+def to_plain(value: Any, key: str = "", tensors: Callable[[Tensor], Tensor] | None = None) -> Any:
     """The value with numbers, strings and containers of Python in place of numpy's and of subclasses.
 
+    Args:
+        value: data of a checkpoint.
+        key: its path, with which the message of an error starts.
+        tensors: replaces each tensor, for example by a copy.
+
     Raises:
-        TypeError: a value that a checkpoint cannot restore without running code; starts with ``key``, its path.
+        TypeError: a value that a checkpoint cannot restore without running code.
     """
     kind = type(value)
-    if kind in PLAIN or isinstance(value, Tensor):
+    if kind in PLAIN:
         return value
+    if isinstance(value, Tensor):
+        return tensors(value) if tensors else value
     if isinstance(value, Mapping):
-        plain = {to_plain(name, key): to_plain(part, f"{key}/{name}".lstrip("/")) for name, part in value.items()}
-        unchanged = kind in (dict, OrderedDict) and all(value.get(name) is part for name, part in plain.items())
-        return value if unchanged else plain  # a state_dict has attributes, too
+        plain = {
+            name if type(name) in PLAIN else to_plain(name, key): (
+                part if type(part) in PLAIN else to_plain(part, f"{key}/{name}".lstrip("/"), tensors)
+            )
+            for name, part in value.items()
+        }
+        if kind is not OrderedDict:
+            return plain
+        ordered = OrderedDict(plain)
+        vars(ordered).update(vars(value))  # of a state_dict
+        return ordered
     if isinstance(value, (list, tuple, set)):
-        parts = [to_plain(part, f"{key}/{index}") for index, part in enumerate(value)]
+        parts = [to_plain(part, f"{key}/{index}", tensors) for index, part in enumerate(value)]
         return next(base for base in (list, tuple, set) if isinstance(value, base))(parts)
     if isinstance(value, np.generic):
         return to_plain(value.item(), key)
@@ -37,6 +52,21 @@ def to_plain(value: Any, key: str = "") -> Any:
     if _can_be_restored(value):
         return value
     raise TypeError(f"{key or 'value'} must be plain data (numbers, text, tensors, containers), got {kind.__name__}")
+
+
+class Copies:
+    """Copies tensors; those that share their memory, such as tied weights, share a copy."""
+
+    def __init__(self) -> None:
+        self._copies: dict[Any, Tensor] = {}
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        if tensor.layout != torch.strided:
+            return tensor.detach().clone()
+        key = tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+        if key not in self._copies:
+            self._copies[key] = tensor.detach().clone()
+        return self._copies[key]
 
 
 def _can_be_restored(value: Any) -> bool:

@@ -2,11 +2,22 @@
 
 import torch
 
+from lightmodels import History
+
 TIMES = ("seconds", "samples_per_second")
+
+
+def rows_of(state):
+    """The rows of a history's state."""
+    history = History()
+    history.load_state_dict(state)
+    return list(history)
 
 
 def flat(value, name=""):
     """Every leaf of a checkpoint by its path, except measured times."""
+    if isinstance(value, dict) and value.keys() == History().state_dict().keys():
+        value = rows_of(value)
     if isinstance(value, (dict, list, tuple)):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         parts = (flat(part, f"{name}/{key}") for key, part in items if key not in TIMES)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+from helpers.checkpoints import rows_of
 from helpers.fits import Rows, loaders, model_with
 from helpers.models import Classifier, ManyMetrics, OneCycle, Points, points
 from pytorch_lightning.loggers.logger import Logger
@@ -244,6 +245,8 @@ def run(kind, loops="fast"):
         trainer.fit(model, **(data[0] if data else loaders)())
         paths = sorted(Path(folder).rglob("*.ckpt"))
         checkpoints = {path.name: torch.load(path, weights_only=True) for path in paths}
+        for checkpoint in checkpoints.values():
+            checkpoint["history"] = rows_of(checkpoint["history"])
     return {
         "trainer": trainer,
         "weights": model.state_dict(),

@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from lightmodels.checkpointing.files import BackgroundWriter, link_checkpoint, load_checkpoint, save_checkpoint
+from lightmodels.checkpointing.files import (
+    AtomicCheckpointIO,
+    BackgroundWriter,
+    link_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 CONTENT = {"state_dict": {"weight": torch.arange(1000.0)}, "epoch": 3, "rate": 0.1}
 
@@ -49,6 +56,27 @@ def test_a_link_is_a_second_name_of_the_same_file_or_a_copy(path, monkeypatch):
     assert not path.samefile(second)
     assert second.read_bytes() == path.read_bytes()
     assert len(list(path.parent.iterdir())) == 2
+
+
+def test_a_checkpoint_that_is_written_later_is_a_copy_of_now(tmp_path):
+    layer, later = nn.BatchNorm1d(3), []
+    tied = {"first": layer.weight.detach(), "second": layer.weight.detach(), "sparse": torch.eye(2).to_sparse()}
+    checkpoint = {"state_dict": layer.state_dict(), "tied": tied, "rows": [1.0]}
+    path, also = tmp_path / "best.ckpt", tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint(checkpoint, path, {"run": later.append, "also": also})
+    with torch.no_grad():
+        layer.weight.zero_()
+    checkpoint["rows"].append(2.0)
+    (write,) = later
+    write()
+    loaded = load_checkpoint(also)
+    assert path.samefile(also)
+    assert loaded["rows"] == [1.0]
+    assert torch.equal(loaded["tied"]["sparse"].to_dense(), torch.eye(2))
+    for name in ("first", "second"):
+        assert torch.equal(loaded["tied"][name], torch.ones(3))
+        assert loaded["tied"][name].data_ptr() == loaded["state_dict"]["weight"].data_ptr()  # saved once
+    assert loaded["state_dict"]._metadata == layer.state_dict()._metadata
 
 
 def test_the_background_writer_runs_one_function_after_the_other_and_reports_errors():
