@@ -55,17 +55,17 @@ def to_plain(value: Any, key: str = "", tensors: Callable[[Tensor], Tensor] | No
 
 
 class Copies:
-    """Copies tensors; those that share their memory, such as tied weights, share a copy."""
+    """Copies tensors to the CPU; those that share their memory, such as tied weights, share a copy."""
 
     def __init__(self) -> None:
         self._copies: dict[Any, Tensor] = {}
 
     def __call__(self, tensor: Tensor) -> Tensor:
         if tensor.layout != torch.strided:
-            return tensor.detach().clone()
-        key = tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+            return tensor.detach().to("cpu", copy=True)
+        key = tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
         if key not in self._copies:
-            self._copies[key] = tensor.detach().clone()
+            self._copies[key] = tensor.detach().to("cpu", copy=True)
         return self._copies[key]
 
 
