@@ -284,7 +284,7 @@ def test_the_real_reviews(real):  # whose content hash was verified, as the arch
 def test_the_real_cache_is_used_for_other_sizes(real, monkeypatch):
     monkeypatch.setattr(imdb, "read_reviews", lambda _: pytest.fail("reads the archive again"))
     monkeypatch.setattr(imdb, "train_val_split", lambda tensors, *_: (tensors, tensors))  # in the order of the paths
-    data = IMDBDataModule(real.data_dir, max_length=2_500, num_words=100_000)  # the longest has 2,474 tokens
+    data = IMDBDataModule(real.data_dir, max_length=150, num_words=100_000)  # the first has 113 tokens
     x, y = data.splits.train
     text = "story of a man who has unnatural feelings for a pig starts out with a opening scene that is a terrific"
     assert data.decode(x[0]).startswith(text)

@@ -1,9 +1,8 @@
 """TensorBoard's reader of event files, a TensorBoard on this machine, and a browser to look at it."""
 
-import re
+import multiprocessing
 import shutil
-import subprocess
-import sys
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,12 +27,25 @@ def lacking() -> str | None:
 @contextmanager
 def tensorboard(logdir: Any) -> Iterator[str]:
     """The address of a TensorBoard that shows a directory."""
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        found = filter(None, (re.search(r"http://localhost:\d+/", line) for line in process.stderr))
-        yield next(found)[0]
-        process.terminate()
+    from tensorboard import default  # noqa: F401 (all pages, which take a second to import, once)
+
+    context = multiprocessing.get_context("fork")
+    addresses, connection = context.Pipe(duplex=False)
+    process = context.Process(target=_serve, args=(str(logdir), connection), daemon=True)
+    process.start()
+    connection.close()  # so that a process that fails ends the wait
+    yield addresses.recv()
+    process.terminate()
+    process.join()
+
+
+def _serve(logdir: str, connection: Any) -> None:
+    from tensorboard.program import TensorBoard
+
+    server = TensorBoard()
+    server.configure(argv=["tensorboard", "--logdir", logdir, "--port", "0"])
+    connection.send(server.launch())
+    signal.pause()
 
 
 @contextmanager

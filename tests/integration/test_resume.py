@@ -12,20 +12,21 @@ from helpers.commands import run_watched
 from lightmodels.utils import preserve
 
 WORKER = ROOT / "tests/helpers/killed_runs.py"
-SOME_OF_12 = [[step] for step in (1, 2, 5, 6, 7, 11, 12)]
+SOME_OF_12 = [[1, 5, 7, 11], [2, 6, 12]]
 # Three epochs of 53 rows in batches of 10: 18 steps.
 SETTINGS = {  # name -> settings, and the steps at which runs are killed
     "every-step": (
         {"save_every": 1},
-        [*([k] for k in (1, 2, 3, 5, 6, 7, 9, 12, 13, 17, 18)), [2, 6, 7, 12, 18]],
+        [*([k] for k in (1, 6, 7, 12, 18)), [2, 6, 7, 12, 18], [3, 9, 17], [5, 13]],
     ),
-    "every-fourth-step": ({"save_every": 4}, [[3], [5], [9], [12], [17], [5, 9, 14]]),
-    "epoch-ends": ({"figures": True}, [[1], [6], [7], [12], [15]]),
+    "every-fourth-step": ({"save_every": 4}, [[3], [12], [9, 17], [5, 9, 14]]),
+    "epoch-ends": ({}, [[1], [6, 12], [7, 15]]),
+    "figures": ({"figures": True}, [[7]]),
     "validation-every-2-steps": ({"save_every": 1, "val_check_interval": 2, "epochs": 2}, SOME_OF_12),
     "validation-twice": ({"save_every": 1, "val_check_interval": 0.5, "epochs": 2}, SOME_OF_12),
-    "accumulated-gradients": ({"save_every": 1, "accumulate": 2}, [[k] for k in range(1, 9)]),
-    "data-loader": ({"loader": "0"}, [[7], [13], [17]]),
-    "data-loader-2-workers": ({"loader": "2"}, [[7], [13]]),
+    "accumulated-gradients": ({"save_every": 1, "accumulate": 2}, [[1, 4, 7], [2, 5, 8], [3, 6]]),
+    "data-loader": ({"loader": "0"}, [[7], [13, 17]]),
+    "data-loader-2-workers": ({"loader": "2"}, [[7, 13]]),
 }
 
 

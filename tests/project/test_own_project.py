@@ -17,13 +17,16 @@ PROJECT = ROOT / "examples" / "own_project"
 WHERE = "from importlib.util import find_spec as find\nprint(find('lightmodels').origin, find('datamodules').origin)"
 MYPY = """
 [mypy]
-[mypy-torch.*,torchmetrics.*,torchvision.*,pytorch_lightning.*,lightning_utilities.*,lightning_fabric.*,numpy.*,matplotlib.*,pandas.*]
 follow_imports = skip
+[mypy-lightmodels.*,datamodules.*,digits8x8.*]
+follow_imports = normal
 """
 FOREIGN = """
-import sys, torch
+import sys
 import datamodules
 from lightmodels import LinearRegression, Trainer, cross_validate, load
+import torch
+from lightmodels.cli.exit_codes import quick_end
 from lightmodels.cli.main import run_command
 
 assert datamodules.__file__ == sys.argv[1]
@@ -34,7 +37,8 @@ trainer.fit(model, train_data=data, validation_split=0.25)
 assert torch.equal(load("run/checkpoints/best.ckpt")(x), trainer.predict(model, x))
 cross_validate(LinearRegression, data, k=2, gpus=0, max_epochs=1)
 sys.argv = ["scripts/train.py"]
-run_command("train")
+with quick_end():
+    run_command("train")
 """
 TYPED = """
 from lightmodels import Trainer
@@ -72,9 +76,10 @@ def wheel(tmp_path_factory):
 def python(wheel, tmp_path_factory):
     """Python of a new environment with the wheel; its dependencies are those of the current one."""
     home = tmp_path_factory.mktemp("environment") / "venv"
-    run(sys.executable, "-m", "venv", home, cwd=ROOT)
+    run(sys.executable, "-m", "venv", "--without-pip", home, cwd=ROOT)
     python = home / "bin" / "python"
-    run(python, "-m", "pip", "install", "--no-deps", "--no-index", "--disable-pip-version-check", wheel, cwd=home)
+    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
+    run(*pip, "install", "--no-deps", "--no-index", wheel, cwd=home)
     packages = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=home).strip()
     # Afterwards, so that pip sees no other installation; .pth files in there are not read.
     (Path(packages) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")

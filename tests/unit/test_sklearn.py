@@ -33,7 +33,7 @@ NUMBERS = 100 + 30 * X[:, 0] - 10 * X[:, 1]
 
 @pytest.mark.parametrize("estimator", [LightClassifier, LightRegressor])
 def test_scikit_learns_checks(estimator):
-    options = {**SMALL, "max_epochs": 10, "lr": 0.05}  # it trains 60 times
+    options = {**SMALL, "max_epochs": 5, "lr": 0.1}  # it trains 60 times
     results = check_estimator(estimator(**options), expected_failed_checks=EXPECTED, on_skip=None)
     assert {each["check_name"] for each in results if each["status"] == "xfail"} <= set(EXPECTED)
     assert sum(each["status"] == "passed" for each in results) > 50

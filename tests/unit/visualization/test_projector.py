@@ -61,6 +61,13 @@ class Shows(Classifier):
         return {"hidden": Embedding(self.net[:2](batch[0]), [str(label) for label in batch[1].tolist()])}
 
 
+@pytest.fixture(autouse=True)
+def no_figures_of_models(monkeypatch):
+    """They are drawn at the same moments, and take longer than all else."""
+    for model in (Shows, MNISTCNN, ReutersConv1D):
+        monkeypatch.setattr(model, "figures", lambda *_: {})
+
+
 def test_vectors_and_labels_are_read_back_exactly(capsys):
     given = torch.randn(7, 5) * torch.logspace(-30, 30, 7)[:, None]
     embeddings = {"a b": Embedding(given, list("abcdefg")), "x/y&z": Embedding(given[:2].bfloat16(), ["", "1"])}
