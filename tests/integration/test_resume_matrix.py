@@ -1,5 +1,7 @@
 """A run that stops anywhere and is resumed by a new Trainer ends with the checkpoint of the run that never stopped."""
 
+import functools
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -149,15 +151,7 @@ INSIDE = {name for name in CASES if "DataLoader" not in name}  # torch's has no 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     """The last checkpoint of each case's run that never stops."""
-    kept = {}
-
-    def get(name, **options):
-        key = name, *options
-        if key not in kept:
-            kept[key] = train(tmp_path_factory.mktemp("run") / "run", CASES[name], **options)
-        return kept[key]
-
-    return get
+    return functools.cache(lambda name: train(tmp_path_factory.mktemp("run") / "run", CASES[name]))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -173,7 +167,7 @@ def test_stopped_at_the_end_of_every_epoch(name, uninterrupted, tmp_path):
 
 @pytest.mark.parametrize("name", sorted(INSIDE))
 def test_stopped_inside_epochs(name, uninterrupted, tmp_path):
-    expected = uninterrupted(name, save_every_n_steps=1)
+    expected = uninterrupted(name)
     path = tmp_path / "run/checkpoints/last.ckpt"
     checkpoint = None
     for stop in (2, 9, 14, 27, None):
