@@ -270,7 +270,7 @@ def test_a_compiled_net_accepts_dict_batches():
 
 def test_a_compiled_model_trains_and_its_best_weights_are_validated():
     pl.seed_everything(0, verbose=False)
-    model, data = GetsWorse(), Points(batch_size=25)
+    model, data = GetsWorse(), Points(batch_size=103)  # each size of batches is traced
     compiled = torch.compile(model, backend="eager")
     trainer = Trainer(max_epochs=2, accelerator="cpu", run_dir="run")
     assert trainer.fit(compiled, data) is model.history
