@@ -1,6 +1,5 @@
 """Fixtures for all tests."""
 
-import atexit
 import functools
 import gc
 import importlib.metadata
@@ -26,12 +25,6 @@ importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_point
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DRAWING = {"test_figure_callback", "test_projector", "test_text_samples", "test_train", "test_damage", "test_browser"}
-
-
-def pytest_collection_finish():
-    """Excludes what was imported from full collections, until objects are freed at exit."""
-    gc.freeze()
-    atexit.register(gc.unfreeze)
 
 
 @pytest.fixture(autouse=True)
