@@ -143,7 +143,7 @@ def test_callbacks_say_whether_they_run_between_compiled_steps(between, seen, si
     losses = []
     if between is not None:
         Watches.runs_between_compiled_steps = between
-    fitted(Classifier, callbacks=[Watches()], compile=True, steps_per_execution=2)
+    fitted(PlainSgd, callbacks=[Watches()], compile=True, steps_per_execution=2)
     assert (len(losses), max(counts)) == (seen, size)
 
 
@@ -206,8 +206,8 @@ def test_no_batch_is_lost_where_loaders_are_not_what_they_say(loader, eager_back
     def data():
         return loaders() | {"train_dataloaders": loader()}
 
-    eager = fitted(Classifier, data)
-    compiled = fitted(Classifier, data, compile=True, steps_per_execution=2)
+    eager = fitted(PlainSgd, data)
+    compiled = fitted(PlainSgd, data, compile=True, steps_per_execution=2)
     assert compiled_part(compiled) == "step"
     assert compiled.trainer.global_step == eager.trainer.global_step
     assert_close(compiled, eager)
