@@ -1,5 +1,7 @@
 """A run that stops anywhere and is resumed by a new Trainer ends with the checkpoint of the run that never stopped."""
 
+import functools
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -134,7 +136,7 @@ CASES |= {
     "DataLoader": case(loader=data_loader),
     "DataLoader with a generator": case(loader=data_loader_with_generator),
     "Stateful loader": case(loader=stateful(0)),
-    "Stateful loader, 2 workers": case(loader=stateful(2)),
+    "Stateful loader, 2 workers": case(loader=stateful(2), max_epochs=3),  # each epoch starts them
     "max_steps": case(max_steps=33),
     "clipping": case(gradient_clip_val=0.1),
     "accumulation": case(accumulate_grad_batches=4),
@@ -149,22 +151,14 @@ INSIDE = {name for name in CASES if "DataLoader" not in name}  # torch's has no 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     """The last checkpoint of each case's run that never stops."""
-    kept = {}
-
-    def get(name, **options):
-        key = name, *options
-        if key not in kept:
-            kept[key] = train(tmp_path_factory.mktemp("run") / "run", CASES[name], **options)
-        return kept[key]
-
-    return get
+    return functools.cache(lambda name: train(tmp_path_factory.mktemp("run") / "run", CASES[name]))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_stopped_at_the_end_of_every_epoch(name, uninterrupted, tmp_path):
     expected = uninterrupted(name)
     checkpoint = train(tmp_path / "run", CASES[name], max_epochs=1)
-    for epochs in range(2, EPOCHS + 1):
+    for epochs in range(2, CASES[name][2].get("max_epochs", EPOCHS) + 1):
         if any(state.get("stopped_epoch") for state in checkpoint["callbacks"].values()):
             break  # stopped early
         checkpoint = train(tmp_path / "run", CASES[name], tmp_path / "run/checkpoints/last.ckpt", max_epochs=epochs)
@@ -173,7 +167,7 @@ def test_stopped_at_the_end_of_every_epoch(name, uninterrupted, tmp_path):
 
 @pytest.mark.parametrize("name", sorted(INSIDE))
 def test_stopped_inside_epochs(name, uninterrupted, tmp_path):
-    expected = uninterrupted(name, save_every_n_steps=1)
+    expected = uninterrupted(name)
     path = tmp_path / "run/checkpoints/last.ckpt"
     checkpoint = None
     for stop in (2, 9, 14, 27, None):

@@ -1,6 +1,7 @@
 """Features of Lightning and PyTorch work with a LightModel; each is checked by a number or an effect."""
 
 import csv
+import gc
 from pathlib import Path
 
 import pytest
@@ -270,7 +271,7 @@ def test_a_compiled_net_accepts_dict_batches():
 
 def test_a_compiled_model_trains_and_its_best_weights_are_validated():
     pl.seed_everything(0, verbose=False)
-    model, data = GetsWorse(), Points(batch_size=25)
+    model, data = GetsWorse(), Points(batch_size=103)  # each size of batches is traced
     compiled = torch.compile(model, backend="eager")
     trainer = Trainer(max_epochs=2, accelerator="cpu", run_dir="run")
     assert trainer.fit(compiled, data) is model.history
@@ -324,7 +325,9 @@ def test_the_learning_rate_that_was_found_is_used():
     assert model.history["lr"][0] == model.hparams.lr == found.suggestion()
 
 
-def test_the_batch_size_that_was_found_is_used():
+def test_the_batch_size_that_was_found_is_used(request):
+    gc.freeze()  # the finder collects garbage after each trial, and need not search all that was imported
+    request.addfinalizer(gc.unfreeze)
     model, data, trainer = Classifier(), Points(batch_size=4), quiet()
     found = Tuner(trainer).scale_batch_size(model, datamodule=data, init_val=8, max_trials=3)
     assert found == data.batch_size == 32

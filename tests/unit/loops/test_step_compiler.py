@@ -71,6 +71,7 @@ class Cycles(Classifier):  # betas that change with the rate
     ],
 )
 @pytest.mark.usefixtures("eager_backend")
+@torch._dynamo.config.patch(recompile_limit=3)
 def test_forward_alone_is_compiled_where_a_whole_step_cannot_be(model_class, options, reason, capsys):
     compiled = fitted(model_class, compile=True, **options)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "compile" in line]

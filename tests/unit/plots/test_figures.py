@@ -35,7 +35,8 @@ def boxes_of_drawn_texts(figure):
     draw, texts = Text.draw, set()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Text, "draw", lambda text, *args: texts.add(text) or draw(text, *args))
-        FigureCanvasAgg(figure).draw()
+        FigureCanvasAgg(figure)
+        figure.draw_without_rendering()
     shown = [text for text in texts if text.get_visible() and text.get_text()]
     return {text: text.get_window_extent().padded(-0.5) for text in shown}
 
