@@ -232,7 +232,8 @@ SIGNALS = [
 
 @pytest.mark.parametrize(("signum", "code", "message"), SIGNALS)
 def test_a_signal_ends_a_process_with_its_exit_code_and_whole_lines(train, signum, code, message):
-    with started_apart(TRAIN, "--max_epochs", 100_000, "--run_dir", "run") as process:
+    flags = ("--max_epochs", 100_000, "--data.test_rows", 200, *NO_FIGURES)
+    with started_apart(TRAIN, *flags, "--run_dir", "run") as process:
         wait_until(Path("run/checkpoints/last.ckpt").exists, "the first checkpoint")
         os.kill(process.pid, signum)
         process.join()

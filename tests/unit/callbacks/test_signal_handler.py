@@ -182,7 +182,7 @@ with exit_codes.quick_end():
     exit_codes.run(train.main)
 """
 ITSELF, GROUP = "os.kill(os.getpid()", "os.killpg(os.getpgrp()"
-OPTIONS = ("--max_epochs", 3, "--save_every_n_steps", 10, "--trainer.figures", "false")
+OPTIONS = ("--max_epochs", 3, "--data.test_rows", 500, "--save_every_n_steps", 10, "--trainer.figures", "false")
 TWO_PROCESSES = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
 
 

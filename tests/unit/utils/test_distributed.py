@@ -42,7 +42,7 @@ def test_two_processes_train_like_one(runs):
 
 def test_few_rows_are_tested_exactly_and_predicted_in_order(runs):
     one, *two = (run["evaluate"] for run in runs)
-    assert len(one) == 75
+    assert len(one) == 51
     for ours in two:
         for case, expected in one.items():
             tested = ours[case]["tested"]
