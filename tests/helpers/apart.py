@@ -12,6 +12,9 @@ from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from lightmodels import Trainer  # noqa: F401 (first, as in a command: what it imports is quicker)
+
+# isort: split
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
@@ -20,7 +23,7 @@ from helpers.commands import Ended
 
 TRAIN = ROOT / "scripts/train.py"
 LIGHTMODELS = Path(sys.executable).with_name("lightmodels")  # the console command
-PRELOADED = [__name__, "lightmodels.cli.train", "lightmodels.cli.tune", "optuna.storages", "torch._dynamo"]
+PRELOADED = [__name__, "lightmodels.cli.train", "optuna.storages"]
 PRELOADED += ["matplotlib.backends.backend_agg", "torch.utils.tensorboard", "torch.distributed.run"]
 
 
@@ -38,7 +41,7 @@ def started_apart(
     streams = [directory / f"{name or Path(script).stem}.{ending}" for ending in ("out", "err")]
     arguments = [str(part) for part in (Path(script).absolute(), *argv)]
     for path in streams:
-        path.unlink(missing_ok=True)
+        path.write_text("")
     process = context.Process(target=_run, args=(directory, streams, arguments, processes, dict(os.environ)))
     process.start()
     process.streams = streams
