@@ -1,17 +1,17 @@
 """train.py and evaluate.py: files, output and exit codes."""
 
 import json
+import os
 import re
 import signal
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from helpers import ROOT
+from helpers.apart import TRAIN, started_apart
 from helpers.commands import BUILT_IN, command, error_line, read_history, read_json, read_metrics, wait_until
 
 from lightmodels.cli.tasks import TASKS
@@ -232,12 +232,13 @@ SIGNALS = [
 
 @pytest.mark.parametrize(("signum", "code", "message"), SIGNALS)
 def test_a_signal_ends_a_process_with_its_exit_code_and_whole_lines(train, signum, code, message):
-    argv = [sys.executable, ROOT / "scripts/train.py", "--max_epochs", "100000", "--run_dir", "run"]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until(Path("run/checkpoints/last.ckpt").exists, "the first checkpoint")
-    process.send_signal(signum)
-    out, err = process.communicate()
-    assert (process.returncode, err) == (code, message)
+    flags = ("--max_epochs", 100_000, "--data.test_rows", 200, *NO_FIGURES)
+    with started_apart(TRAIN, *flags, "--run_dir", "run") as process:
+        wait_until(Path("run/checkpoints/last.ckpt").exists, "the first checkpoint")
+        os.kill(process.pid, signum)
+        process.join()
+    out, err = (path.read_text() for path in process.streams)
+    assert (process.exitcode, err) == (code, message)
     assert [line.split()[0] for line in out.splitlines()[:3]] == ["ring:", "epoch", "1"]
     done = len(torch.load("run/checkpoints/last.ckpt", weights_only=True)["history"]["rows"])
     assert train("--resume", "run/checkpoints/last.ckpt", "--max_epochs", done + 3).code == 0

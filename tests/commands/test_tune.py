@@ -8,7 +8,8 @@ from pathlib import Path
 import optuna
 import pytest
 import yaml
-from helpers.commands import command, error_line, read_history, start_apart, wait_until
+from helpers.apart import LIGHTMODELS, started_apart
+from helpers.commands import command, error_line, read_history, wait_until
 
 from lightmodels.cli import arguments
 from lightmodels.cli.tune import find_space, split_flags
@@ -141,8 +142,9 @@ def has_ended_or_made_three_trials(name, process):
 
 def test_two_processes_share_a_study_and_ctrl_c_keeps_it(capfd):
     flags = (*SMALL, *RATES, "--storage", "sqlite:///shared.db", "--study", "shared")
-    processes = {name: start_apart(name, "tune", *flags, "--trials", 10000) for name in ("first", "second")}
-    try:
+    many = (LIGHTMODELS, "tune", *flags, "--trials", 10000)
+    with started_apart(*many, name="first") as first, started_apart(*many, name="second") as second:
+        processes = {"first": first, "second": second}
         for name, process in processes.items():
             ready = partial(has_ended_or_made_three_trials, name, process)
             wait_until(ready, f"three trials of the {name} process")
@@ -150,9 +152,6 @@ def test_two_processes_share_a_study_and_ctrl_c_keeps_it(capfd):
         for process in processes.values():
             os.kill(process.pid, signal.SIGINT)
             process.join(120)
-    finally:
-        for process in processes.values():
-            process.kill()
     for name, process in processes.items():
         assert process.exitcode == 130
         told = "interrupted; the study is saved: to continue it, repeat the command with --run_dir runs/tune-ring/"

@@ -4,15 +4,12 @@ import csv
 import importlib
 import inspect
 import json
-import multiprocessing
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,27 +52,6 @@ def command(capfd, name: str, *argv: object) -> Ended:
         sys.argv = saved
         signal.signal(signal.SIGTERM, handler)
     return Ended(code, *capfd.readouterr())
-
-
-def start_apart(name: str, *argv: object) -> BaseProcess:
-    """Starts the console command in a process of its own, which writes to ``<name>.out`` and ``<name>.err`` here.
-
-    All of them are forked from one that has imported what they need, so that they start at once.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "lightmodels.cli.tune", "optuna.storages"])
-    files = [Path(f"{name}.{ending}").absolute() for ending in ("out", "err")]
-    process = context.Process(target=_run_apart, args=(Path.cwd(), files, [str(each) for each in argv]))
-    process.start()
-    return process
-
-
-def _run_apart(directory: Path, files: list[Path], argv: list[str]) -> None:
-    os.chdir(directory)
-    for path, descriptor in zip(files, (1, 2), strict=True):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
-    sys.argv = ["bin/lightmodels", *argv]
-    main.main()
 
 
 def error_line(ended: Ended, code: int = 2, silent: bool = True) -> str:

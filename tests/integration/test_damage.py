@@ -7,8 +7,6 @@ import os
 import resource
 import shutil
 import struct
-import subprocess
-import sys
 import tempfile
 import zipfile
 from contextlib import contextmanager
@@ -16,7 +14,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT
+from helpers import saver
+from helpers.apart import run_apart
 from helpers.commands import command, error_line, use_tiny_files
 
 from lightmodels.checkpointing.files import CheckpointError, link_checkpoint, load_checkpoint, save_checkpoint
@@ -25,7 +24,6 @@ from lightmodels.trainer.run_directory import RunDirectoryError, claim_next, pro
 
 SMALL = ("--max_epochs", "1", "--data.num_rows", "200", "--data.test_rows", "50")
 LAST, BEST = Path("run/checkpoints/last.ckpt"), Path("run/checkpoints/best.ckpt")
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +57,11 @@ def elsewhere(tmp_path):
 
 
 @pytest.mark.parametrize("rounds", [40, pytest.param(200, marks=pytest.mark.slow)])
-def test_a_kill_while_saving_leaves_a_complete_checkpoint_that_is_not_older(elsewhere, rounds):
+def test_a_kill_while_saving_leaves_a_complete_checkpoint_that_is_not_older(elsewhere, rounds, monkeypatch):
     Path("checkpoints").mkdir()
-    output = subprocess.run(
-        [sys.executable, ROOT / "tests/helpers/saver.py", "checkpoints", str(rounds)],
-        env={**ONE_THREAD, "TMPDIR": str(elsewhere)}, stdout=subprocess.PIPE, check=True, timeout=300,
-    ).stdout  # fmt: skip
-    found = [json.loads(line) for line in output.splitlines()]
+    monkeypatch.setenv("TMPDIR", str(elsewhere))
+    ended = run_apart(saver.__file__, "checkpoints", rounds)
+    found = [json.loads(line) for line in ended.out.splitlines()]
     assert len(found) == rounds
     for one in found:
         assert one["values"] == [one["counter"]]
@@ -170,15 +166,17 @@ def test_no_flipped_bit_is_ever_loaded_as_something_else():
     places = [(at, 1 << at % 8) for at in range(start)]
     places += [(at, 1 << bit) for at in range(start, len(whole)) for bit in range(8)]
     refused = 0
-    for at, bits in places:
-        Path("model.ckpt").write_bytes(flip(whole, at, bits))
-        try:
-            loaded = load_checkpoint("model.ckpt")
-        except CheckpointError:
-            refused += 1
-        else:
-            assert torch.equal(loaded["state_dict"]["weight"], weight), (at, bits)
-            assert loaded["rate"] == 0.1
+    with Path("model.ckpt").open("r+b", buffering=0) as file:
+        for at, bits in places:
+            os.pwrite(file.fileno(), bytes([whole[at] ^ bits]), at)
+            try:
+                loaded = load_checkpoint("model.ckpt")
+            except CheckpointError:
+                refused += 1
+            else:
+                assert torch.equal(loaded["state_dict"]["weight"], weight), (at, bits)
+                assert loaded["rate"] == 0.1
+            os.pwrite(file.fileno(), whole[at : at + 1], at)
     assert refused > len(places) / 4
 
 
@@ -203,6 +201,7 @@ DATA |= {f"reuters {what}": ("reuters", TEXTS, how) for what, how in NPZ.items()
 def test_damaged_data_are_named(capfd, monkeypatch, task, name, how):
     use_tiny_files(monkeypatch, "files")
     monkeypatch.setattr("lightmodels.data.remote_files.SCHEMES", ())  # no downloads
+    monkeypatch.setattr("lightmodels.data.remote_files.PAUSES", (0.0,))
     damage(Path("files", name), how)
     before = contents("files")
     assert name in error_line(command(capfd, "train", "--task", task, "--data_dir", "files"))
@@ -213,16 +212,22 @@ def test_damaged_data_are_named(capfd, monkeypatch, task, name, how):
 # Disks that are full
 
 
+FULL_DISK = """
+import resource
+from lightmodels.cli.main import program
+
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+program("train")
+"""
+
+
 def test_a_full_disk_keeps_the_old_checkpoint(capfd, run):
     before, limit = contents(run / "checkpoints"), LAST.stat().st_size // 2
     more = ("--resume", "last", "--run_dir", "run", "--max_epochs", "2")
-    ended = subprocess.run(
-        [sys.executable, ROOT / "scripts/train.py", *more], env=ONE_THREAD, capture_output=True, text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)), timeout=120,
-    )  # fmt: skip
-    assert (ended.returncode, len(ended.stderr.splitlines())) == (1, 1), ended.stderr
-    assert ended.stderr.startswith("train.py: run/checkpoints/")
-    assert "t.ckpt: the checkpoint cannot be written ([Errno 27] File too large)" in ended.stderr
+    Path("train.py").write_text(FULL_DISK.format(limit=limit))
+    (line,) = run_apart("train.py", *more, code=1).err.splitlines()
+    assert line.startswith("train.py: run/checkpoints/")
+    assert "t.ckpt: the checkpoint cannot be written ([Errno 27] File too large)" in line
     assert contents(run / "checkpoints") == before
     assert len(load_checkpoint(LAST)["history"]["rows"]) == 1
     assert command(capfd, "train", *more).code == 0

@@ -1,12 +1,11 @@
 """Each kind of model: an interrupted run that goes on ends as an uninterrupted one, and two processes train as one."""
 
 import signal
-import sys
 
 import pytest
 import torch
 from helpers import ROOT, every_model
-from helpers.commands import run_watched
+from helpers.apart import run_apart
 from helpers.every_model import MODELS, make
 
 from lightmodels import Trainer, load
@@ -43,7 +42,7 @@ def test_a_run_that_goes_on_is_bit_identical(name):
 def on_two(tmp_path_factory):
     """The directory of the models that two processes have trained."""
     directory = tmp_path_factory.mktemp("two")
-    run_watched([sys.executable, ROOT / "tests/helpers/every_model.py", directory])
+    run_apart(ROOT / "tests/helpers/every_model.py", directory, processes=2, directory=directory)
     return directory
 
 

@@ -8,46 +8,60 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
-from helpers.commands import command, read_history, read_metrics, wait_until
+from helpers.apart import TRAIN, started_apart
+from helpers.commands import command, read_history, read_metrics
 
 from lightmodels.cli import train
 
-OPTIONS = ["--max_epochs", "8", "--save_every_n_steps", "10", "--trainer.accelerator", "cpu"]
+OPTIONS = ["--max_epochs", "3", "--data.test_rows", "500", "--save_every_n_steps", "10", "--trainer.accelerator", "cpu"]
 OPTIONS += ["--trainer.figures", "false"]  # a second of each process's time
 TWO_PROCESSES = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+STANDALONE = ["--standalone", "--nproc_per_node", "2", "--max_restarts", "1"]
 TWO_MACHINES = ["--trainer.devices", "1", "--trainer.num_nodes", "2", "--trainer.strategy", "ddp"]
 
 
-def start(launcher, run_dir, *argv, cwd=None, **environment):
-    """Starts a training under a launcher, with its output in a file."""
-    (cwd or run_dir.parent).mkdir(exist_ok=True)
-    with (cwd or run_dir.parent).joinpath(f"{run_dir.name}.log").open("w") as log:
-        process = subprocess.Popen(
-            [*launcher, str(ROOT / "scripts/train.py"), "--run_dir", str(run_dir), *OPTIONS, *argv],
-            stdout=log, stderr=log, cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-        )  # fmt: skip
-    process.run_dir, process.log = run_dir, Path(log.name)
-    return process
+# Runs torchrun in this process, on a host if one is named. It forks its workers, which the real one starts.
+TORCHRUN = """
+import ctypes, os, sys
+from torch.distributed import run
+
+if host := sys.argv[1]:
+    assert ctypes.CDLL(None).setns(os.open(f"/var/run/netns/{host}", os.O_RDONLY), 0) == 0
+run.main(["--run_path", "--start_method=fork", *sys.argv[2:]])
+"""
+# A worker, of which the second kills itself in the first attempt if that is asked for.
+WORKER = """
+import os, signal
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+from lightmodels.callbacks.signal_handler import SignalHandler
+from lightmodels.cli.main import program
+
+rank_zero_only.rank = int(os.environ["RANK"])  # which Lightning reads when it is imported
+on_train_batch_end = SignalHandler.on_train_batch_end
+
+def kill(self, trainer, *arguments):
+    first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    if {kills} and first and trainer.global_rank == 1 and trainer.global_step == 25:
+        os.kill(os.getpid(), signal.SIGKILL)
+    on_train_batch_end(self, trainer, *arguments)
+
+SignalHandler.on_train_batch_end = kill
+program("train")
+"""
+
+
+def torchrun(directory, options, argv, host="", kills=False):
+    """What starts a training under torchrun in a directory."""
+    directory.mkdir()
+    (directory / "torchrun.py").write_text(TORCHRUN)
+    (directory / "train.py").write_text(WORKER.format(kills=kills))
+    arguments = (directory / "torchrun.py", host, *options, directory / "train.py", *OPTIONS, *argv)
+    return started_apart(*arguments, directory=directory)
 
 
 def wait(process):
-    try:
-        code = process.wait(timeout=180)
-    except subprocess.TimeoutExpired:
-        process.terminate()  # torchrun ends its workers then
-        process.wait(timeout=60)
-        raise
-    assert code == 0, process.log.read_text()[-5000:]
-
-
-def torchrun(*options):
-    return [sys.executable, "-m", "torch.distributed.run", *options]
-
-
-def standalone(run_dir):
-    options = ("--standalone", "--nproc_per_node", "2", "--max_restarts", "1")
-    return start(torchrun(*options), run_dir, *TWO_PROCESSES)
+    process.join(240)
+    assert process.exitcode == 0, process.streams[1].read_text()[-5000:]
 
 
 def history(run_dir):
@@ -57,51 +71,41 @@ def history(run_dir):
 
 def assert_same_history(run_dir, expected):
     rows, wanted = history(run_dir), history(expected)
-    assert len(rows) == len(wanted) == 8
+    assert len(rows) == len(wanted) == 3
     for row, one in zip(rows, wanted, strict=True):
         assert row == pytest.approx(one, rel=1e-6)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """A run of two processes started by torchrun, perhaps still running."""
-    job = standalone(tmp_path_factory.mktemp("nodes") / "two")
-    yield job
-    wait(job)
+    """The directory of a run of two processes, started by torchrun."""
+    run_dir = tmp_path_factory.mktemp("nodes") / "two"
+    command = [sys.executable, "-m", "torch.distributed.run", *STANDALONE, TRAIN, "--run_dir", run_dir]
+    done = subprocess.run([*map(str, command), *OPTIONS, *TWO_PROCESSES], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-5000:]
+    return run_dir
 
 
 @pytest.fixture(scope="module")
-def one(undisturbed):
+def one(tmp_path_factory):
     """The directory of the same run in one process."""
-    run_dir = undisturbed.run_dir.with_name("one")
+    run_dir = tmp_path_factory.mktemp("node") / "one"
     train.main(["--run_dir", str(run_dir), *OPTIONS])
     return run_dir
 
 
-def worker(launcher, rank):
-    """The process that torchrun started for a rank."""
-    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
-    wanted = f"\0RANK={rank}\0".encode()
-    (pid,) = [int(pid) for pid in children if wanted in Path(f"/proc/{pid}/environ").read_bytes()]
-    return pid
-
-
-def test_a_killed_worker_is_restarted_and_resumes_exactly(undisturbed):
-    job = standalone(undisturbed.run_dir.with_name("killed"))
-    wait_until((job.run_dir / "checkpoints/last.ckpt").exists, "the first checkpoint")
-    os.kill(worker(job, rank=1), signal.SIGKILL)
-    for process in (job, undisturbed):
+def test_a_killed_worker_is_restarted_and_resumes_exactly(undisturbed, tmp_path):
+    with torchrun(tmp_path / "job", STANDALONE, ["--run_dir", "run", *TWO_PROCESSES], kills=True) as process:
         wait(process)
-    killed, two = job.run_dir, undisturbed.run_dir
-    assert read_metrics(killed) == read_metrics(two)
-    attempts = [len(list(run_dir.glob("events.*"))) for run_dir in (killed, two)]
+    run_dir = tmp_path / "job/run"
+    assert read_metrics(run_dir) == read_metrics(undisturbed)
+    attempts = [len(list(each.glob("events.*"))) for each in (run_dir, undisturbed)]
     assert attempts[0] > attempts[1]  # the second attempt wrote to the same directory
 
 
 def test_torchrun_trains_like_one_process(undisturbed, one):
-    wait(undisturbed)
-    assert_same_history(undisturbed.run_dir, one)
-    assert read_metrics(undisturbed.run_dir)["devices"] == 2
+    assert_same_history(undisturbed, one)
+    assert read_metrics(undisturbed)["devices"] == 2
 
 
 @pytest.fixture
@@ -135,22 +139,21 @@ def ip(*arguments):
 
 
 def on_host(number, name, run_dir):
-    """Starts one host's part of a run; torchrun is told which host this is, as they share a name."""
-    rendezvous = torchrun(
+    """What starts one host's part of a run; torchrun is told which host this is, as they share a name."""
+    rendezvous = [
         "--nnodes", "2", "--nproc_per_node", "1", "--rdzv_id", "test", "--rdzv_backend", "c10d",
         "--rdzv_endpoint", "10.77.0.1:29500",  # free, as nothing else runs on that host
         "--rdzv_conf", f"is_host={int(number == 1)}", "--local_addr", f"10.77.0.{number}",
-    )  # fmt: skip
-    directory = run_dir.parent / f"host-{number}"
-    launcher = ["ip", "netns", "exec", name, *rendezvous]
-    return start(launcher, run_dir, *TWO_MACHINES, cwd=directory, GLOO_SOCKET_IFNAME="cable")
+    ]  # fmt: skip
+    return torchrun(run_dir.parent / f"host-{number}", rendezvous, ["--run_dir", run_dir, *TWO_MACHINES], host=name)
 
 
-def test_two_hosts_train_like_one_process(one, two_hosts):
-    run_dir = one.with_name("hosts")
-    jobs = [on_host(number, name, run_dir) for number, name in enumerate(two_hosts, 1)]
-    for job in jobs:
-        wait(job)
+def test_two_hosts_train_like_one_process(one, two_hosts, tmp_path, monkeypatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "cable")
+    run_dir, (first, second) = tmp_path / "hosts", two_hosts
+    with on_host(1, first, run_dir) as host, on_host(2, second, run_dir) as other:
+        wait(host)
+        wait(other)
     assert_same_history(run_dir, one)
     assert read_metrics(run_dir)["devices"] == 2
 

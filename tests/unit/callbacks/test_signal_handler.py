@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers import ROOT
+from helpers.apart import TRAIN, run_apart, started_apart
 from helpers.commands import command
 from helpers.models import Classifier, points
 
@@ -141,7 +141,8 @@ time.sleep(3600)
 
 
 def test_a_process_that_hangs_is_killed():
-    assert subprocess.run([sys.executable, "-c", HANGS], timeout=SECONDS).returncode == 143
+    Path("hangs.py").write_text(HANGS)
+    run_apart("hangs.py", code=143)
     assert signal_handler.DEADLINE == 30
 
 
@@ -181,21 +182,20 @@ with exit_codes.quick_end():
     exit_codes.run(train.main)
 """
 ITSELF, GROUP = "os.kill(os.getpid()", "os.killpg(os.getpgrp()"
-OPTIONS = ("--max_epochs", 3, "--save_every_n_steps", 10, "--trainer.figures", "false")
+OPTIONS = ("--max_epochs", 3, "--data.test_rows", 500, "--save_every_n_steps", 10, "--trainer.figures", "false")
 TWO_PROCESSES = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
 
 
-def train_and_signal(signum, *options, rank=0, kill=ITSELF, prepare="pass", code=None):
+def train_and_signal(signum, *options, rank=0, kill=ITSELF, prepare="pass", code=None, **apart):
     """Trains in processes of a new group, of which the one with this rank sends a signal after 25 steps."""
     Path("sends.py").write_text(SENDS.format(rank=rank, kill=kill, prepare=prepare, signum=signum))
-    argv = [sys.executable, "sends.py", "--run_dir", "run", *map(str, options)]
-    process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    _, err = process.communicate(timeout=SECONDS)
-    assert "Traceback" not in err
-    if code is None:
-        code = -signum if signum == signal.SIGKILL else 128 + signum
-    assert process.returncode == code, err
-    return process.pid, err
+    with started_apart("sends.py", "--run_dir", "run", *options, **apart) as process:
+        process.join(SECONDS)
+        err = Path("sends.err").read_text()
+        assert "Traceback" not in err
+        assert process.exitcode == (128 + signum if code is None else code), err
+        assert_ended(process.pid)
+    return err
 
 
 def metrics(run_dir):
@@ -205,32 +205,31 @@ def metrics(run_dir):
 
 def test_a_killed_command_resumes_to_the_same_metrics(capfd):
     assert command(capfd, "train", "--run_dir", "uninterrupted", *OPTIONS).code == 0
-    train_and_signal(signal.SIGKILL, *OPTIONS)
+    train_and_signal(signal.SIGKILL, *OPTIONS, code=-signal.SIGKILL)
     assert not Path("run/metrics.json").exists()
     assert command(capfd, "train", "--run_dir", "run", "--resume", "last").code == 0
     assert metrics("run") == metrics("uninterrupted")
 
 
 def test_two_processes_whose_launcher_is_terminated_resume_to_the_same_metrics():
-    def train(*options):
-        argv = [sys.executable, ROOT / "scripts" / "train.py", *map(str, options)]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS)
-        assert done.returncode == 0, done.stderr
-
-    train("--run_dir", "uninterrupted", *OPTIONS, *TWO_PROCESSES)
-    train_and_signal(signal.SIGTERM, *OPTIONS, *TWO_PROCESSES)
+    run_apart(TRAIN, "--run_dir", "uninterrupted", *OPTIONS, *TWO_PROCESSES, processes=2)
+    Path("sends.py").write_text(SENDS.format(rank=0, kill=ITSELF, prepare="pass", signum=signal.SIGTERM))
+    argv = [sys.executable, "sends.py", "--run_dir", "run", *map(str, OPTIONS), *TWO_PROCESSES]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (143, False), ended.stderr
     assert saved()["global_step"] == 25
-    train("--run_dir", "run", "--resume", "last")
+    run_apart(TRAIN, "--run_dir", "run", "--resume", "last", processes=2)
     assert metrics("run") == metrics("uninterrupted")
 
 
-CASES = [(1, ITSELF, signal.SIGTERM), (0, GROUP, signal.SIGINT)]
+# The second is Ctrl-C in a terminal, where Lightning has launched the other process.
+CASES = [(1, ITSELF, signal.SIGTERM, 2), (0, GROUP, signal.SIGINT, 1)]
 
 
-@pytest.mark.parametrize(("rank", "kill", "signum"), CASES, ids=["rank 1", "group"])
-def test_both_processes_stop_whichever_gets_the_signal(rank, kill, signum):
-    group, _ = train_and_signal(signum, "--max_epochs", 100_000, *TWO_PROCESSES, rank=rank, kill=kill)
-    assert_ended(group)
+@pytest.mark.parametrize(("rank", "kill", "signum", "processes"), CASES, ids=["rank 1", "group"])
+def test_both_processes_stop_whichever_gets_the_signal(rank, kill, signum, processes):
+    options = ("--max_epochs", 100_000, *TWO_PROCESSES)
+    train_and_signal(signum, *options, rank=rank, kill=kill, processes=processes)
     assert saved()["global_step"] >= 25
 
 
@@ -238,11 +237,11 @@ SHORTER = "dist.set_timeout(timedelta(seconds=2))"  # than what processes need t
 
 
 def test_a_stopped_process_ends_the_others_with_one_line():
+    """Lightning launches the second process, and nobody else can end it."""
     options = ("--max_epochs", 100_000, "--save_every_n_steps", 10, *TWO_PROCESSES)
-    group, err = train_and_signal(signal.SIGSTOP, *options, rank=1, prepare=SHORTER, code=1)
+    err = train_and_signal(signal.SIGSTOP, *options, rank=1, prepare=SHORTER, code=1)
     lines = [line for line in err.splitlines() if line.startswith("sends.py:")]
     assert lines == ["sends.py: process 0: another process of this run has not answered for 600 s (timeout)"]
-    assert_ended(group)
     assert saved()["global_step"] >= 20
 
 

@@ -2,13 +2,12 @@
 
 import os
 import pickle
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.apart import run_apart
 from helpers.fits import loaders
 from helpers.models import Classifier, points
 from torch import nn
@@ -65,11 +64,11 @@ def test_a_model_of_from_net_predicts_is_evaluated_and_trains_on(kind, way):
 
 def test_a_model_is_loaded_in_another_process():
     from_net(NETS["dense"]()).save("model.ckpt")
-    code = (
+    Path("script.py").write_text(
         "import lightmodels, torch; print(lightmodels.load('model.ckpt').predict_on_batch(torch.ones(1, 2)).tolist())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(load("model.ckpt").predict_on_batch(torch.ones(1, 2)).tolist())
+    expected = load("model.ckpt").predict_on_batch(torch.ones(1, 2)).tolist()
+    assert run_apart("script.py").out.strip() == str(expected)
 
 
 def test_other_models_are_saved_too():
