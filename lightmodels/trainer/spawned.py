@@ -1,9 +1,13 @@
 """What a Trainer gets back from processes that it has spawned or forked, as with ``ddp_spawn`` and ``ddp_notebook``."""
 
+import io
 from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+
+from lightmodels.checkpointing.plain_data import to_plain
 
 
 def return_results(launcher: Any, checkpoint: Any, signals: Any) -> None:
@@ -25,13 +29,15 @@ def _collect(launcher: Any, checkpoint: Any, signals: Any, trainer: pl.Trainer) 
         "first_step": signals.first_step,
         "loops": trainer.fit_loop.state_dict(),
     }
-    return {**type(launcher).get_extra_results(launcher, trainer), "ours": ours}
+    content = io.BytesIO()  # a queue would send tensors by names of files, which end with this process
+    torch.save(to_plain(ours), content)
+    return {**type(launcher).get_extra_results(launcher, trainer), "ours": content.getvalue()}
 
 
 def _restore(launcher: Any, checkpoint: Any, signals: Any, trainer: pl.Trainer, extra: dict[str, Any]) -> None:
     type(launcher).update_main_process_results(launcher, trainer, extra)
     model: Any = trainer.lightning_module
-    ours = extra["ours"]
+    ours = torch.load(io.BytesIO(extra["ours"]), weights_only=True)
     if ours["first_step"] is None:
         return  # it was no fit
     if ours["history"] is not None:

@@ -49,6 +49,7 @@ REQUIRED = (  # of a module, of a new LightningModule or of a new Trainer
     "trainer.fit_loop.epoch_loop.val_loop._has_run",
     "trainer.fit_loop.epoch_loop.val_loop._results",
     "trainer.fit_loop.epoch_loop.val_loop._seen_batches_per_dataloader",
+    "trainer.fit_loop.epoch_loop.val_loop._verify_dataloader_idx_requirement",
 )
 
 
