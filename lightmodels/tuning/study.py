@@ -1,9 +1,11 @@
 """An Optuna study: where it is stored, its trials one after the other, and what they have found."""
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,19 +180,50 @@ def run_trials(
     """
     from optuna.trial import TrialState
 
+    def end(trial: "Trial", value: float | None, state: TrialState | None) -> "FrozenTrial":
+        with signals_deferred():
+            return study.tell(trial, value, state)
+
     while len(finished(study)) < trials:
-        trial = study.ask()
-        try:
-            params = {name: part.suggest(trial, name) for name, part in space.items()}
-            value = train(trial, params)
-        except (FloatingPointError, torch.OutOfMemoryError) as error:
-            trial.set_user_attr("error", one_line(error))
-            value = None
-        except BaseException:
-            study.tell(trial, state=TrialState.FAIL)
-            raise
-        ended = study.tell(trial, value, TrialState.PRUNED if value is None else None)
-        report(ended)
+        with ExitStack() as start:
+            start.enter_context(signals_deferred())
+            trial = study.ask()
+            try:
+                params = {name: part.suggest(trial, name) for name, part in space.items()}
+                start.close()  # a signal that has come meanwhile ends this trial
+                value = train(trial, params)
+            except (FloatingPointError, torch.OutOfMemoryError) as error:
+                trial.set_user_attr("error", one_line(error))
+                value = None
+            except BaseException:
+                end(trial, None, TrialState.FAIL)
+                raise
+        report(end(trial, value, TrialState.PRUNED if value is None else None))
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Lets Ctrl-C and SIGTERM wait for the end of the block, so that no transaction of a database stays half done.
+
+    A second Ctrl-C is not deferred. In threads other than the main one, which gets no signals, nothing is changed.
+    """
+    received: list[int] = []
+    handlers: dict[int, Any] = {}
+
+    def receive(signum: int, frame: Any) -> None:
+        if signum in received and callable(handlers[signum]):
+            handlers[signum](signum, frame)
+        received.append(signum)
+
+    if threading.current_thread() is threading.main_thread():
+        handlers |= {each: signal.signal(each, receive) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+    for signum in dict.fromkeys(received):
+        signal.raise_signal(signum)
 
 
 def finished(study: "Study") -> "list[FrozenTrial]":

@@ -1,16 +1,20 @@
 """tune: values against single fits, pruning against medians, and studies that continue."""
 
 import itertools
+import signal
 import statistics
 
 import pytest
 import pytorch_lightning as pl
+import sqlalchemy
 import torch
 from helpers.models import Points
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from lightmodels import LightModel, Trainer, tune
+from lightmodels.tuning.space import Range
+from lightmodels.tuning.study import open_study, run_trials
 
 x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
 DATA = (x, x @ torch.tensor([[2.0], [-3.0]]))
@@ -144,3 +148,28 @@ def test_the_test_rows_are_not_used():
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         tune(linear, DATA, {"lr": [0.1]}, trials=1, **CPU, **options)
+
+
+@pytest.mark.parametrize("statement", ["INSERT INTO trials", "INSERT INTO trial_params", "UPDATE trials SET state"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_ctrl_c_inside_a_transaction_waits_for_its_end(statement, when):
+    """Else the process's own connection may hold the lock of the file that its next transaction waits for."""
+    seen = []
+
+    def send(connection, cursor, text, *_):
+        if text.startswith(statement):
+            seen.append(text)
+            if len(seen) == 2:  # of the second trial
+                signal.raise_signal(signal.SIGINT)
+
+    study = open_study("sqlite:///study.db", "a", "val_loss", None, 0)
+    sqlalchemy.event.listen(sqlalchemy.Engine, f"{when}_cursor_execute", send)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_trials(study, 5, {"x": Range(0.0, 1.0, False)}, lambda trial, params: params["x"], lambda trial: None)
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, f"{when}_cursor_execute", send)
+    assert len(seen) >= 2
+    states = [trial.state.name for trial in study.get_trials()]
+    assert "RUNNING" not in states
+    assert 2 <= len(states) <= 3
