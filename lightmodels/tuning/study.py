@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,50 +180,65 @@ def run_trials(
     """
     from optuna.trial import TrialState
 
-    def end(trial: "Trial", value: float | None, state: TrialState | None) -> "FrozenTrial":
-        with signals_deferred():
-            return study.tell(trial, value, state)
-
-    while len(finished(study)) < trials:
-        with ExitStack() as start:
-            start.enter_context(signals_deferred())
+    with DeferredSignals() as signals:
+        while len(finished(study)) < trials:
             trial = study.ask()
             try:
                 params = {name: part.suggest(trial, name) for name, part in space.items()}
-                start.close()  # a signal that has come meanwhile ends this trial
-                value = train(trial, params)
+                with signals.delivered():
+                    value = train(trial, params)
             except (FloatingPointError, torch.OutOfMemoryError) as error:
                 trial.set_user_attr("error", one_line(error))
                 value = None
             except BaseException:
-                end(trial, None, TrialState.FAIL)
+                study.tell(trial, state=TrialState.FAIL)
                 raise
-        report(end(trial, value, TrialState.PRUNED if value is None else None))
+            report(study.tell(trial, value, TrialState.PRUNED if value is None else None))
 
 
-@contextmanager
-def signals_deferred() -> Iterator[None]:
-    """Lets Ctrl-C and SIGTERM wait for the end of the block, so that no transaction of a database stays half done.
+class DeferredSignals:
+    """Lets Ctrl-C and SIGTERM wait, so that no transaction of a database stays half done; a second one does not wait.
 
-    A second Ctrl-C is not deferred. In threads other than the main one, which gets no signals, nothing is changed.
+    Python drops what a handler raises while an object is destroyed, as databases' sessions often are. Such a signal
+    is not lost here. In threads other than the main one, which gets no signals, nothing is changed.
     """
-    received: list[int] = []
-    handlers: dict[int, Any] = {}
 
-    def receive(signum: int, frame: Any) -> None:
-        if signum in received and callable(handlers[signum]):
-            handlers[signum](signum, frame)
-        received.append(signum)
+    def __init__(self) -> None:
+        self._handlers: dict[int, Any] = {}  # of before
+        self._received = 0
+        self._deliver_at_once = False
 
-    if threading.current_thread() is threading.main_thread():
-        handlers |= {each: signal.signal(each, receive) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for signum, handler in handlers.items():
+    def __enter__(self) -> "DeferredSignals":
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {each: signal.signal(each, self._receive) for each in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        for signum, handler in self._handlers.items():
             signal.signal(signum, handler)
-    for signum in dict.fromkeys(received):
-        signal.raise_signal(signum)
+        if kind is None:
+            self._deliver()
+
+    @contextmanager
+    def delivered(self) -> Iterator[None]:
+        """Within this block, signals do not wait."""
+        self._deliver()
+        self._deliver_at_once = True
+        try:
+            yield
+        finally:
+            self._deliver_at_once = False
+        self._deliver()
+
+    def _receive(self, signum: int, frame: Any) -> None:
+        again, self._received = bool(self._received), signum
+        if again or self._deliver_at_once:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        if self._received:
+            signal.signal(self._received, self._handlers[self._received])
+            signal.raise_signal(self._received)
 
 
 def finished(study: "Study") -> "list[FrozenTrial]":

@@ -3,6 +3,7 @@
 import itertools
 import signal
 import statistics
+import weakref
 
 import pytest
 import pytorch_lightning as pl
@@ -173,3 +174,26 @@ def test_ctrl_c_inside_a_transaction_waits_for_its_end(statement, when):
     states = [trial.state.name for trial in study.get_trials()]
     assert "RUNNING" not in states
     assert 2 <= len(states) <= 3
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("where", ["train", "report"])
+def test_ctrl_c_while_an_object_is_destroyed_is_not_lost(where):
+    """Python prints and drops what is raised then."""
+
+    def interrupt(name):
+        if name == where:
+            target = nn.Identity()
+            reference = weakref.ref(target, lambda _: signal.raise_signal(signal.SIGINT))
+            del target
+            assert reference() is None
+
+    def train(trial, params):
+        interrupt("train")
+        return params["x"]
+
+    study, handler = open_study(None, "a", "val_loss", None, 0), signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run_trials(study, 5, {"x": Range(0.0, 1.0, False)}, train, lambda trial: interrupt("report"))
+    assert [trial.state.name for trial in study.trials] == {"train": ["FAIL"], "report": ["COMPLETE", "FAIL"]}[where]
+    assert signal.getsignal(signal.SIGINT) is handler
