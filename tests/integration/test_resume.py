@@ -1,13 +1,12 @@
 """A run that is killed with SIGKILL and resumed ends bit-identical to an uninterrupted run."""
 
 import json
-import sys
 
 import pytest
 import torch
 from helpers import ROOT
+from helpers.apart import run_apart
 from helpers.checkpoints import different
-from helpers.commands import run_watched
 
 from lightmodels.utils import preserve
 
@@ -47,7 +46,7 @@ def runs(tmp_path_factory):
         for kills in [[], *many]
     ]
     (root / "cases.json").write_text(json.dumps(cases))
-    run_watched([sys.executable, WORKER, root, root / "cases.json"])
+    run_apart(WORKER, root, root / "cases.json", directory=root, seconds=900)
     return root
 
 
