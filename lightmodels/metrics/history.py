@@ -6,7 +6,6 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -96,9 +95,9 @@ class History(Sequence[Row]):
         self._rows.append(dict(row))
 
     def state_dict(self) -> dict[str, Any]:
-        """The names of the columns, and tensors ``(rows, columns)``, which a checkpoint of many epochs saves soonest.
+        """The names of the columns, and tensors of shape ``(rows, columns)``, which are saved faster than numbers.
 
-        ``rows`` has the values in float64, ``present`` whether a row has a value.
+        ``rows`` has the values in float64; ``present`` tells which of them a row has.
         """
         columns = self.columns
         rows = torch.tensor([[row.get(name, 0.0) for name in columns] for row in self._rows], dtype=torch.float64)
@@ -108,10 +107,14 @@ class History(Sequence[Row]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Replaces the rows by those of a ``state_dict``."""
         columns, values, present = state["columns"], state["rows"].tolist(), state["present"].tolist()
-        rows: list[Row] = [
-            dict(zip(compress(columns, p), compress(v, p), strict=True)) for v, p in zip(values, present, strict=True)
+        self._rows[:] = [
+            {
+                name: int(value) if name == "epoch" else value
+                for name, value, is_there in zip(columns, *row, strict=True)
+                if is_there
+            }
+            for row in zip(values, present, strict=True)
         ]
-        self._rows[:] = [row | {"epoch": int(row["epoch"])} if "epoch" in row else row for row in rows]
 
     def to_csv(self, path: str | Path) -> None:
         """Writes the rows to a file, with a header line; missing values are empty."""

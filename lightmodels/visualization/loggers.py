@@ -33,9 +33,8 @@ class OneEventLogger(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        plain = all(isinstance(value, (int, float)) for value in metrics.values())
-        writer = self.experiment.file_writer if plain and not self._prefix else None
-        if writer is None:
+        writer = self.experiment.file_writer
+        if writer is None or not all(isinstance(value, (int, float)) for value in metrics.values()):
             super().log_metrics(metrics, step)
             return
         from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]

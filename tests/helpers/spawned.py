@@ -9,10 +9,9 @@ from lightmodels import Trainer  # first, as in a command: what it imports is qu
 # isort: split
 import pytorch_lightning as pl
 
+from helpers.checkpoints import TIMES
 from helpers.models import Points
 from lightmodels import RingDNN
-
-TIMES = ("seconds", "samples_per_second")
 
 
 class Floats(Points):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import ROOT, two_processes
 from helpers.apart import run_apart
+from helpers.checkpoints import TIMES
 from torch.utils.data import DataLoader, DistributedSampler
 
 from lightmodels.utils.distributed import (
@@ -17,7 +18,6 @@ from lightmodels.utils.distributed import (
     has_rows,
 )
 
-TIMES = ("seconds", "samples_per_second")
 WORKER = ROOT / "tests/helpers/two_processes.py"
 
 
