@@ -27,6 +27,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 DRAWING = {"test_figure_callback", "test_projector", "test_text_samples", "test_train", "test_damage", "test_browser"}
 
 
+def pytest_configure(config):
+    """Hides GPUs from all tests but those of GPUs: by default, a Trainer uses one."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture(autouse=True)
 def in_an_empty_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

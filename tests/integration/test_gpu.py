@@ -1,8 +1,12 @@
 """On a GPU: the curve of the CPU, no wait for the device inside an epoch, and graphs of whole steps."""
 
+import json
+import signal
+
 import pytest
 import pytorch_lightning as pl
 import torch
+from helpers.commands import command, read_metrics
 from helpers.models import Classifier, points
 
 from datamodules.ring import RingDataModule
@@ -12,10 +16,22 @@ from lightmodels.data.tensor_loader import TensorLoader
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")]
 
 
-def fitted(gpus, epochs=4, **options):
+class Interrupts(pl.Callback):
+    """Presses Ctrl-C after some step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.step:
+            signal.raise_signal(signal.SIGINT)
+
+
+def fitted(gpus, epochs=4, ckpt_path=None, **options):
     pl.seed_everything(0, verbose=False)
     model = RingDNN()
-    Trainer(gpus=gpus, max_epochs=epochs, figures=False, logger=False, **options).fit(model, RingDataModule())
+    trainer = Trainer(gpus=gpus, max_epochs=epochs, figures=False, logger=False, **options)
+    trainer.fit(model, RingDataModule(), ckpt_path=ckpt_path)
     return model
 
 
@@ -48,6 +64,27 @@ def test_no_step_waits_for_the_device(compile_steps):
         fitted(1, compile=compile_steps, callbacks=[Watch()])
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit():
+    whole = fitted(1)
+    fitted(1, callbacks=[Interrupts(40)], run_dir="run")
+    resumed = fitted(1, run_dir="run", ckpt_path="last")
+    assert all(map(torch.equal, resumed.state_dict().values(), whole.state_dict().values()))
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("options", [[], ["--precision", "bf16-mixed"]], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("task", ["linear", "ring", "mnist", "reuters", "mnist_mlp", "housing"])
+def test_what_is_trained_on_a_gpu_is_tested_there_and_on_the_cpu(task, options, data_dir, capfd):
+    flags = ["--task", task, "--gpus", 1, "--data_dir", data_dir, "--max_epochs", 2, "--run_dir", "run", *options]
+    assert command(capfd, "train", *flags).code == 0
+    best, tested = "run/checkpoints/best.ckpt", read_metrics("run")
+    for gpus in (1, 0):
+        ended = command(capfd, "evaluate", "--ckpt", best, "--gpus", gpus, "--data_dir", data_dir)
+        assert ended.code == 0, ended
+        for name, value in json.loads(ended.out).items():
+            assert value == pytest.approx(tested[name], rel=1e-2 if options else 1e-3, abs=1e-3), name
 
 
 def test_a_resumed_run_with_graphs_ends_where_the_whole_one_ends():

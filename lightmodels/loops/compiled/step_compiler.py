@@ -9,7 +9,7 @@ from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed, FailOnRecompileLimitHit, TorchDynamoException
 
 from lightmodels.loops.compiled.graph_state import NotCompilableError
-from lightmodels.loops.compiled.train_step_graph import CompiledTrainStep, compile_options
+from lightmodels.loops.compiled.train_step_graph import CompiledTrainStep, compile_alone
 from lightmodels.utils.console import current_verbosity
 
 COMPILE_ERRORS = (TorchDynamoException, FailOnRecompileLimitHit, NotCompilableError)
@@ -67,7 +67,7 @@ class StepCompiler:
     def _compile_forward(self, trainer: Trainer, reason: str) -> None:
         self.train_step, self.reason = None, reason
         eager = trainer.lightning_module.forward
-        compiled = torch.compile(eager, **compile_options())
+        compiled = compile_alone(eager)
         _print(trainer, f"only the model's forward is compiled, not the whole training step: {reason}")
 
         def forward(*args: Any, **kwargs: Any) -> Any:

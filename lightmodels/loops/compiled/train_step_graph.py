@@ -1,7 +1,8 @@
 """CompiledTrainStep: forward, backward and the optimizer's update, compiled as one graph."""
 
-import inspect
+from collections.abc import Callable
 from contextlib import suppress
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -17,12 +18,18 @@ from lightmodels.utils.batch import batch_size
 from lightmodels.utils.step_errors import explain_errors
 
 
-def compile_options() -> dict[str, Any]:
-    """Arguments of ``torch.compile``; random numbers are those of eager mode."""
-    arguments: dict[str, Any] = {"dynamic": False, "options": {"fallback_random": True}}
-    if "isolate_recompiles" in inspect.signature(torch.compile).parameters:  # not in all versions of torch
-        arguments["isolate_recompiles"] = True  # else other models' count towards its limit
-    return arguments
+def compile_alone(function: Callable[..., Any], *, fullgraph: bool = False, **options: Any) -> Any:
+    """``torch.compile`` with the random numbers of eager mode, apart from what else a process compiles.
+
+    torch limits how many graphs one piece of code may have, for all of a process; this compiles a copy of it.
+    """
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    copy = FunctionType(call.__code__.replace(), call.__globals__, closure=call.__closure__)
+    options["fallback_random"] = True
+    return torch.compile(copy, fullgraph=fullgraph, dynamic=False, options=options)
 
 
 class CompiledTrainStep:
@@ -38,10 +45,9 @@ class CompiledTrainStep:
         self.trainer, self._model = trainer, trainer.lightning_module
         self._optimizer, self._device = trainer.optimizers[0], trainer.strategy.root_device
         self._functional: Any = functional_optimizers.for_optimizer(self._optimizer)
-        arguments = compile_options()
-        if self._device.type == "cuda":  # a CUDA graph replays all kernels of a step with one launch
-            arguments["options"]["triton.cudagraphs"] = True
-        self._graph = torch.compile(self._train, fullgraph=True, **arguments)
+        # on a GPU, a CUDA graph replays all kernels of a step with one launch
+        options = {"triton.cudagraphs": True} if self._device.type == "cuda" else {}
+        self._graph = compile_alone(self._train, fullgraph=True, **options)
         self._module = StepModule(self._model)
         self._mixed = isinstance(trainer.precision_plugin, MixedPrecision)
         self._hooks = graph_state.count_hooks(self._model)

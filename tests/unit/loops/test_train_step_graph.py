@@ -85,6 +85,13 @@ def test_compiled_steps_reach_the_results_of_eager_ones(model_class, eager_backe
     assert_close(compiled, fitted(model_class))
 
 
+@torch._dynamo.config.patch(recompile_limit=2)
+def test_models_that_were_compiled_before_do_not_count_towards_the_limit(eager_backend):
+    for width in (3, 4, 5, 6):
+        model = model_with_part(lambda width=width: nn.Linear(2, width), lambda self, x: x * self.part(x).mean())
+        assert compiled_part(fitted(model, compile=True)) == "step"
+
+
 def test_compiled_steps_in_mixed_precision(eager_backend):
     compiled = fitted(OneCycle, compile=True, precision="bf16-mixed", max_epochs=1)
     assert compiled_part(compiled) == "step"
