@@ -164,6 +164,10 @@ def _read(path: Path, weights_only: bool = True) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=weights_only)
     except FileNotFoundError:
         raise MissingCheckpointError(f"{path}: there is no such checkpoint") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path}: a directory; the checkpoints of a run are in its checkpoints/") from None
+    except PermissionError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
     except pickle.UnpicklingError:
         raise CheckpointError(f"{path}: not read, as it holds more than tensors and plain data") from None
     except Exception as error:  # damaged bytes can raise anything

@@ -34,7 +34,7 @@ def find_checkpoint(resume: str, run_dir: str | None, task: str) -> Path:
         if run_dir and Path(run_dir).absolute() != path.absolute().parent.parent:
             raise UsageError(f"--run_dir {run_dir} is not the run of --resume {resume}: leave it out")
     if not path.is_file():
-        raise UsageError(f"--resume {resume}: nothing to resume, {path} does not exist")
+        raise UsageError(f"--resume {resume}: nothing to resume, {path} is not a file")
     if not (path.parent.parent / "config.yaml").is_file():
         raise UsageError(f"--resume {resume}: {path} is not in a run directory (no config.yaml)")
     try:

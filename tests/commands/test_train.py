@@ -167,7 +167,7 @@ BAD = [
     (["--run_dir", "list.yaml"], "list.yaml: not a directory"),
     (["--run_dir", "list.yaml/run"], "list.yaml/run: cannot create the run directory (Not a directory)"),
     (["--resume", "last"], "--resume last: nothing to resume, runs/ring has no runs"),
-    (["--resume", "none.ckpt"], "--resume none.ckpt: nothing to resume, none.ckpt does not exist"),
+    (["--resume", "none.ckpt"], "--resume none.ckpt: nothing to resume, none.ckpt is not a file"),
 ]  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Files that are no checkpoints of ours, and places that are not on this machine."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -22,6 +23,18 @@ def test_a_zip_bomb_ends_early():
     assert Path("bomb.ckpt").stat().st_size < 10**6
     with pytest.raises(CheckpointError, match=r"bomb.ckpt: .*damaged .it would unpack to 100,000,000 bytes"):
         load_checkpoint("bomb.ckpt")
+
+
+def test_a_directory_is_no_damaged_checkpoint():
+    with pytest.raises(CheckpointError, match=r"^\.: a directory; the checkpoints of a run are in its checkpoints/$"):
+        load_checkpoint(".")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_that_may_not_be_read_is_not_damaged():
+    Path("secret.ckpt").touch(mode=0)
+    with pytest.raises(CheckpointError, match=r"^secret.ckpt: cannot be read \(Permission denied\)$"):
+        load_checkpoint("secret.ckpt")
 
 
 @pytest.mark.parametrize("history", ["abc", 3, [1], {"rows": 3}, {"rows": ["ab"]}, {}])
