@@ -50,7 +50,7 @@ class TerminateOnNaN(pl.Callback):
         if loss.device.type != "cpu":
             bad_batch = torch.where(loss.isfinite(), math.inf, batch_idx)
             self._first_bad_batch = torch.minimum(self._first_bad_batch, bad_batch)
-        elif not loss.isfinite():
+        elif not math.isfinite(loss.item()):
             loader = trainer.train_dataloader
             known = isinstance(loader, TensorLoader)
             numbers = loader.row_numbers(trainer.current_epoch, batch_idx) if known else None  # type: ignore[union-attr]

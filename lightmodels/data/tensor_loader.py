@@ -8,6 +8,8 @@ from torch import Tensor
 
 from lightmodels.utils.argument_checks import at_least
 
+MAX_SHUFFLED_BYTES = 2**20  # of tensors that are shuffled as a whole, not batch by batch
+
 
 class TensorLoader:
     """Iterates over tensors of equal length in batches, without workers or per-sample Python.
@@ -76,12 +78,14 @@ class TensorLoader:
 
     def _slices(self, epoch: int, first: int) -> Iterator[tuple[Tensor, ...]]:
         """This rank's shares of an epoch's batches, from batch ``first`` on."""
-        order = self.order(epoch) if self.shuffle else None
+        tensors, order = self.tensors, self.order(epoch) if self.shuffle else None
+        if order is not None and sum(tensor.nbytes for tensor in tensors) <= MAX_SHUFFLED_BYTES:
+            tensors, order = tuple(tensor.index_select(0, order) for tensor in tensors), None
         for rows in map(self._share, range(first, len(self))):
             if order is None:
-                yield tuple(tensor[rows] for tensor in self.tensors)
+                yield tuple(tensor[rows] for tensor in tensors)
             else:
-                yield tuple(tensor.index_select(0, order[rows]) for tensor in self.tensors)
+                yield tuple(tensor.index_select(0, order[rows]) for tensor in tensors)
 
     def _transformed(self, parts: tuple[Tensor, ...], epoch: int, batch: int) -> tuple[Tensor, ...]:
         """A batch with its inputs transformed; the random numbers for it follow from seed, epoch, batch and rank.

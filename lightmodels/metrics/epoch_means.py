@@ -34,7 +34,7 @@ class EpochMeans:
 
     def __init__(self, metrics: Callable[[], Sequence[Metric]] = tuple) -> None:
         self._all_metrics = metrics
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[str, Tensor | float] = {}
         self._counts: dict[str, Tensor | float] = {}
         self._metrics: dict[str, int] = {}  # name -> position among all metrics
         self.samples: float = 0
@@ -138,20 +138,28 @@ class EpochMeans:
         return value.item()
 
     def _add(self, name: str, value: Any, weight: float, count: Tensor | float) -> None:
-        if isinstance(value, (int, float)):
-            value = torch.tensor(value, dtype=torch.float64)
-        if not isinstance(value, Tensor) or value.numel() != 1:
+        if not isinstance(value, (int, float)) and not (isinstance(value, Tensor) and value.numel() == 1):
             shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
             allowed = "a scalar tensor, a (sum, count) pair or a torchmetrics.Metric"
             raise TypeError(f"{name!r} must be {allowed}, got {type(value).__name__}{shape}")
         if name not in self._sums:
-            self._sums[name] = torch.zeros((), dtype=_sum_dtype(value.device), device=value.device)
-            self._counts[name] = 0
-        value = value.detach()
-        self._sums[name].add_(value.reshape(()) if value.dim() else value, alpha=weight)
-        if isinstance(count, Tensor):
-            count = count.detach().reshape(()).to(_sum_dtype(count.device))
-        self._counts[name] = self._counts[name] + count
+            self._sums[name], self._counts[name] = 0.0, 0
+        self._sums[name] = _plus(self._sums[name], value, weight)
+        self._counts[name] = (
+            _plus(self._counts[name], count) if isinstance(count, Tensor) else self._counts[name] + count
+        )
+
+
+def _plus(total: Tensor | float, value: Tensor | float, weight: float = 1) -> Tensor | float:
+    """The weighted sum in double precision: a number, or a tensor on a device that would have to be waited for."""
+    if not isinstance(value, Tensor):
+        return total + weight * value
+    if value.device.type == "cpu":
+        return total + weight * value.item()
+    if not isinstance(total, Tensor):
+        dtype = torch.float32 if value.device.type == "mps" else torch.float64
+        total = torch.tensor(total, dtype=dtype, device=value.device)
+    return total.add_(value.detach().reshape(()), alpha=weight)
 
 
 def get_metric_state(metric: Metric) -> MetricState:
@@ -184,7 +192,3 @@ def preserved(metrics: Sequence[Metric]) -> Iterator[None]:
     finally:
         for metric, state in zip(metrics, states, strict=True):
             set_metric_state(metric, state)
-
-
-def _sum_dtype(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64
