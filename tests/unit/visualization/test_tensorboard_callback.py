@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -9,6 +10,7 @@ import torch
 from helpers.browser import events
 from helpers.fits import loaders
 from helpers.models import Classifier, OneCycle, Points, points
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
@@ -42,6 +44,13 @@ def test_values_are_plotted_over_epochs_in_one_chart_for_training_and_validation
     charts = {chart.title: list(chart.multiline.tag) for part in layout.category for chart in part.chart}
     metrics = {name: [f"train_{name}", f"val_{name}"] for name in ("acc", "loss")}
     assert charts == {**metrics, "learning rate": ["lr"]}
+
+
+def test_all_values_of_an_epoch_are_one_event():
+    _, model = fit()
+    written = [event for path in Path("run").glob("events.*") for event in EventFileLoader(str(path)).Load()]
+    values = [{value.tag for value in event.summary.value} for event in written if event.step == 3]
+    assert set(model.history.columns) - {"epoch"} in values
 
 
 class OwnSplits(pl.LightningDataModule):
