@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RELEASE := .release/tools
 
-.PHONY: help train test lint docs canary lock release-check clean
+.PHONY: help train test lint flags docs canary lock release-check clean
 
 help:            ## show what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 15
@@ -21,6 +21,9 @@ lint: $(INSTALLED)   ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+flags: $(INSTALLED)  ## write the flags of train again, from the constructors of models, data modules and Trainer
+	$(BIN)/python scripts/write_flags.py
 
 docs: $(INSTALLED)   ## build the documentation, in build/docs
 	$(BIN)/mkdocs build --strict --site-dir build/docs

@@ -83,7 +83,7 @@ def check_available(options: Namespace) -> None:
     if options.json and not Path(options.json).absolute().parent.is_dir():
         raise UsageError(f"--json {options.json}: no such directory")
     for task in options.tasks:
-        files = getattr(TASKS[task].data, "files", {}).values()
+        files = getattr(TASKS[task].data_class, "files", {}).values()
         if any(file.find(options.data_dir) is None for file in files):
             raise UsageError(f"--data_dir {options.data_dir}: no files of {task}; linear, ring need none")
 

@@ -9,6 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_digits
 
 from lightmodels.cli.train import main
+from lightmodels.cli.train_flags import parse
 
 GALLERY = Path(__file__).parents[1] / "docs" / "pictures" / "gallery"
 TASKS = {
@@ -44,7 +45,8 @@ def draw(directory: Path, data_dir: str, tasks: Sequence[str]) -> None:
         own = [str(directory / flag) if (directory / flag).exists() else flag for flag in TASKS[task]]
         source = () if task in ("linear", "ring", "table", "images") else ("--data_dir", data_dir)
         run = directory / "runs" / task
-        main(["--task", task, *own, *source, "--run_dir", str(run), "--gpus", "0", "--seed", "0", "--quiet"])
+        flags = ["--task", task, *own, *source, "--run_dir", str(run), "--gpus", "0", "--seed", "0", "--quiet"]
+        main(parse(flags))
         for figure in run.glob("figures/*.png"):
             small = Image.open(figure).convert("RGB").quantize(64)
             small.save(GALLERY / f"{task}_{figure.name}", optimize=True)

@@ -1,10 +1,6 @@
-"""The arguments of all commands but train; parsed before PyTorch is imported, which takes seconds."""
+"""The arguments of all commands but train and tune; parsed, as theirs are, before PyTorch is imported."""
 
-from argparse import Namespace, RawDescriptionHelpFormatter
-from collections.abc import Sequence
-from importlib.util import find_spec
-
-from lightmodels.cli.exit_codes import Parser, UsageError, command_name, normalize_flag
+from lightmodels.cli.exit_codes import Parser, UsageError, command_name
 
 FORMATS = {"onnx": ".onnx", "torch_export": ".pt2"}  # with the suffixes of their files
 CHECKPOINT = "checkpoint of a training run, such as checkpoints/best.ckpt"
@@ -82,54 +78,7 @@ def compare_parser() -> Parser:
     return parser
 
 
-TUNING = """Searches hyper-parameters of a task with Optuna. Trials are compared on the validation rows; the test rows
-are not used.
-
-The flags of train are accepted, too. Those whose value is a range or a list are searched; the others are the same
-in every trial:
-  --model.lr 1e-4..1e-1             a range, logarithmic if its ends differ by a factor of 100 or more
-  --data.batch_size 32,64           a list
-  --model.hidden "[64],[256,128]"   a list of lists
-To continue a study, repeat its command with --run_dir."""
-NOT_FOR_TUNING = ("--resume", "--seeds", "--summary", "--dry_run", "--override", "--print_config")  # flags of train
-
-
-class TuneParser(Parser):
-    """Leaves all flags that it does not know to train's parser, in ``rest``."""
-
-    def parse(self, argv: Sequence[str]) -> Namespace:
-        options, rest = self.parse_known_args([normalize_flag(arg) for arg in argv])
-        options.rest = rest
-        if find_spec("optuna") is None:
-            raise UsageError("tune needs Optuna: pip install optuna")
-        if options.trials < 1:
-            raise UsageError(f"--trials must be at least 1, got {options.trials}")
-        if bool(options.storage) != bool(options.study):
-            raise UsageError("--storage and --study must be given together")
-        flags = [arg.partition("=")[0] for arg in rest]
-        if refused := [flag for flag in flags if flag in NOT_FOR_TUNING]:
-            raise UsageError(
-                f"{refused[0]} is a flag of train, not of tune; to continue a study, repeat its command with --run_dir"
-            )
-        return options
-
-
-def tune_parser() -> Parser:
-    """Of ``tune``, without the flags of train."""
-    parser = TuneParser(prog=command_name(), usage="%(prog)s [--task TASK] [flags]", allow_abbrev=False)
-    parser.description, parser.formatter_class = TUNING, RawDescriptionHelpFormatter
-    parser.add_argument(
-        "--trials", metavar="N", type=int, default=20, help="number of trials in the study (default: 20)"
-    )
-    parser.add_argument(
-        "--storage", metavar="STORE", help="Optuna's database (URL) or journal file (path), for several processes"
-    )
-    parser.add_argument("--study", metavar="NAME", help="name of the study in --storage")
-    return parser
-
-
 PARSERS = {
-    "tune": tune_parser,
     "evaluate": evaluate_parser,
     "predict": predict_parser,
     "export": export_parser,

@@ -126,13 +126,14 @@ def exit_with_parent(parent: int) -> None:
 
 
 def exit_with_message(code: int, message: object) -> None:
-    if code not in (INTERRUPTED, TERMINATED) or _rank() == 0:
+    if code not in (INTERRUPTED, TERMINATED) or rank() == 0:
         print(console.printable(f"{command_name()}: {message}"), file=sys.stderr, flush=True)
     sys.exit(code)
 
 
-def _rank() -> int:
-    from lightmodels.utils import distributed  # imports PyTorch, which usage errors need not
+def rank() -> int:
+    """This process's rank; imports PyTorch, which usage errors need not."""
+    from lightmodels.utils import distributed
 
     return distributed.rank()
 

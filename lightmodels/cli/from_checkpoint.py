@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+import lightmodels
 from lightmodels import LightModel
 from lightmodels.checkpointing import files as checkpoint_files
 from lightmodels.cli.exit_codes import UsageError
@@ -22,10 +23,10 @@ def load_model(path: str, needs_data_info: bool = False) -> tuple[LightModel, di
     """
     try:
         checkpoint = checkpoint_files.load_checkpoint(path)
-        classes = {name: each for task in TASKS.values() for name, each in task.models.items()}
-        if checkpoint.get("model_class") not in list(classes):
+        names = [name for task in TASKS.values() for name in task.models]
+        if checkpoint.get("model_class") not in names:
             raise UsageError(f"--ckpt {path}: not a checkpoint of a task ({', '.join(TASKS)})")
-        model = loading.rebuild(checkpoint, path, classes[checkpoint["model_class"]])
+        model = loading.rebuild(checkpoint, path, getattr(lightmodels, checkpoint["model_class"]))
     except checkpoint_files.CheckpointError as error:
         raise UsageError(f"--ckpt {error}") from error
     if needs_data_info and not model.data_info:
@@ -40,11 +41,12 @@ def make_datamodule(checkpoint: dict[str, Any], path: str, data_dir: str | None)
 
     Raises UsageError, which says what to do, if the checkpoint does not hold the arguments of a task's data module.
     """
-    pairs = {(name, task.data.__name__): task.data for task in TASKS.values() for name in task.models}
-    data_class = pairs.get((checkpoint["model_class"], str(checkpoint.get("datamodule_class"))))
+    tasks = {(name, task.data): task for task in TASKS.values() for name in task.models}
+    task = tasks.get((checkpoint["model_class"], str(checkpoint.get("datamodule_class"))))
     saved = checkpoint.get("datamodule_hyper_parameters")
-    if not isinstance(saved, dict) or data_class is None:
+    if not isinstance(saved, dict) or task is None:
         raise UsageError(f"--ckpt {path}: its data was not that of a task ({', '.join(TASKS)}): {IN_PYTHON}")
+    data_class = task.data_class
     parameters = inspect.signature(data_class).parameters
     if any(name in parameters and name not in saved for name in ("path", "test_path")):
         what = "was a DataFrame, which a checkpoint does not hold: train on a file"

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import lightmodels
 from lightmodels.cli.arguments import PARSERS
@@ -51,10 +52,10 @@ def main() -> None:
 
 
 def run_command(name: str, argv: Sequence[str] | None = None) -> None:
-    """Imports and runs a command; ``argv`` is by default what follows the name of the script."""
+    """Parses a command's arguments, imports and runs it; ``argv`` is by default what follows the name of the script."""
 
     def command(argv: Sequence[str]) -> None:
-        given = PARSERS[name]().parse(argv) if name in PARSERS else argv
+        given = parse(name, argv)
         require_datamodules()
         with gc_paused():
             module = importlib.import_module(f"lightmodels.cli.{name}")
@@ -62,6 +63,14 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> None:
         module.main(given)
 
     run(command, argv)
+
+
+def parse(name: str, argv: Sequence[str]) -> Any:
+    """The arguments of a command, as its ``main`` takes them."""
+    if name in PARSERS:
+        return PARSERS[name]().parse(argv)
+    flags = importlib.import_module(f"lightmodels.cli.{name}_flags")  # with jsonargparse, which the others need not
+    return flags.parse(argv)
 
 
 def require_datamodules() -> None:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lightmodels.checkpointing import files as checkpoint_files
 from lightmodels.cli import torchrun_restart
 from lightmodels.cli.config_files import configured
-from lightmodels.cli.exit_codes import UsageError
+from lightmodels.cli.exit_codes import UsageError, rank
 from lightmodels.trainer import run_directory
-from lightmodels.utils import distributed
+from lightmodels.utils.fast_import import gc_paused
 
 CHANGEABLE = (  # flags that may differ from those of the run that is resumed
     "max_epochs", "seeds", "data_dir", "save_every_n_steps", "gpus", "tpu_cores", "run_dir", "resume",
@@ -37,6 +36,8 @@ def find_checkpoint(resume: str, run_dir: str | None, task: str) -> Path:
         raise UsageError(f"--resume {resume}: nothing to resume, {path} is not a file")
     if not (path.parent.parent / "config.yaml").is_file():
         raise UsageError(f"--resume {resume}: {path} is not in a run directory (no config.yaml)")
+    with gc_paused():  # for PyTorch, which flags of new runs need not
+        from lightmodels.checkpointing import files as checkpoint_files
     try:
         checkpoint_files.load_checkpoint(path)
     except checkpoint_files.CheckpointError as error:
@@ -53,6 +54,8 @@ def newest_run(parent: Path) -> Path:
 
 def parse_resumed(parser: ArgumentParser, argv: Sequence[str], checkpoint: Path) -> Namespace:
     """The options of the checkpoint's run, overridden by those on the command line."""
+    from lightmodels.checkpointing import files as checkpoint_files
+
     run_dir = checkpoint.parent.parent
     config = ["--config", str(run_dir / "config.yaml")]
     configured(config[1])  # names a file that cannot be used
@@ -63,7 +66,7 @@ def parse_resumed(parser: ArgumentParser, argv: Sequence[str], checkpoint: Path)
         refuse_changes(saved, options)
     done = len(checkpoint_files.load_checkpoint(checkpoint)["history"]["rows"])
     finished = options.max_epochs <= done and (run_dir / "metrics.json").exists()  # else test it now
-    if finished and distributed.rank() == 0 and not torchrun_restart.is_own_run(run_dir):
+    if finished and rank() == 0 and not torchrun_restart.is_own_run(run_dir):
         raise UsageError(f"--resume {options.resume}: already trained for {done} epochs; pass --max_epochs > {done}")
     options.resume, options.run_dir = str(checkpoint), str(run_dir)
     return options

@@ -3,13 +3,12 @@
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-import torch.distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
+from lightmodels.cli.exit_codes import rank
 
-from lightmodels.utils import distributed
+if TYPE_CHECKING:
+    import torch
 
 
 def is_restart(run_dir: str | None) -> bool:
@@ -21,7 +20,7 @@ def is_restart(run_dir: str | None) -> bool:
     if run_dir is None or _job_file() is None:
         return False
     saved = Path(run_dir, "checkpoints", "last.ckpt").is_file()
-    return saved and (distributed.rank() > 0 or is_own_run(Path(run_dir)))
+    return saved and (rank() > 0 or is_own_run(Path(run_dir)))
 
 
 def remember_run(run_dir: Path) -> None:
@@ -46,7 +45,7 @@ def _job_file() -> Path | None:
     return Path(error_file).parents[2] / "run_dir" if error_file else None
 
 
-def init_process_group(device: torch.device, timeout: float) -> None:
+def init_process_group(device: "torch.device", timeout: float) -> None:
     """Connects the processes of one machine after a restart; in all other cases Lightning does.
 
     torchrun's store still holds the addresses of the processes that died, so each restart gets its own
@@ -56,6 +55,10 @@ def init_process_group(device: torch.device, timeout: float) -> None:
     restarts, world_size, local_world_size = (int(os.environ.get(name, 0)) for name in names)
     if not restarts or world_size < 2 or local_world_size != world_size:
         return
+    import torch.distributed as dist  # not above, as train parses its flags before it imports PyTorch
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
     store, rank, size = next(rendezvous("env://"))
     backend, own = dist.get_default_backend_for_device(device), PrefixStore(f"restart_{restarts}", store)
     dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=timedelta(seconds=timeout))

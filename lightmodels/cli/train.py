@@ -13,6 +13,7 @@ import torch
 from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+import lightmodels
 from lightmodels import LightModel, Trainer, summary
 from lightmodels.callbacks.optimizer_state import OverrideOptimizerOptions
 from lightmodels.cli import run_report, torchrun_restart
@@ -26,7 +27,7 @@ from lightmodels.cli.exit_codes import (
 )
 from lightmodels.cli.resume_flags import check_run_dir
 from lightmodels.cli.tasks import TASKS
-from lightmodels.cli.train_flags import PLAIN_DATA, PLAIN_TRAINER, Parser, changed_options, dump_config, parse
+from lightmodels.cli.train_flags import PLAIN_DATA, PLAIN_TRAINER, Parser, changed_options, dump_config
 from lightmodels.data.remote_files import RemoteFile
 from lightmodels.data.tensor_datamodule import TensorDataModule
 from lightmodels.metrics.report import Report
@@ -37,8 +38,9 @@ from lightmodels.utils.atomic_file import write_file
 from lightmodels.visualization import loggers
 
 
-def main(argv: Sequence[str]) -> None:
-    options, parser = parse(argv)
+def main(parsed: tuple[Namespace, Parser]) -> None:
+    """Trains, or shows what would be trained; ``parsed`` is what ``train_flags.parse`` gives."""
+    options, parser = parsed
     if options.summary or options.dry_run:
         (show_summary if options.summary else show_plan)(options, parser)
         return
@@ -127,8 +129,9 @@ def test(trainer: Trainer, model: LightModel, data: TensorDataModule) -> tuple[d
 
 def check_model_flags(options: Namespace) -> None:
     """Raises UsageError, before any data is loaded, if the model rejects its options."""
+    model_class: type[LightModel] = getattr(lightmodels, options.model_class)  # imports its module, not on "meta"
     with torch.device("meta"), flag_errors("--model.", list(vars(options.model))):
-        TASKS[options.task].models[options.model_class](**vars(options.model))
+        model_class(**vars(options.model))
 
 
 def make_data(options: Namespace, download: bool = True) -> TensorDataModule:
@@ -136,7 +139,7 @@ def make_data(options: Namespace, download: bool = True) -> TensorDataModule:
 
     Without ``download``, data that is not in the data directory is not loaded.
     """
-    data_class = TASKS[options.task].data
+    data_class = TASKS[options.task].data_class
     names = list(inspect.signature(data_class).parameters)
     plain = {name: options[name] for name in PLAIN_DATA if name in names}
     with flag_errors("--data.", names, PLAIN_DATA):
@@ -160,8 +163,9 @@ def make_model(options: Namespace, parser: Parser, data: TensorDataModule) -> Li
     for name, size in sizes.items():
         if changed.get(name, size) != size:
             raise UsageError(f"--model.{name} {changed[name]} does not fit the data, which has {size}")
+    model_class: type[LightModel] = getattr(lightmodels, options.model_class)
     with flag_errors("--model.", list(vars(options.model))):
-        return TASKS[options.task].models[options.model_class](**(vars(options.model) | sizes))
+        return model_class(**(vars(options.model) | sizes))
 
 
 def make_trainer(options: Namespace, parser: Parser, more: Sequence[pl.Callback] = ()) -> Trainer:

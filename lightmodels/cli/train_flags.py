@@ -1,4 +1,4 @@
-"""The flags of train.py: a few plain ones, and dotted ones from the constructors' signatures."""
+"""The flags of train.py: a few plain ones, and dotted ones from the constructors' signatures; without PyTorch."""
 
 import argparse
 import re
@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lightmodels import Trainer
 from lightmodels.cli import config_files, exit_codes, torchrun_restart
 from lightmodels.cli.arguments import GPUS, TPU_CORES
 from lightmodels.cli.config_files import configured
@@ -16,17 +15,12 @@ from lightmodels.cli.exit_codes import UsageError, command_name, normalize_flag
 from lightmodels.cli.help_page import DESCRIPTION, SIZES, Formatter, shortened_help
 from lightmodels.cli.parse_errors import explain
 from lightmodels.cli.resume_flags import find_checkpoint, newest_run, parse_resumed
+from lightmodels.cli.signatures import data, models, trainer
 from lightmodels.cli.tasks import TASKS, Task
-from lightmodels.visualization.loggers import LOGGERS
+from lightmodels.visualization import LOGGERS
 
 PLAIN_DATA = ("seed", "data_dir")  # arguments of data modules with a plain flag
 PLAIN_TRAINER = ("gpus", "tpu_cores", "run_dir", "max_epochs", "save_every_n_steps", "logger")  # the Trainer's
-NOT_FLAGS = ("callbacks", "plugins", "default_root_dir")
-NAMES = {  # options of the Trainer that take an object too: as flags only names, as a class path can run any code
-    "accelerator": (str, "auto"),
-    "strategy": (str, "auto"),
-    "profiler": (str | None, None),
-}
 NOT_SAVED = (
     "config", "run_dir", "resume", "override", "print_config", "seeds", "summary", "dry_run", "quiet", "verbose",
 )  # fmt: skip
@@ -124,10 +118,10 @@ def choose_task(first: argparse.Namespace) -> str:
 
 def choose_model(first: argparse.Namespace, task: str) -> str:
     """The name of the model's class, found as the task's is; by default the task's usual model."""
-    models = list(TASKS[task].models)
-    name = _chosen(first, "model_class", task) or models[0]
-    if name not in models:
-        raise UsageError(f"--model must be one of {', '.join(models)} for --task {task}, got {name}")
+    names = TASKS[task].models
+    name = _chosen(first, "model_class", task) or names[0]
+    if name not in names:
+        raise UsageError(f"--model must be one of {', '.join(names)} for --task {task}, got {name}")
     return str(name)
 
 
@@ -172,12 +166,9 @@ def make_parser(task_name: str, model: str) -> Parser:
     parser.usage = f"{prog} [--task TASK] [flags]"
     parser.add_argument("--config", action="config", help="YAML file of options; flags after it override it")
     add_plain_flags(parser, task_name, task)
-    parser.add_class_arguments(task.model, "model")
-    parser.add_class_arguments(task.data, "data", skip=set(PLAIN_DATA))
-    skipped = {*PLAIN_TRAINER, *NOT_FLAGS, *NAMES}
-    parser.add_class_arguments(Trainer, "trainer", skip=skipped, fail_untyped=False)
-    for name, (kind, default) in NAMES.items():
-        parser.add_argument(f"--trainer.{name}", type=kind, default=default, help=f"{name} of Lightning, by its name")
+    parser.add_class_arguments(getattr(models, f"{task.model}Flags"), "model")
+    parser.add_class_arguments(getattr(data, f"{task.data}Flags"), "data")
+    parser.add_class_arguments(trainer.TrainerFlags, "trainer")
     defaults = {name: value for name, value in task.defaults.items() if name != "max_epochs"}
     parser.set_defaults(defaults)
     return parser
@@ -185,7 +176,7 @@ def make_parser(task_name: str, model: str) -> Parser:
 
 def add_plain_flags(parser: Parser, name: str, task: Task) -> None:
     """The flags without a dot, in the groups that ``--help`` shows."""
-    epochs, models = task.max_epochs, list(TASKS[name].models)
+    names = TASKS[name].models
     add = parser.add_argument_group("Run").add_argument
     add(
         "--task",
@@ -193,9 +184,9 @@ def add_plain_flags(parser: Parser, name: str, task: Task) -> None:
         default=name,
         help="task to train (default: ring); it decides which flags follow below",
     )
-    about = "class of the model" if len(models) > 1 else argparse.SUPPRESS
-    add("--model_class", choices=models, default=task.model.__name__, help=about)
-    add("--max_epochs", type=int | None, help=f"number of epochs (default: {epochs})")
+    about = "class of the model" if len(names) > 1 else argparse.SUPPRESS
+    add("--model_class", choices=names, default=task.model, help=about)
+    add("--max_epochs", type=int | None, help=f"number of epochs (default: {task.max_epochs})")
     add("--seed", type=int, default=0, help="seed of the data, the weights and the order of the rows")
     add("--seeds", type=int | None, help="train N times with consecutive seeds")
     add = parser.add_argument_group("Devices and directories").add_argument

@@ -4,7 +4,7 @@ import argparse
 import copy
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,11 @@ from jsonargparse import Namespace
 from lightmodels.cli import resume_flags
 from lightmodels.cli.exit_codes import TERMINATED, UsageError, command_name, exit_with_message, flag_errors
 from lightmodels.cli.run_report import write_errors
-from lightmodels.cli.train import check_model_flags, make_data, make_model, make_trainer, remove_run, trainer_errors
-from lightmodels.cli.train_flags import NOT_SAVED, Parser, dump_config, expand_short_names, parse
+from lightmodels.cli.train import make_data, make_model, make_trainer, remove_run, trainer_errors
+from lightmodels.cli.train_flags import NOT_SAVED, Parser, dump_config, parse
+from lightmodels.cli.tune_flags import first_values, to_flags
 from lightmodels.data.tensor_datamodule import TensorDataModule
-from lightmodels.tuning.space import RANGE, Choices, Range, Space, parse_range, split_choices
+from lightmodels.tuning.space import Space
 from lightmodels.tuning.study import (
     TrialReport,
     TuningResult,
@@ -38,86 +39,15 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
-SEARCHABLE = ("--model.", "--data.", "--trainer.")
 CHANGEABLE = {*resume_flags.CHANGEABLE, *NOT_SAVED} - {"max_epochs", "trainer.patience"}  # when a study continues
-Flags = dict[str, str]  # values by name, without dashes
 
 
-def main(own: argparse.Namespace) -> None:
-    """Runs the trials of a study; ``own.rest`` are the flags of train."""
-    fixed, candidates = split_flags(expand_short_names(own.rest))
-    space = find_space(fixed, candidates)
+def main(parsed: tuple[argparse.Namespace, Sequence[str], Space]) -> None:
+    """Runs the trials of a study; ``parsed`` is what ``tune_flags.parse`` gives."""
+    own, fixed, space = parsed
     options, parser = parse([*fixed, *to_flags(first_values(space))])
     with console.verbosity("quiet" if options.quiet else "normal"):
         Tuning(own, fixed, space, options, parser).run()
-
-
-def split_flags(argv: Sequence[str]) -> tuple[list[str], Flags]:
-    """The flags of train with one value, and those that may have several: with a range, or with commas."""
-    fixed, candidates, position = list[str](), Flags(), 0
-    while position < len(argv):
-        name, equals, value = argv[position].partition("=")
-        following = argv[position + 1] if not equals and position + 1 < len(argv) else ""
-        value = value or following
-        if name.startswith(SEARCHABLE) and (RANGE.fullmatch(value) or len(split_choices(value)) > 1):
-            candidates[name[2:]] = value
-            position += 1 if equals else 2
-        else:
-            fixed.append(argv[position])
-            position += 1
-    return fixed, candidates
-
-
-def find_space(fixed: list[str], candidates: Flags) -> Space:
-    """What is searched, of the candidates; the others, lists that train takes as one value, are added to ``fixed``.
-
-    Raises UsageError for a value that train refuses, and if nothing is searched.
-    """
-    first = {name: split_choices(text.partition("..")[0])[0] for name, text in candidates.items()}
-
-    def value_of(name: str, text: str) -> Any:
-        options, _ = parse([*fixed, *to_flags(first | {name: text})])
-        check_model_flags(options)
-        return options[name]
-
-    space: dict[str, Range | Choices] = {}
-    for name, text in candidates.items():
-        if RANGE.fullmatch(text):
-            with flag_errors("--", [name]):
-                found = parse_range(name, text)
-            values = [value_of(name, end) for end in text.split("..")]
-            whole = found.whole and not any(isinstance(value, float) for value in values)
-            space[name] = Range(found.low, found.high, whole)
-        elif text.startswith("[") or not is_accepted(value_of, name, text):
-            space[name] = Choices(split_choices(text))
-            for value in split_choices(text):
-                value_of(name, value)
-    fixed += to_flags({name: text for name, text in candidates.items() if name not in space})
-    if not space:
-        parse(fixed)  # may name a flag that cannot be searched
-        raise UsageError("nothing to search: give a flag a range, such as --model.lr 1e-4..1e-1, or a list of values")
-    return space
-
-
-def is_accepted(value_of: Any, name: str, text: str) -> bool:
-    """Whether train takes the text as one value."""
-    try:
-        value_of(name, text)
-    except UsageError:
-        return False
-    return True
-
-
-def first_values(space: Space) -> dict[str, Any]:
-    """The first choices and the lower ends of ranges."""
-    return {
-        name: part.values[0] if isinstance(part, Choices) else int(part.low) if part.whole else part.low
-        for name, part in space.items()
-    }
-
-
-def to_flags(values: Mapping[str, Any]) -> list[str]:
-    return [f"--{name}={value}" for name, value in values.items()]
 
 
 class Tuning:

@@ -20,8 +20,8 @@ from lightmodels.callbacks.signal_handler import SignalHandler
 from lightmodels.callbacks.training_checks import TrainingChecks
 from lightmodels.checkpointing.files import AtomicCheckpointIO
 from lightmodels.trainer.devices import DeviceChoice, resolve_devices
+from lightmodels.visualization import LOGGERS
 from lightmodels.visualization.figure_callback import FigureLogger
-from lightmodels.visualization.loggers import LOGGERS
 from lightmodels.visualization.tensorboard_callback import TensorBoardCallback
 
 

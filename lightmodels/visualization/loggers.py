@@ -12,8 +12,8 @@ from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightmodels.utils import distributed
+from lightmodels.visualization import LOGGERS
 
-LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")
 PROJECT = "lightmodels"  # of Weights & Biases, and the experiment of MLflow
 TRACKING_URI = os.environ.get("MLFLOW_TRACKING_URI")  # read once, as MLflow itself sets it to that of each logger
 

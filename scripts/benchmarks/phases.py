@@ -22,7 +22,7 @@ FIGURES, BOARD = f"{VISUALIZATION}.figure_callback:FigureLogger", f"{VISUALIZATI
 CHECKPOINT = "lightmodels.callbacks.best_and_last:BestAndLastCheckpoint"
 FUNCTIONS = {  # by command: the functions whose calls are a phase, less what they call of other phases
     "train": {
-        "flags": ["lightmodels.cli.train:parse", "lightmodels.cli.train:check_model_flags"],
+        "flags": ["lightmodels.cli.train_flags:parse", "lightmodels.cli.train:check_model_flags"],
         "data": ["lightmodels.cli.train:make_data"],
         "model": ["lightmodels.cli.train:make_model"],
         "trainer": ["lightmodels.cli.train:make_trainer", "lightmodels.trainer.trainer:Trainer.open_run"],

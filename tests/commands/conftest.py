@@ -4,6 +4,7 @@ import pytest
 from helpers.commands import BUILT_IN, use_tiny_files
 
 from lightmodels.cli import train
+from lightmodels.cli.train_flags import parse
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +17,7 @@ def runs(tmp_path_factory):
             options = ["--task", task, "--max_epochs", "2", "--trainer.figures", "false"]
             small = ["--data.num_rows", "400", "--data.test_rows", "100"]
             options += small if task in ("linear", "ring") else ["--data_dir", str(root / "files")]
-            train.main([*options, "--run_dir", str(root / task)])
+            train.main(parse([*options, "--run_dir", str(root / task)]))
     (root / "files").rename(root / "moved")
     return root
 

@@ -11,6 +11,7 @@ from helpers.commands import command, error_line
 from lightmodels import load
 from lightmodels.checkpointing import files as checkpoint_files
 from lightmodels.cli import export, train
+from lightmodels.cli.train_flags import parse
 from lightmodels.inputs.digit_images import Digits
 
 
@@ -92,7 +93,7 @@ def test_without_data_files_random_rows_are_compared(run):
 
 def test_a_small_test_set_is_enough(capfd):
     small = ["--max_epochs", "1", "--data.num_rows", "40", "--data.test_rows", "3"]
-    train.main([*small, "--run_dir", "small", "--trainer.figures", "false"])
+    train.main(parse([*small, "--run_dir", "small", "--trainer.figures", "false"]))
     ended = command(capfd, "export", "--ckpt", "small/checkpoints/best.ckpt", "--format", "torch_export")
     assert ended.code == 0
     assert ended.out.startswith("small/checkpoints/best.pt2: torch_export, ")

@@ -11,8 +11,8 @@ import yaml
 from helpers.apart import LIGHTMODELS, started_apart
 from helpers.commands import command, error_line, read_history, wait_until
 
-from lightmodels.cli import arguments
-from lightmodels.cli.tune import find_space, split_flags
+from lightmodels.cli import tune_flags
+from lightmodels.cli.tune_flags import find_space, split_flags
 from lightmodels.tuning.space import Choices, Range
 
 SMALL = ("--task", "ring", "--data.num_rows", 200, "--data.test_rows", 50, "--max_epochs", 2, "--gpus", 0)
@@ -113,7 +113,7 @@ def test_bad_flags(capfd, flags, message):
 
 
 def test_without_optuna(capfd, monkeypatch):
-    monkeypatch.setattr(arguments, "find_spec", lambda name: None)
+    monkeypatch.setattr(tune_flags, "find_spec", lambda name: None)
     assert error_line(tune(capfd)) == "lightmodels tune: tune needs Optuna: pip install optuna"
 
 

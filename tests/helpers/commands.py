@@ -22,7 +22,7 @@ from lightmodels.cli import exit_codes, main
 from lightmodels.cli.tasks import TASKS
 
 # Tasks whose data can be downloaded or made; the others need a path.
-BUILT_IN = [name for name, task in TASKS.items() if "path" not in inspect.signature(task.data).parameters]
+BUILT_IN = [name for name, task in TASKS.items() if "path" not in inspect.signature(task.data_class).parameters]
 
 
 class Ended(NamedTuple):

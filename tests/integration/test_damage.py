@@ -20,6 +20,7 @@ from helpers.commands import command, error_line, use_tiny_files
 
 from lightmodels.checkpointing.files import CheckpointError, link_checkpoint, load_checkpoint, save_checkpoint
 from lightmodels.cli import train
+from lightmodels.cli.train_flags import parse
 from lightmodels.trainer.run_directory import RunDirectoryError, claim_next, probe
 
 SMALL = ("--max_epochs", "1", "--data.num_rows", "200", "--data.test_rows", "50")
@@ -30,7 +31,7 @@ LAST, BEST = Path("run/checkpoints/last.ckpt"), Path("run/checkpoints/best.ckpt"
 def finished(tmp_path_factory):
     """The directory of one small run, for all tests here."""
     run_dir = tmp_path_factory.mktemp("finished") / "run"
-    train.main([*SMALL, "--run_dir", str(run_dir)])
+    train.main(parse([*SMALL, "--run_dir", str(run_dir)]))
     return run_dir
 
 

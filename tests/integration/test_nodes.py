@@ -12,6 +12,7 @@ from helpers.apart import TRAIN, started_apart
 from helpers.commands import command, read_history, read_metrics
 
 from lightmodels.cli import train
+from lightmodels.cli.train_flags import parse
 
 OPTIONS = ["--max_epochs", "3", "--data.test_rows", "500", "--save_every_n_steps", "10", "--trainer.accelerator", "cpu"]
 OPTIONS += ["--trainer.figures", "false"]  # a second of each process's time
@@ -90,7 +91,7 @@ def undisturbed(tmp_path_factory):
 def one(tmp_path_factory):
     """The directory of the same run in one process."""
     run_dir = tmp_path_factory.mktemp("node") / "one"
-    train.main(["--run_dir", str(run_dir), *OPTIONS])
+    train.main(parse(["--run_dir", str(run_dir), *OPTIONS]))
     return run_dir
 
 

@@ -182,6 +182,11 @@ def test_commands_import_pytorch_with_the_garbage_collector_paused(command, argv
         (["export", "--ckpt", "x", "--format", "h5"], 2), (["evaluate", "--nothing"], 2),
         (["tune", "--help"], 0), (["tune", "--trials", "0"], 2), (["runs", "nowhere"], 2),
         (["compare", "nowhere", "nowhere"], 2),
+        (["train", "--help"], 0), (["train", "--task", "table", "--help"], 0), (["train", "--print_config"], 0),
+        (["train", "--lr", "1"], 2), (["train", "--task", "nothing"], 2), (["train", "--max_epochs", "0"], 2),
+        (["train", "--model.width", "x"], 2), (["train", "--seeds", "1"], 2), (["train", "--resume", "last"], 2),
+        (["train", "--config", "nowhere.yaml"], 2), (["tune", "--task", "nothing"], 2), (["tune", "--lr", "1"], 2),
+        (["tune", "--model.nothing", "1..2"], 2),
     ],
     ids=lambda part: " ".join(part) if isinstance(part, list) else None,
 )  # fmt: skip

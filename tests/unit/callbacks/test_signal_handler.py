@@ -164,7 +164,7 @@ def test_ctrl_c_does_not_kill_a_single_process_whose_validation_is_long():
 SENDS = """
 import os, signal
 from datetime import timedelta
-from lightmodels.cli import exit_codes, train
+from lightmodels.cli.main import program
 from torch import distributed as dist
 from lightmodels.callbacks.signal_handler import SignalHandler
 
@@ -178,8 +178,7 @@ def send_signal(self, trainer, *arguments):
     on_train_batch_end(self, trainer, *arguments)
 
 SignalHandler.on_train_batch_end = send_signal
-with exit_codes.quick_end():
-    exit_codes.run(train.main)
+program("train")
 """
 ITSELF, GROUP = "os.kill(os.getpid()", "os.killpg(os.getpgrp()"
 OPTIONS = ("--max_epochs", 3, "--data.test_rows", 500, "--save_every_n_steps", 10, "--trainer.figures", "false")

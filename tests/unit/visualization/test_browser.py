@@ -8,8 +8,10 @@ import pytest
 from helpers.browser import chromium, lacking, tensorboard
 from helpers.commands import use_tiny_files
 
+import lightmodels
 from lightmodels.cli import train
 from lightmodels.cli.tasks import TASKS
+from lightmodels.cli.train_flags import parse
 
 pytestmark = pytest.mark.browser
 
@@ -50,8 +52,8 @@ def trained(task, directory):
     with pytest.MonkeyPatch.context() as patch:
         use_tiny_files(patch, directory)
         if task != "ring":  # whose figures are looked at
-            patch.setattr(TASKS[task].model, "figures", lambda *_: {})
-        train.main([*argv, *([] if task == "ring" else ["--data_dir", str(directory)])])
+            patch.setattr(getattr(lightmodels, TASKS[task].model), "figures", lambda *_: {})
+        train.main(parse([*argv, *([] if task == "ring" else ["--data_dir", str(directory)])]))
     return directory / "run"
 
 

@@ -16,6 +16,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from lightmodels import Trainer
 from lightmodels.cli import train
+from lightmodels.cli.train_flags import parse
 
 
 def values_of(found, tag):
@@ -77,7 +78,7 @@ def test_the_description_names_command_model_data_and_versions(data, shown, monk
 
 
 def test_hyper_parameters_stand_beside_the_best_and_the_final_values():
-    train.main(["--max_epochs", "3", "--run_dir", "run", "--model.lr", "0.5", "--data.num_rows", "300"])
+    train.main(parse(["--max_epochs", "3", "--run_dir", "run", "--model.lr", "0.5", "--data.num_rows", "300"]))
     found, parameters, metrics = events(), {}, set()
     for metadata in found.summary_metadata.values():
         if metadata.plugin_data.plugin_name == "hparams":
