@@ -158,7 +158,7 @@ def _plus(total: Tensor | float, value: Tensor | float, weight: float = 1) -> Te
         return total + weight * value.item()
     if not isinstance(total, Tensor):
         dtype = torch.float32 if value.device.type == "mps" else torch.float64
-        total = torch.tensor(total, dtype=dtype, device=value.device)
+        total = torch.full((), total, dtype=dtype, device=value.device)  # torch.tensor would wait
     return total.add_(value.detach().reshape(()), alpha=weight)
 
 

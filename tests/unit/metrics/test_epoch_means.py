@@ -17,6 +17,15 @@ def test_scalars_are_weighted_by_the_batch_size():
     assert means.samples == 53
 
 
+def test_values_of_other_devices_are_added_there():
+    """The device ``meta`` has no values: asking for one, which would wait for a GPU, is an error."""
+    means = EpochMeans()
+    for loss in (torch.tensor(2.0, device="meta", requires_grad=True), torch.ones(1, dtype=torch.int64, device="meta")):
+        means.update({"loss": loss, "pair": (loss, torch.tensor(3, device="meta"))}, size=0.5)
+    for total in (*means._sums.values(), means._counts["pair"]):
+        assert (total.device.type, total.dtype, total.shape, total.requires_grad) == ("meta", torch.float64, (), False)
+
+
 def test_pairs_are_weighted_by_their_own_count():
     means = EpochMeans()
     means.update({"per_word": (torch.tensor(30.0), torch.tensor(10)), "none": (0, 0)}, size=2)
