@@ -64,7 +64,7 @@ def type_text(kind: Any) -> str:
 
 
 def stub(kind: type, arguments: dict[str, str]) -> str:
-    """A class with these arguments and their help texts, unless all are in ``help_page.TRAINER_HELP``."""
+    """A class with these arguments and their help texts; those of the Trainer are in ``help_page.TRAINER_HELP``."""
     helps = {each.arg_name: " ".join(each.description.split()) for each in docstring_parser.parse(kind.__doc__).params}
     wrap = textwrap.TextWrapper(120, initial_indent=" " * 8, subsequent_indent=" " * 12, break_on_hyphens=False)
     lines = [wrap.fill(f"{name}: {helps[name]}") for name in arguments if name in helps]

@@ -19,9 +19,9 @@ from lightmodels.utils.step_errors import explain_errors
 
 
 def compile_alone(function: Callable[..., Any], *, fullgraph: bool = False, **options: Any) -> Any:
-    """``torch.compile`` with the random numbers of eager mode, apart from what else a process compiles.
+    """``torch.compile`` with the random numbers of eager mode, and a limit of recompilations of its own.
 
-    torch limits how many graphs one piece of code may have, for all of a process; this compiles a copy of it.
+    torch counts the graphs of a code object, over all models of a process, so this compiles a copy.
     """
 
     def call(*args: Any, **kwargs: Any) -> Any:

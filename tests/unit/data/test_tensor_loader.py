@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from lightmodels.data import tensor_loader
 from lightmodels.data.tensor_loader import TensorLoader
 
 ROWS = torch.arange(103)
@@ -32,6 +33,22 @@ def test_unshuffled_batches_equal_those_of_a_data_loader():
     assert len(ours) == len(theirs) == 5
     for our, their in zip(ours, theirs, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(our, their, strict=True))
+
+
+@pytest.mark.parametrize("shards", [(0, 1), (1, 3)])
+def test_large_tensors_give_the_batches_of_small_ones(shards, monkeypatch):
+    """Which are shuffled as a whole; also from the middle of an epoch on."""
+
+    def batches():
+        found = TensorLoader(ROWS, ROWS * 2, batch_size=10, shuffle=True)
+        found.shard(*shards)
+        found.load_state_dict({"epoch": 3, "batch": 4})
+        return [[part.tolist() for part in batch] for batch in found]
+
+    small = batches()
+    monkeypatch.setattr(tensor_loader, "MAX_SHUFFLED_BYTES", 0)
+    assert batches() == small
+    assert len(small) == 7
 
 
 def test_shuffling_keeps_rows_together_and_uses_each_once():
