@@ -16,9 +16,9 @@ from lightmodels.metrics.history import History
 class TerminateOnNaN(pl.Callback):
     """Raises FloatingPointError, with epoch and step, when the loss, a monitored metric or a weight is not finite.
 
-    The training loss is checked after every step on the CPU, and at the end of the epoch on other devices, so that no
-    step waits for the device. The first row of the batch that is not finite, if any, is named. Weights and buffers are
-    checked at the end of each epoch.
+    The training loss is checked after every step on the CPU, and before validation and at the end of the epoch on
+    other devices, so that no step waits for the device. The first row of the batch that is not finite, if any, is
+    named. Weights and buffers are checked at the end of each epoch.
 
     Raises:
         ValueError: no step of an epoch has returned a loss, or there is no validation batch.
@@ -51,11 +51,10 @@ class TerminateOnNaN(pl.Callback):
             bad_batch = torch.where(loss.isfinite(), math.inf, batch_idx)
             self._first_bad_batch = torch.minimum(self._first_bad_batch, bad_batch)
         elif not math.isfinite(loss.item()):
-            loader = trainer.train_dataloader
-            known = isinstance(loader, TensorLoader)
-            numbers = loader.row_numbers(trainer.current_epoch, batch_idx) if known else None  # type: ignore[union-attr]
-            where = _describe_bad_row(batch, numbers)
-            self._fail(f"loss is {loss.item()}", f", step {batch_idx + 1}{where}")
+            self._fail_at_step(trainer, f"loss is {loss.item()}", batch_idx, batch)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._check_losses(trainer)  # before the validation loss, which is that of later weights
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking:
@@ -72,12 +71,23 @@ class TerminateOnNaN(pl.Callback):
                 self._fail(f"{name} is {float(value)}", where)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._first_bad_batch.isfinite():
-            self._fail("loss is not finite", f", step {int(self._first_bad_batch) + 1}")
+        self._check_losses(trainer)
         if not self._has_loss:
             name = type(pl_module).__name__
             raise ValueError(f"no training_step of {name} has returned a loss in epoch {self._history.next_epoch}")
         require_finite_weights(pl_module)
+
+    def _check_losses(self, trainer: pl.Trainer) -> None:
+        """Checks the training losses of an epoch on a device that steps do not wait for."""
+        if self._first_bad_batch.isfinite():
+            self._fail_at_step(trainer, "loss is not finite", int(self._first_bad_batch))
+
+    def _fail_at_step(self, trainer: pl.Trainer, what: str, batch_idx: int, batch: Any = None) -> None:
+        loader, numbers = trainer.train_dataloader, None
+        if isinstance(loader, TensorLoader):
+            numbers = loader.row_numbers(trainer.current_epoch, batch_idx)
+            batch = loader.batch_at(trainer.current_epoch, batch_idx) if batch is None else batch
+        self._fail(what, f", step {batch_idx + 1}{_describe_bad_row(batch, numbers)}")
 
     def _fail(self, what: str, where: str = "") -> None:
         raise FloatingPointError(f"{what} in epoch {self._history.next_epoch}{where}")

@@ -59,6 +59,6 @@ def init_process_group(device: "torch.device", timeout: float) -> None:
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
-    store, rank, size = next(rendezvous("env://"))
+    store, own_rank, size = next(rendezvous("env://"))
     backend, own = dist.get_default_backend_for_device(device), PrefixStore(f"restart_{restarts}", store)
-    dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=timedelta(seconds=timeout))
+    dist.init_process_group(backend, store=own, rank=own_rank, world_size=size, timeout=timedelta(seconds=timeout))

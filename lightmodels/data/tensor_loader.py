@@ -97,6 +97,10 @@ class TensorLoader:
             torch.manual_seed(_mix(_mix(self.seed, epoch), batch * self.world_size + self.rank))
             return self.transform(parts[0]), *parts[1:]
 
+    def batch_at(self, epoch: int, batch: int) -> tuple[Tensor, ...]:
+        """This rank's share of any batch, not transformed."""
+        return next(self._slices(epoch, batch))
+
     def row_numbers(self, epoch: int, batch: int) -> Tensor:
         """The row numbers of this rank's share of a batch, in the file or array that the rows come from."""
         rows = self.order(epoch)[self._share(batch)].cpu()

@@ -22,12 +22,17 @@ LOGGERS = (  # filters are not inherited, so each logger needs its own
     "torch._dynamo.convert_frame",
 )
 # The files of Lightning that log banners.
-BANNERS = re.compile(r"pytorch_lightning.(trainer|loops|accelerators)\W|lightning_fabric.utilities.distributed")
+BANNERS = re.compile(
+    r"(pytorch_lightning|lightning_fabric).(trainer|loops|accelerators)\W|lightning_fabric.utilities.distributed"
+)
 IGNORED_WARNINGS = (  # caused by our design, or by Lightning's own code
     r".*smaller than the logging interval",  # the history logs every epoch
     r".*isinstance.treespec, LeafSpec",
     r".*does not have many workers which may be a bottleneck",  # slower with small data, not faster
     r".*defined a `validation_step` but have no `val_dataloader`",  # every LightModel has that step
+    r"(GPU|TPU) available but not used",  # by default it is used, so another device was asked for
+    r"TensorFloat32 tensor cores",  # which Trainer(tf32=True) sets
+    r"\s*Online softmax is disabled",
 )
 
 _verbosity: ContextVar[Verbosity] = ContextVar("verbosity", default="normal")

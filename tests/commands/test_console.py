@@ -20,6 +20,8 @@ import torch
 from helpers import ROOT
 from helpers.commands import command, error_line
 from helpers.models import Classifier, Points, points
+from lightning_fabric.accelerators import cuda
+from pytorch_lightning.trainer import setup
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightmodels import Trainer
@@ -27,7 +29,7 @@ from lightmodels.callbacks import epoch_table, progress
 from lightmodels.cli import exit_codes
 from lightmodels.cli.main import COMMANDS
 from lightmodels.data.tensor_loader import TensorLoader
-from lightmodels.utils.console import verbosity
+from lightmodels.utils.console import verbosity, without_banners
 
 SMALL = ["--max_epochs", "3", "--data.num_rows", "400", "--data.test_rows", "200", "--run_dir", "run"]
 
@@ -210,6 +212,21 @@ def test_lightnings_banners_are_shown_on_request_and_by_its_own_trainer_only(log
     log.clear()
     pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     assert any("GPU available" in text for text in log.messages)
+
+
+def test_what_lightning_advises_about_gpus_is_not_shown(log, monkeypatch):
+    monkeypatch.setattr(setup.CUDAAccelerator, "is_available", lambda: True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Trainer(gpus=0)  # where the CPU was asked for
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "H100")
+    with without_banners():
+        cuda._check_cuda_matmul_precision.__wrapped__(
+            torch.device("cuda")
+        )  # it advises a function instead of Trainer(tf32=True)
+    assert log.messages == []
 
 
 def test_verbose_callbacks_and_true_warnings_are_shown(log):

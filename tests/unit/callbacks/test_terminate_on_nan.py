@@ -1,4 +1,4 @@
-"""TerminateOnNaN on an accelerator, where losses are checked at the end of the epoch."""
+"""TerminateOnNaN on an accelerator, where losses are checked before validation and at the end of the epoch."""
 
 from types import SimpleNamespace
 
@@ -8,6 +8,7 @@ import torch
 
 from lightmodels import History
 from lightmodels.callbacks.terminate_on_nan import TerminateOnNaN
+from lightmodels.data.tensor_loader import TensorLoader
 
 
 class OnGPU(torch.Tensor):
@@ -18,14 +19,14 @@ class OnGPU(torch.Tensor):
         return torch.device("cuda")
 
 
-def run_epoch(callback, losses):
-    trainer = SimpleNamespace(train_dataloader=None, current_epoch=0)
+def run_epoch(callback, losses, loader=None, last_hook="on_train_epoch_end"):
+    trainer = SimpleNamespace(train_dataloader=loader, current_epoch=0)
     model = pl.LightningModule()
     callback.on_train_epoch_start(trainer, model)
     for index, loss in enumerate(losses):
         outputs = {"loss": torch.tensor(loss).as_subclass(OnGPU)}
         callback.on_train_batch_end(trainer, None, outputs, None, index)
-    callback.on_train_epoch_end(trainer, model)
+    getattr(callback, last_hook)(trainer, model)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -35,3 +36,15 @@ def test_the_first_step_of_an_epoch_with_a_bad_loss_is_named(bad):
     with pytest.raises(FloatingPointError, match=r"^loss is not finite in epoch 2, step 3$"):
         run_epoch(callback, [0.5, 0.25, bad, 0.1, bad])
     run_epoch(callback, [0.5])
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_the_bad_row_of_that_step_is_named_before_the_validation_loss(shuffle):
+    x, nan = torch.arange(12.0).reshape(6, 2), float("nan")
+    loader = TensorLoader(x, batch_size=2, shuffle=shuffle)
+    row = int(list(loader)[1][0][1, 0]) // 2  # the last one of the second batch
+    x[row] = nan
+    loader = TensorLoader(x, batch_size=2, shuffle=shuffle)
+    named = rf"^loss is not finite in epoch 1, step 2: the features of row {row} of the data are not finite$"
+    with pytest.raises(FloatingPointError, match=named):
+        run_epoch(TerminateOnNaN(History()), [0.5, nan, nan], loader, "on_validation_start")

@@ -71,7 +71,7 @@ class Watched(Classifier):
 
     def figures(self, batch, outputs):
         assert not self.training
-        assert torch.equal(outputs, self(batch[0]))
+        torch.testing.assert_close(outputs, self(batch[0]))  # not equal: a CPU may round by the batch's size
         self.drawn.append((self.trainer.current_epoch, batch, self.net[0].weight.clone()))
         return {"line": line()}
 
