@@ -25,13 +25,23 @@ def interleave(commands: dict[str, list[str]], rounds: int, warm_up: int = 0, pr
     """Measures named commands in turn, beginning with another one in each round, after ``warm_up`` rounds."""
     names = list(commands)
     results: Results = {name: {} for name in names}
-    for number in range(-warm_up, rounds):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            for key, value in measure(f"{prefix}{name}", commands[name]).items():
-                if number >= 0:
-                    results[name].setdefault(key, []).append(value)
+    try:
+        for number in range(-warm_up, rounds):
+            first = number % len(names)
+            for name in names[first:] + names[:first]:
+                show_progress(f"{prefix}{name}, round {number + 1} of {rounds}" if number >= 0 else f"{prefix}warm-up")
+                for key, value in measure(f"{prefix}{name}", commands[name]).items():
+                    if number >= 0:
+                        results[name].setdefault(key, []).append(value)
+    finally:
+        show_progress("")
     return results
+
+
+def show_progress(text: str) -> None:
+    """Replaces the last line of a terminal, as a part can take half an hour."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def measure(name: str, command: Sequence[str]) -> dict[str, float]:

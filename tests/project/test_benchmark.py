@@ -70,6 +70,15 @@ def test_figures_of_earlier_parts_are_kept_if_a_later_part_fails(benchmark, monk
     assert (figures["startup"], figures.get("jobs")) == (startup, None)
 
 
+@pytest.mark.parametrize("in_terminal", [True, False])
+def test_a_terminal_shows_what_is_measured(monkeypatch, capsys, in_terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: in_terminal)
+    monkeypatch.setattr(processes, "measure", lambda name, command: {"seconds": 1.0})
+    processes.interleave({"floor": []}, rounds=2, warm_up=1, prefix="ring: ")
+    lines = ["ring: warm-up", "ring: floor, round 1 of 2", "ring: floor, round 2 of 2", ""]
+    assert capsys.readouterr().err == "".join(f"\r\033[K{line}" for line in lines if in_terminal)
+
+
 WRONG = (
     "--tasks cifar; --contenders floor,bare; --peers pandas; --peers skorch; --parts ,; --rounds 0; --epochs two; "
     "--gpus 2; --data_dir nowhere; --json nowhere/out.json; --fast"
