@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor, nn
 
@@ -18,7 +19,8 @@ class TerminateOnNaN(pl.Callback):
 
     The training loss is checked after every step on the CPU, and before validation and at the end of the epoch on
     other devices, so that no step waits for the device. The first row of the batch that is not finite, if any, is
-    named. Weights and buffers are checked at the end of each epoch.
+    named (on other devices, if the batch came from a ``TensorLoader``). Weights and buffers are checked at the end of
+    each epoch.
 
     Raises:
         ValueError: no step of an epoch has returned a loss, or there is no validation batch.
@@ -54,7 +56,8 @@ class TerminateOnNaN(pl.Callback):
             self._fail_at_step(trainer, f"loss is {loss.item()}", batch_idx, batch)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._check_losses(trainer)  # before the validation loss, which is that of later weights
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._check_losses(trainer)  # before the validation loss, which is that of later weights
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking:

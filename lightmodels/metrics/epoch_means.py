@@ -145,9 +145,7 @@ class EpochMeans:
         if name not in self._sums:
             self._sums[name], self._counts[name] = 0.0, 0
         self._sums[name] = _plus(self._sums[name], value, weight)
-        self._counts[name] = (
-            _plus(self._counts[name], count) if isinstance(count, Tensor) else self._counts[name] + count
-        )
+        self._counts[name] = _plus(self._counts[name], count)
 
 
 def _plus(total: Tensor | float, value: Tensor | float, weight: float = 1) -> Tensor | float:

@@ -25,7 +25,7 @@ LOGGERS = (  # filters are not inherited, so each logger needs its own
 BANNERS = re.compile(
     r"(pytorch_lightning|lightning_fabric).(trainer|loops|accelerators)\W|lightning_fabric.utilities.distributed"
 )
-IGNORED_WARNINGS = (  # caused by our design, or by Lightning's own code
+IGNORED_WARNINGS = (  # caused by our design, or by the code of Lightning or of the compiler
     r".*smaller than the logging interval",  # the history logs every epoch
     r".*isinstance.treespec, LeafSpec",
     r".*does not have many workers which may be a bottleneck",  # slower with small data, not faster

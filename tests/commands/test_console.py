@@ -222,10 +222,8 @@ def test_what_lightning_advises_about_gpus_is_not_shown(log, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "H100")
-    with without_banners():
-        cuda._check_cuda_matmul_precision.__wrapped__(
-            torch.device("cuda")
-        )  # it advises a function instead of Trainer(tf32=True)
+    with without_banners():  # Lightning advises a function of torch, where a Trainer takes tf32=True
+        cuda._check_cuda_matmul_precision.__wrapped__(torch.device("cuda"))
     assert log.messages == []
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 
 from lightmodels import History
 from lightmodels.callbacks.terminate_on_nan import TerminateOnNaN
@@ -19,9 +20,13 @@ class OnGPU(torch.Tensor):
         return torch.device("cuda")
 
 
+def trainer_in(function, loader=None, sanity_checking=False):
+    state = SimpleNamespace(fn=function)
+    return SimpleNamespace(train_dataloader=loader, current_epoch=0, state=state, sanity_checking=sanity_checking)
+
+
 def run_epoch(callback, losses, loader=None, last_hook="on_train_epoch_end"):
-    trainer = SimpleNamespace(train_dataloader=loader, current_epoch=0)
-    model = pl.LightningModule()
+    trainer, model = trainer_in(TrainerFn.FITTING, loader), pl.LightningModule()
     callback.on_train_epoch_start(trainer, model)
     for index, loss in enumerate(losses):
         outputs = {"loss": torch.tensor(loss).as_subclass(OnGPU)}
@@ -48,3 +53,11 @@ def test_the_bad_row_of_that_step_is_named_before_the_validation_loss(shuffle):
     named = rf"^loss is not finite in epoch 1, step 2: the features of row {row} of the data are not finite$"
     with pytest.raises(FloatingPointError, match=named):
         run_epoch(TerminateOnNaN(History()), [0.5, nan, nan], loader, "on_validation_start")
+
+
+def test_a_training_that_failed_does_not_fail_later_validations():
+    callback, model = TerminateOnNaN(History()), pl.LightningModule()
+    with pytest.raises(FloatingPointError):
+        run_epoch(callback, [float("nan")])
+    callback.on_validation_start(trainer_in(TrainerFn.VALIDATING), model)
+    callback.on_validation_start(trainer_in(TrainerFn.FITTING, sanity_checking=True), model)  # of the next training
